@@ -1,0 +1,1 @@
+"""The directory target: a folder of images and a JSON catalogue."""

@@ -1,0 +1,218 @@
+"""The backend port, version 1: what a target must be able to do. PUBLIC.
+
+A backend is a package that registers a factory in the entry-point group ``imagesync.backends.v1``::
+
+    [project.entry-points."imagesync.backends.v1"]
+    mycloud = "imagesync_mycloud:open_backend"
+
+The factory has the signature of ``OpenBackend``. Calling it does no I/O: it checks the settings and raises
+``ConfigError`` with every problem found. Entering the context manager that it returns may connect, and may fail with
+a ``BackendError``. A backend imports only this module and ``imagesync.errors`` (and ``imagesync.model`` through them).
+
+What a backend promises is tested by ``imagesync.testing.conformance``. In short:
+
+* It sees and changes only records that carry the mark of its ``Context.instance``, written in the request that
+  creates the record.
+* ``owned`` is complete or raises: a truncated listing would look like missing images.
+* ``upload`` leaves an image that nobody can boot; ``publish`` makes it bootable; ``retire`` makes it unbootable
+  again and is undone by ``publish``; ``delete`` of what is absent succeeds.
+* Every method may be called again after a crash at any instruction, and then completes.
+* Only ``BackendError`` and its subclasses come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from imagesync.model import Digest, Fingerprint, Format, ImageKey
+
+__all__ = [
+    "Backend",
+    "Capabilities",
+    "Context",
+    "Digest",
+    "Fingerprint",
+    "Format",
+    "ImageKey",
+    "ImageSpec",
+    "Metadata",
+    "OpenBackend",
+    "OwnedImage",
+    "Progress",
+    "Retirement",
+    "State",
+]
+
+Progress = Callable[[int], None]
+"""Called with the number of bytes transferred since the last call."""
+
+
+class State(StrEnum):
+    """Where a record of ours stands on a target."""
+
+    PARTIAL = "partial"
+    """Created, but its bytes are not all there."""
+    STAGED = "staged"
+    """Complete, never published; nobody can boot it."""
+    PUBLISHED = "published"
+    """Offered to users."""
+    RETIRED = "retired"
+    """Was published; listed for accounting, not bootable, can be published again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who is calling: the target's name in the configuration and the ownership mark."""
+
+    target: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a target can take. ``max_size`` is in bytes, ``None`` where there is no limit."""
+
+    formats: frozenset[Format]
+    max_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What users and other programs read of an image, and what may change without new bytes.
+
+    ``min_ram`` is in MiB. ``properties`` are all properties of ours; a backend removes those that it wrote earlier
+    and that are no longer among them, and leaves foreign ones alone.
+    """
+
+    name: str
+    properties: Mapping[str, str]
+    min_ram: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """An image to upload. ``size`` and ``virtual_size`` are in bytes, ``min_disk`` in GiB.
+
+    ``digest`` is the SHA-512 of the file to be uploaded; ``at`` is the time of the pass.
+    """
+
+    key: ImageKey
+    fingerprint: Fingerprint
+    metadata: Metadata
+    format: Format
+    digest: Digest
+    size: int
+    virtual_size: int
+    min_disk: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """Why and when an image is retired. ``reason`` is a short stable word (``withdrawn``, ``expired``, ...).
+
+    ``superseded`` says that a published successor exists, so that the old record gives up its name.
+    """
+
+    at: datetime
+    reason: str
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedImage:
+    """A record on the target that carries our mark, as it is now.
+
+    ``ref`` names it in later calls and means nothing to anybody else. ``digest`` is the SHA-512 of the bytes as the
+    target attests it, ``None`` if the target does not know (not complete, or bytes missing). ``size`` and
+    ``virtual_size`` are in bytes. ``retirement`` is there exactly in state ``RETIRED``.
+    """
+
+    ref: str
+    key: ImageKey
+    fingerprint: Fingerprint
+    state: State
+    metadata: Metadata
+    format: Format
+    digest: Digest | None
+    size: int
+    virtual_size: int
+    created_at: datetime
+    retirement: Retirement | None = field(default=None)
+
+
+class Backend(Protocol):
+    """An opened target."""
+
+    def capabilities(self) -> Capabilities:
+        """Return what the target takes, without I/O."""
+        ...
+
+    def owners(self, vo: str) -> Sequence[str]:
+        """Return the projects that own the images of ``vo``: one copy is kept in each.
+
+        A target without projects returns ``[""]``.
+
+        Raises:
+            BackendRefusedError: the VO has no project on this target.
+        """
+        ...
+
+    def owned(self) -> Sequence[OwnedImage]:
+        """Return every record with our mark, in a stable order, or raise.
+
+        Raises:
+            BackendUnavailableError: the listing could not be completed.
+        """
+        ...
+
+    def upload(self, spec: ImageSpec, data: Path, progress: Progress) -> OwnedImage:
+        """Store the bytes of ``data`` as a record that nobody can boot, and return it in state ``STAGED``.
+
+        Called again with the same key and fingerprint it returns the staged record, or finishes or replaces the
+        partial one; it never makes a second.
+
+        Raises:
+            BackendRefusedError: quota, permission, size.
+            StoredDigestError: what was stored differs from ``spec.digest``; the record is removed again.
+            BackendUnavailableError: the target failed half-way; what was begun is listed as ``PARTIAL`` or gone.
+        """
+        ...
+
+    def publish(self, ref: str) -> None:
+        """Offer a staged or retired image to its users. Publishing a published image changes nothing."""
+        ...
+
+    def update(self, ref: str, metadata: Metadata) -> None:
+        """Make name, properties and ``min_ram`` of a record equal to ``metadata``; bytes and state stay."""
+        ...
+
+    def retire(self, ref: str, retirement: Retirement) -> None:
+        """Stop offering an image but keep it listed. Retiring a retired image keeps its first retirement."""
+        ...
+
+    def delete(self, ref: str) -> None:
+        """Remove a record and its bytes. What is absent is success.
+
+        Raises:
+            BackendConflictError: in use; try on a later pass.
+        """
+        ...
+
+
+class OpenBackend(Protocol):
+    """The factory that an entry point names."""
+
+    def __call__(self, settings: Mapping[str, object], context: Context) -> AbstractContextManager[Backend]:
+        """Check ``settings`` (a target's section of the configuration without the keys of the core).
+
+        Raises:
+            ConfigError: with every problem; keys are named relative to the target's section.
+        """
+        ...

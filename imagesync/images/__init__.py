@@ -1,0 +1,1 @@
+"""Everything about image bytes: downloading, storing, inspecting, unpacking, converting."""

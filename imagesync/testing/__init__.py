@@ -1,0 +1,1 @@
+"""What backends and their tests can build on. PUBLIC."""
