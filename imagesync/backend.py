@@ -33,6 +33,7 @@ from typing import Protocol
 from imagesync.model import Digest, Fingerprint, Format, ImageKey
 
 __all__ = [
+    "STATE_PROPERTIES",
     "Backend",
     "Capabilities",
     "Context",
@@ -47,6 +48,7 @@ __all__ = [
     "Progress",
     "Retirement",
     "State",
+    "state_properties",
 ]
 
 Progress = Callable[[int], None]
@@ -64,6 +66,18 @@ class State(StrEnum):
     """Offered to users."""
     RETIRED = "retired"
     """Was published; listed for accounting, not bootable, can be published again."""
+
+
+STATE_PROPERTIES = frozenset({"imagesync_state", "APPLIANCE_STATUS"})
+"""Properties that follow the state of a record. Backends keep them with ``state_properties``; a plan ignores them."""
+
+
+def state_properties(state: State) -> dict[str, str]:
+    """Return the properties that a record in ``state`` carries.
+
+    ``APPLIANCE_STATUS`` has the words of cloudkeeper-os 0.9.5, which its readers know: ``ACTIVE`` and ``EOL``.
+    """
+    return {"imagesync_state": str(state), "APPLIANCE_STATUS": "EOL" if state is State.RETIRED else "ACTIVE"}
 
 
 @dataclass(frozen=True, slots=True)

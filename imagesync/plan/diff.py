@@ -1,0 +1,318 @@
+"""The decision: what has to be done on one target. Pure.
+
+Rules this module keeps:
+
+* Only a list that is trusted in this pass can withdraw an image. Everything else is held (unknown is not empty).
+* Dates that an endorser signed, and revocation, retire an image whatever is known of the list.
+* A record counts as right only when its bytes are attested to be those of an acceptable final form.
+* Of one key at most one record stays published; it is never retired before another one is published.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from imagesync.backend import STATE_PROPERTIES, ImageKey, Metadata, OwnedImage, State
+from imagesync.lists.admit import is_rollback
+from imagesync.lists.select import Cause as SkipCause
+from imagesync.lists.select import Skipped
+from imagesync.model import ImageId, ListId, TrustedList, Unknown, Verdict
+from imagesync.plan.expiry import Dates, announcement, dates, expired, later
+from imagesync.plan.guard import COUNTED, guard
+from imagesync.plan.spec import ARTIFACT_PROPERTIES, Wanted, timestamp
+from imagesync.plan.values import Action, Cause, Kind, ListView, Plan, TargetView
+
+_ORDER = (
+    (Kind.DELETE, Cause.LEFTOVER),
+    (Kind.REGISTER, None),
+    (Kind.REPLACE, None),
+    (Kind.RESTORE, None),
+    (Kind.UPDATE, None),
+    (Kind.RETIRE, None),
+    (Kind.DELETE, None),
+    (Kind.KEEP, None),
+    (Kind.HOLD, None),
+    (Kind.SKIP, None),
+)
+"""Clean-up first, because it frees room; then what adds; then what removes."""
+
+_BETTER = "a better record of the same image is published"
+
+
+def make_plan(views: Sequence[ListView], target: TargetView, now: datetime) -> Plan:
+    """Return what to do on ``target``, with a reason for each decision, in a deterministic order.
+
+    ``views`` are the subscriptions in scope, ``target.owned`` the records in scope. Two calls with equal arguments
+    return equal plans, and a plan made after this one was carried out changes nothing.
+    """
+    views, refused = _refuse_rollbacks(views, target.owned)
+    actions = [action for decided in _decide_keys(views, target, now) for action in decided]
+    there = {(image.key.list, image.key.image) for image in target.owned}
+    actions += [
+        _skip(item, view) for view in views for item in view.skipped if (_list_of(view), item.identifier) not in there
+    ]
+    rules = {identifier: view.guard for view in views if (identifier := _list_of(view))}
+    guarded = guard(actions, target.owned, rules, now)
+    return Plan(target.name, now, tuple(sorted(guarded, key=_order)), refused)
+
+
+@dataclass(frozen=True, slots=True)
+class _Situation:
+    """One key: its records, its list's view, what is wanted for it or why it is not."""
+
+    key: ImageKey
+    copies: tuple[OwnedImage, ...]
+    view: ListView | None
+    wanted: Wanted | None
+    skipped: Skipped | None
+    target: TargetView
+    now: datetime
+
+    def act(self, kind: Kind, cause: Cause, reason: str, image: OwnedImage | None = None) -> Action:
+        """Return an action about this key."""
+        title = self.wanted.title if self.wanted else (image.metadata.name if image else "")
+        return Action(kind, self.key, title, cause, reason, image, self.wanted)
+
+
+def _decide_keys(views: Sequence[ListView], target: TargetView, now: datetime) -> Iterator[list[Action]]:
+    by_list = {_list_of(view): view for view in views}
+    by_name = {view.subscription: view for view in views}
+    wanted = {item.key: item for view in views for item in view.wanted}
+    skipped = {(_list_of(view), item.identifier): item for view in views for item in view.skipped}
+    copies: defaultdict[ImageKey, list[OwnedImage]] = defaultdict(list)
+    for image in target.owned:
+        copies[image.key].append(image)
+    for key in sorted(wanted.keys() | copies.keys()):
+        owned = tuple(sorted(copies[key], key=lambda image: (image.created_at, image.ref), reverse=True))
+        view = by_list.get(key.list) or next((by_name[name] for name in _subscriptions(owned) if name in by_name), None)
+        reason = skipped.get((key.list, key.image))
+        yield _decide(_Situation(key, owned, view, wanted.get(key), reason, target, now))
+
+
+def _decide(case: _Situation) -> list[Action]:
+    """Return the actions for one key: about its leftovers, its retired records, and its published ones."""
+    revoked = case.target.revoked.get(case.key)
+    if revoked is not None:
+        return [*_settled(case), *(_retire(case, copy, Cause.REVOKED, revoked) for copy in _published(case))]
+    if case.wanted is not None:
+        return _offer(case, case.wanted)
+    return [*_settled(case), *_absent(case)]
+
+
+# --- what should be offered ------------------------------------------------------------------------------------------
+def _offer(case: _Situation, wanted: Wanted) -> list[Action]:
+    right = [copy for copy in case.copies if _is_right(copy, wanted, case.target)]
+    published = _published(case)
+    best = next((copy for copy in right if copy.state is State.PUBLISHED), None)
+    spare = next((copy for copy in right if copy.state is State.RETIRED), None)
+    if best is not None:
+        doubles = [_retire(case, copy, Cause.SUPERSEDED, _BETTER) for copy in published if copy is not best]
+        return [*_settled(case), _keep_or_update(case, best, wanted), *doubles]
+    if spare is not None:
+        restore = case.act(Kind.RESTORE, Cause.CAME_BACK, "endorsed again, and its retired record is intact", spare)
+        metadata = _target_metadata(spare, wanted)
+        return [*_settled(case, spare), replace(restore, metadata=metadata, superseded=published)]
+    return [*_settled(case, reusable=wanted), _upload(case, wanted, published)]
+
+
+def _upload(case: _Situation, wanted: Wanted, published: tuple[OwnedImage, ...]) -> Action:
+    postponed = case.target.postponed.get(case.key)
+    if postponed is not None:
+        return case.act(Kind.HOLD if published else Kind.SKIP, Cause.BACK_OFF, postponed, *published[:1])
+    if not published:
+        return case.act(Kind.REGISTER, Cause.NEW, f"endorsed by {_version(case.view)}")
+    cause, reason = Cause.CHANGED, f"other content or form in {_version(case.view)}"
+    if any(copy.fingerprint in wanted.fingerprints for copy in published):
+        cause, reason = Cause.TAMPERED, "the stored bytes are not those that were uploaded"
+    return replace(case.act(Kind.REPLACE, cause, reason, published[0]), superseded=published)
+
+
+def _keep_or_update(case: _Situation, best: OwnedImage, wanted: Wanted) -> Action:
+    metadata = _target_metadata(best, wanted)
+    if _comparable(metadata) == _comparable(best.metadata):
+        return case.act(Kind.KEEP, Cause.CURRENT, "as endorsed", best)
+    changed = sorted(_differences(best.metadata, metadata))
+    return replace(case.act(Kind.UPDATE, Cause.METADATA, f"changed: {', '.join(changed)}", best), metadata=metadata)
+
+
+def _is_right(copy: OwnedImage, wanted: Wanted, target: TargetView) -> bool:
+    """Return whether a record holds an acceptable final form, by what the target attests of its bytes.
+
+    Passed-through images have the list's own SHA-512; for converted ones the state's record counts, and without one
+    the property that was written at upload (contracts of detail, ``ownership``).
+    """
+    if copy.fingerprint not in wanted.fingerprints or copy.digest is None:
+        return False
+    if copy.digest == wanted.image.sha512:
+        return True
+    recorded = target.recorded.get(copy.fingerprint) or copy.metadata.properties.get("imagesync_sha512")
+    return copy.digest == recorded
+
+
+def _target_metadata(copy: OwnedImage, wanted: Wanted) -> Metadata:
+    """Return the metadata for an existing record: the list's, and what describes its file."""
+    own = {name: value for name, value in copy.metadata.properties.items() if name in ARTIFACT_PROPERTIES}
+    return replace(wanted.metadata, properties={**wanted.metadata.properties, **own})
+
+
+def _comparable(metadata: Metadata) -> tuple[str, int, Mapping[str, str]]:
+    properties = {name: value for name, value in metadata.properties.items() if name not in STATE_PROPERTIES}
+    return metadata.name, metadata.min_ram, properties
+
+
+def _differences(old: Metadata, new: Metadata) -> Iterator[str]:
+    (old_name, old_ram, before), (new_name, new_ram, after) = _comparable(old), _comparable(new)
+    if old_name != new_name:
+        yield "name"
+    if old_ram != new_ram:
+        yield "min_ram"
+    yield from (name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+# --- what should not be offered --------------------------------------------------------------------------------------
+def _absent(case: _Situation) -> list[Action]:
+    """Decide about published records that nothing wants in this pass."""
+    return [_absent_copy(case, copy, dates(copy, case.view)) for copy in _published(case)]
+
+
+def _absent_copy(case: _Situation, copy: OwnedImage, when: Dates) -> Action:
+    passed = expired(when, case.now) if case.target.trust_clock else None
+    cause, reason = passed or _why_absent(case)
+    match cause:
+        case Cause.WITHDRAWN | Cause.EXCLUDED | Cause.EXPIRED | Cause.LIST_EXPIRED | Cause.REVOKED:
+            return _retire(case, copy, cause, reason)
+        case Cause.UNKNOWN | Cause.UNSUBSCRIBED:
+            return case.act(Kind.HOLD, cause, reason + announcement(when, case.now), copy)
+        case _:
+            return case.act(Kind.HOLD, cause, reason, copy)
+
+
+def _why_absent(case: _Situation) -> tuple[Cause, str]:
+    view = case.view
+    observation = view.observation if view else None
+    if view is not None and isinstance(observation, TrustedList) and _is_known(case):
+        return _why_not_selected(case, view, observation)
+    if isinstance(observation, Unknown):
+        return Cause.UNKNOWN, f"the list is {observation.verdict}: {observation.reason}"
+    return Cause.UNSUBSCRIBED, "no active subscription of this target has its list"
+
+
+def _why_not_selected(case: _Situation, view: ListView, trusted: TrustedList) -> tuple[Cause, str]:
+    skipped = case.skipped
+    if skipped is None and any(item.identifier is None for item in view.skipped):
+        return Cause.BROKEN, "an entry of the list has no readable identifier and could be this image"
+    if skipped is None:
+        return Cause.WITHDRAWN, f"not in version {trusted.content.version} of the list"
+    if skipped.cause is SkipCause.EXCLUDED and view.keep_unselected:
+        return Cause.UNSUBSCRIBED, f"{skipped.reason}; on_unselected is keep"
+    if skipped.cause is SkipCause.EXPIRED and not case.target.trust_clock:
+        return Cause.CLOCK, f"{skipped.reason}, but the clock is not trusted"
+    return Cause(skipped.cause), skipped.reason
+
+
+# --- records that are not published -----------------------------------------------------------------------------------
+def _settled(case: _Situation, spare: OwnedImage | None = None, reusable: Wanted | None = None) -> list[Action]:
+    """Decide about partial, staged and retired records. ``spare`` is used otherwise; a staged right one is reused."""
+    return [
+        action
+        for copy in case.copies
+        if copy is not spare
+        for action in (_unpublished(case, copy, reusable) if copy.state is not State.PUBLISHED else ())
+    ]
+
+
+def _unpublished(case: _Situation, copy: OwnedImage, reusable: Wanted | None) -> Iterator[Action]:
+    match copy.state:
+        case State.RETIRED:
+            yield _retired(case, copy)
+        case _ if reusable is None or copy.fingerprint not in reusable.fingerprints:
+            yield case.act(Kind.DELETE, Cause.LEFTOVER, "an interrupted upload left it behind", copy)
+
+
+def _retired(case: _Situation, copy: OwnedImage) -> Action:
+    """Delete late. What a list withdrew waits for that list to be known again: it could have come back."""
+    at, why = (copy.retirement.at, copy.retirement.reason) if copy.retirement else (copy.created_at, "")
+    due = later(at, case.target.delete_after)
+    known = why not in COUNTED or _is_known(case)
+    if due <= case.now and known and case.target.trust_clock:
+        return case.act(Kind.DELETE, Cause.GRACE_OVER, f"retired at {timestamp(at)}", copy)
+    return case.act(Kind.KEEP, Cause.GRACE, f"retired at {timestamp(at)}, to be deleted from {timestamp(due)}", copy)
+
+
+def _retire(case: _Situation, copy: OwnedImage, cause: Cause, reason: str) -> Action:
+    return replace(case.act(Kind.RETIRE, cause, reason, copy), counted=cause in COUNTED)
+
+
+# --- small questions --------------------------------------------------------------------------------------------------
+def _refuse_rollbacks(
+    views: Sequence[ListView], owned: Sequence[OwnedImage]
+) -> tuple[list[ListView], dict[ListId, str]]:
+    """Turn a trusted list into an unknown one where the target holds images of a higher version of it.
+
+    The version in the records' properties is the floor when the state was lost (contracts of detail, "Knowledge").
+    """
+    kept, refused = [], {}
+    for view in views:
+        trusted = view.observation
+        newer = _newer_version(trusted, owned) if isinstance(trusted, TrustedList) else None
+        if newer is None or not isinstance(trusted, TrustedList):
+            kept.append(view)
+            continue
+        reason = f"rollback: version {trusted.content.version}, but the target holds images of version {newer}"
+        unknown = Unknown(view.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason)
+        refused[trusted.identifier] = reason
+        kept.append(replace(view, observation=unknown, wanted=(), skipped=()))
+    return kept, refused
+
+
+def _newer_version(trusted: TrustedList, owned: Sequence[OwnedImage]) -> str | None:
+    if trusted.floor_lifted:
+        return None
+    versions = {
+        image.metadata.properties.get("imagesync_list_version", "")
+        for image in owned
+        if image.key.list == trusted.identifier
+    }
+    return next((held for held in sorted(versions - {""}) if is_rollback(trusted.content.version, held)), None)
+
+
+def _skip(skipped: Skipped, view: ListView) -> Action:
+    key = ImageKey("", _list_of(view) or ListId(""), skipped.identifier or ImageId(""))
+    return Action(Kind.SKIP, key, skipped.title, Cause(skipped.cause), skipped.reason)
+
+
+def _is_known(case: _Situation) -> bool:
+    observation = case.view.observation if case.view else None
+    return isinstance(observation, TrustedList) and observation.identifier == case.key.list
+
+
+def _published(case: _Situation) -> tuple[OwnedImage, ...]:
+    return tuple(copy for copy in case.copies if copy.state is State.PUBLISHED)
+
+
+def _list_of(view: ListView) -> ListId | None:
+    match view.observation:
+        case TrustedList() as trusted:
+            return trusted.identifier
+        case Unknown(list=pinned) if pinned is not None:
+            return pinned
+        case _:
+            return view.accepted.list if view.accepted else None
+
+
+def _subscriptions(copies: Iterable[OwnedImage]) -> Iterator[str]:
+    return (copy.metadata.properties.get("imagesync_subscription", "") for copy in copies)
+
+
+def _version(view: ListView | None) -> str:
+    observation = view.observation if view else None
+    return f"version {observation.content.version}" if isinstance(observation, TrustedList) else "the list"
+
+
+def _order(action: Action) -> tuple[int, ImageKey, str, str]:
+    wanted = ((action.kind, action.cause), (action.kind, None))
+    rank = next(index for index, entry in enumerate(_ORDER) if entry in wanted)
+    return rank, action.key, action.image.ref if action.image else "", action.title

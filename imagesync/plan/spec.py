@@ -1,0 +1,205 @@
+"""What an image of a list becomes on a target: name, properties, fingerprint.
+
+The property names are read by programs of others: accounting (cASO), the information system
+(cloud-info-provider), monitoring probes and users' own filters. ``docs/adr/0008-properties.rst`` says which reads what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from imagesync.backend import Digest, Fingerprint, Format, ImageKey, ImageSpec, Metadata
+from imagesync.lists.select import Selected
+from imagesync.model import Image, TrustedList
+
+ARTIFACT_PROPERTIES = frozenset({"imagesync_fingerprint", "imagesync_sha512", "imagesync_source_format"})
+"""Properties that describe the uploaded file. They are written once and survive every metadata update."""
+
+ATTRIBUTES = (
+    "ad:appid",
+    "ad:base_mpuri",
+    "ad:group",
+    "ad:mpuri",
+    "dc:identifier",
+    "dc:title",
+    "hv:core_minimum",
+    "hv:ram_minimum",
+    "hv:version",
+    "sl:arch",
+    "sl:checksum:sha512",
+    "sl:os",
+    "sl:osname",
+    "sl:osversion",
+)
+"""The keys that go into ``APPLIANCE_ATTRIBUTES``. Its reader publishes all of them, so nothing personal is here."""
+
+_NOVA_ARCHITECTURES = frozenset(
+    re.findall(
+        r"\S+",
+        """
+        alpha armv6 armv7l armv7b aarch64 cris i686 ia64 lm32 m68k microblaze microblazeel mips mipsel mips64 mips64el
+        openrisc parisc parisc64 ppc ppcle ppc64 ppc64le ppcemb s390 s390x sh4 sh4eb sparc sparc64 unicore32 x86_64
+        xtensa xtensaeb
+        """,
+    )
+)
+"""Nova's ``fields.Architecture``: anything else in ``architecture`` would make the image unbootable."""
+
+_ARCHITECTURE_ALIASES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"} | dict.fromkeys(
+    ("i386", "i486", "i586", "x86"), "i686"
+)
+_USERINFO = re.compile(r"://[^/?#]*@")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An image that a target should offer, in one owner's project.
+
+    ``fingerprints`` are all final forms that the target's configuration accepts, each with its format: whichever of
+    them is there, is right. ``metadata`` lacks ``ARTIFACT_PROPERTIES``, which depend on the form.
+    """
+
+    key: ImageKey
+    subscription: str
+    image: Image
+    metadata: Metadata
+    fingerprints: Mapping[Fingerprint, Format]
+
+    @property
+    def title(self) -> str:
+        """Return the title that the list gives."""
+        return self.image.title
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that is ready to be uploaded. Sizes in bytes."""
+
+    fingerprint: Fingerprint
+    digest: Digest
+    size: int
+    virtual_size: int
+    format: Format
+    source_format: Format
+
+
+def fingerprint(source: Digest, target_format: Format, options: str) -> Fingerprint:
+    """Return what identifies the result of bringing ``source`` into ``target_format`` with conversion ``options``.
+
+    ``options`` is empty for what is passed through. No tool version is part of it (contracts of detail), so that an
+    upgrade of qemu-img uploads nothing anew.
+    """
+    return Fingerprint(hashlib.sha256(f"{source}\n{target_format}\n{options}".encode()).hexdigest())
+
+
+def acceptable(source: Digest, formats: tuple[Format, ...], options: str) -> dict[Fingerprint, Format]:
+    """Return every final form of ``source`` that is right for a target: passed through, or converted."""
+    return {fingerprint(source, form, tag): form for form in formats for tag in ("", options)}
+
+
+def want(
+    trusted: TrustedList, selected: Selected, owner: str, forms: tuple[tuple[Format, ...], str], instance: str
+) -> Wanted:
+    """Return what a target should offer for ``selected`` in the project ``owner``.
+
+    ``forms`` are the target's formats and its conversion options.
+    """
+    image = selected.image
+    key = ImageKey(owner, trusted.identifier, image.identifier)
+    properties = _published_properties(trusted, selected) | _own_properties(trusted, image, instance)
+    metadata = Metadata(name=image.title or image.identifier, properties=properties, min_ram=image.ram_min)
+    return Wanted(key, trusted.subscription, image, metadata, acceptable(image.sha512, *forms))
+
+
+def complete(wanted: Wanted, file: File, at: datetime) -> ImageSpec:
+    """Return the specification of the upload of ``file`` for ``wanted``; ``at`` is the time of the pass."""
+    own = {
+        "imagesync_fingerprint": file.fingerprint,
+        "imagesync_sha512": file.digest,
+        "imagesync_source_format": str(file.source_format),
+    }
+    base = wanted.metadata
+    return ImageSpec(
+        key=wanted.key,
+        fingerprint=file.fingerprint,
+        metadata=Metadata(base.name, {**base.properties, **own}, base.min_ram),
+        format=file.format,
+        digest=file.digest,
+        size=file.size,
+        virtual_size=file.virtual_size,
+        min_disk=-(-file.virtual_size // 2**30),
+        at=at,
+    )
+
+
+def architecture(text: str) -> str | None:
+    """Return Nova's canonical name of a CPU architecture, or ``None`` for what Nova would refuse at boot."""
+    name = _ARCHITECTURE_ALIASES.get(text.strip().lower(), text.strip().lower())
+    return name if name in _NOVA_ARCHITECTURES else None
+
+
+def timestamp(moment: datetime | None) -> str:
+    """Return ``moment`` as ISO 8601 in UTC with whole seconds, or the empty string for ``None``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
+
+
+def moment(text: str) -> datetime | None:
+    """Return what ``timestamp`` wrote, or ``None`` for anything else."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _published_properties(trusted: TrustedList, selected: Selected) -> dict[str, str]:
+    image = selected.image
+    known = {
+        "os_distro": image.os_name.lower(),
+        "os_version": image.os_version,
+        "architecture": architecture(image.architecture),
+        "ad:appid": _text(image.raw.get("ad:appid")),
+    }
+    return {
+        "vmcatcher_event_ad_mpuri": image.mpuri,
+        "vmcatcher_event_dc_description": image.description,
+        "vmcatcher_event_dc_title": image.title,
+        "APPLIANCE_ID": image.identifier,
+        "APPLIANCE_IMAGE_LIST_ID": trusted.identifier,
+        "APPLIANCE_MPURI": image.mpuri,
+        "APPLIANCE_VO": trusted.vo,
+        "APPLIANCE_VERSION": image.version,
+        "APPLIANCE_TITLE": image.title,
+        "APPLIANCE_EXPIRATION_DATE": str(int(selected.expires.timestamp())),
+        "APPLIANCE_ATTRIBUTES": _attributes(image),
+    } | {name: value for name, value in known.items() if value}
+
+
+def _own_properties(trusted: TrustedList, image: Image, instance: str) -> dict[str, str]:
+    content = trusted.content
+    return {
+        "imagesync_instance": instance,
+        "imagesync_subscription": trusted.subscription,
+        "imagesync_list": trusted.identifier,
+        "imagesync_list_version": content.version,
+        "imagesync_list_expires": timestamp(content.expires),
+        "imagesync_image": image.identifier,
+        "imagesync_image_expires": timestamp(image.expires),
+        "imagesync_source_sha512": image.sha512,
+        "imagesync_signer": content.signer.identity.dn,
+    }
+
+
+def _attributes(image: Image) -> str:
+    """Return the allow-listed keys of the entry as one JSON object of strings, as cloud-info-provider expects."""
+    values = {name: _text(image.raw.get(name)) for name in ATTRIBUTES}
+    public = {name: value for name, value in values.items() if value and not _USERINFO.search(value)}
+    return json.dumps(public, ensure_ascii=False, sort_keys=True)
+
+
+def _text(value: object) -> str:
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""

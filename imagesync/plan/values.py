@@ -1,0 +1,153 @@
+"""What a plan is made from, and what it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from imagesync.backend import Digest, Fingerprint, ImageKey, Metadata, OwnedImage
+from imagesync.lists.select import Skipped
+from imagesync.model import Accepted, ListId, Observation
+from imagesync.plan.spec import Wanted
+
+
+class Kind(StrEnum):
+    """What is done about one record or one wanted image."""
+
+    REGISTER = "register"
+    REPLACE = "replace"
+    RESTORE = "restore"
+    UPDATE = "update"
+    RETIRE = "retire"
+    DELETE = "delete"
+    KEEP = "keep"
+    HOLD = "hold"
+    SKIP = "skip"
+
+
+DEFAULT_EXPIRY_GRACE = timedelta(hours=72)
+"""How long after its list's date an image of an unknown list stays."""
+
+CHANGES = frozenset({Kind.REGISTER, Kind.REPLACE, Kind.RESTORE, Kind.UPDATE, Kind.RETIRE, Kind.DELETE})
+"""The kinds that change something on the target."""
+
+
+class Cause(StrEnum):
+    """Why an action is in a plan. Every removal has one of these, and ``docs/safety.rst`` explains each."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    TAMPERED = "tampered"
+    CAME_BACK = "came-back"
+    METADATA = "metadata"
+    CURRENT = "current"
+    WITHDRAWN = "withdrawn"
+    EXCLUDED = "excluded"
+    EXPIRED = "expired"
+    LIST_EXPIRED = "list-expired"
+    REVOKED = "revoked"
+    SUPERSEDED = "superseded"
+    LEFTOVER = "leftover"
+    GRACE_OVER = "grace-over"
+    GRACE = "grace"
+    BROKEN = "broken"
+    UNKNOWN = "unknown"
+    UNSUBSCRIBED = "unsubscribed"
+    GUARD = "guard"
+    BACK_OFF = "back-off"
+    CLOCK = "clock"
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRules:
+    """How many removals of one list at one target are believed within 24 hours (contracts of detail, ``guard``).
+
+    ``share`` is a fraction of the published images, counted from ``min_images`` of them. ``allowed`` is the
+    operator's word for this run: that many removals pass whatever the rules say.
+    """
+
+    share: float = 0.5
+    min_images: int = 4
+    allowed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListView:
+    """What one pass knows of one subscription, as one target sees it.
+
+    ``observation`` is ``None`` for a subscription that is switched off. ``accepted`` is the last accepted version;
+    its dates count while the list is unknown.
+    """
+
+    subscription: str
+    observation: Observation | None
+    accepted: Accepted | None = None
+    wanted: tuple[Wanted, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    expiry_grace: timedelta = DEFAULT_EXPIRY_GRACE
+    keep_unselected: bool = False
+    guard: GuardRules = field(default_factory=GuardRules)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetView:
+    """What one pass knows of one target.
+
+    ``owned`` are the records in scope. ``recorded`` are the digests of files uploaded earlier, by fingerprint, as the
+    state remembers them. ``revoked`` and ``postponed`` give a reason for single images. ``trust_clock`` is off when
+    the clock contradicts the servers: then nothing expires.
+    """
+
+    name: str
+    owned: tuple[OwnedImage, ...]
+    recorded: Mapping[Fingerprint, Digest] = field(default_factory=dict)
+    revoked: Mapping[ImageKey, str] = field(default_factory=dict)
+    postponed: Mapping[ImageKey, str] = field(default_factory=dict)
+    delete_after: timedelta = timedelta(days=30)
+    trust_clock: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One decision with its reason.
+
+    ``cause`` is for programs, ``reason`` for people. ``image`` is the record it is about, ``wanted`` what should be
+    there, ``superseded`` the published records that a new one replaces, ``metadata`` what an update writes.
+    ``counted`` marks a removal that the guard counts.
+    """
+
+    kind: Kind
+    key: ImageKey
+    title: str
+    cause: Cause
+    reason: str
+    image: OwnedImage | None = None
+    wanted: Wanted | None = None
+    metadata: Metadata | None = None
+    superseded: tuple[OwnedImage, ...] = ()
+    counted: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Return whether carrying it out changes the target."""
+        return self.kind in CHANGES
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All decisions for one target, in the order in which they are carried out.
+
+    ``refused`` are lists that only this target's records showed to be a rollback, with the reason.
+    """
+
+    target: str
+    at: datetime
+    actions: tuple[Action, ...]
+    refused: Mapping[ListId, str] = field(default_factory=dict)
+
+    @property
+    def changes(self) -> tuple[Action, ...]:
+        """Return the actions that change the target."""
+        return tuple(action for action in self.actions if action.changes)
