@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from imagesync.plan.values import CHANGES, Action, Kind, Plan
+from imagesync.plan.values import Action, Kind, Plan
 
 _SIGNS = {
     Kind.REGISTER: "+",

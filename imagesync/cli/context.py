@@ -1,0 +1,68 @@
+"""What every command has at hand: the common options, and what follows from them when it is asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from imagesync.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options that stand before the command."""
+
+    config_path: Path
+    log_level: str
+    log_json: bool
+
+    def config(self) -> Config:
+        """Return the configuration.
+
+        Raises:
+            ConfigError: with every problem found.
+        """
+        from imagesync.config import load
+
+        return load(self.config_path, os.environ)
+
+    def start_logging(self) -> str:
+        """Configure logging to standard error for one run, and return the run's id, which every line carries."""
+        from imagesync.cli.logs import configure
+
+        run_id = f"{clock():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        configure(self.log_level, json_lines=self.log_json, run=run_id)
+        return run_id
+
+
+def clock() -> datetime:
+    """Return the current time. Commands read it once and pass it on."""
+    return datetime.now(UTC)
+
+
+def environment() -> Mapping[str, str]:
+    """Return the process's environment. Nothing below the command line reads it."""
+    return os.environ
+
+
+def write_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Write ``value`` to standard output as indented JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=not _is_utf8()))
+
+
+def _is_utf8() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Write the result to standard output as JSON.")
+"""The option that every command has."""

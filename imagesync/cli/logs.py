@@ -1,0 +1,47 @@
+"""Logging for people and for programs: structured lines on standard error, each with the run's id."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from imagesync.plan.render import printable
+
+
+def configure(level: str, *, json_lines: bool, run: str) -> None:
+    """Send what is logged at ``level`` or above to standard error, as text or as a JSON object a line."""
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(run=run)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True
+    )
+    structlog.configure(
+        processors=list(_processors(json_lines=json_lines)),
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _processors(*, json_lines: bool) -> Iterable[Processor]:
+    yield structlog.contextvars.merge_contextvars
+    yield structlog.processors.add_log_level
+    yield structlog.processors.TimeStamper(fmt="iso", utc=True)
+    yield structlog.processors.format_exc_info
+    if json_lines:
+        yield structlog.processors.JSONRenderer(ensure_ascii=False)
+        return
+    yield _safe
+    yield structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
+
+
+def _safe(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's signature
+    """Neutralise what could steer a terminal. A traceback keeps its lines."""
+    return {
+        name: value if name == "exception" else printable(value) if isinstance(value, str) else value
+        for name, value in event.items()
+    }

@@ -1,0 +1,116 @@
+"""The ``imagesync`` command: options of every command, errors to exit codes.
+
+Start-up is fast because nothing but click is imported here and at the top of the command modules; what a command
+needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import click
+
+from imagesync import __version__
+from imagesync.cli.context import Options
+from imagesync.errors import ConfigError, ImagesyncError, LockedError, TrustStoreUnusableError
+
+COMMANDS = {
+    "sync": "imagesync.cli.sync:sync",
+    "plan": "imagesync.cli.plan:plan",
+    "status": "imagesync.cli.status:status",
+    "list": "imagesync.cli.lists:lists",
+    "config": "imagesync.cli.config:config",
+    "backends": "imagesync.cli.backends:backends",
+    "prune": "imagesync.cli.prune:prune",
+    "demo": "imagesync.cli.demo:demo",
+}
+"""The commands in the order of ``--help``, each as ``module:function``."""
+
+
+class _Commands(click.Group):
+    """A group that imports a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Documentation: docs/ of the source, or README.rst for the first ten minutes.",
+)
+@click.version_option(__version__, prog_name="imagesync")
+@click.option(
+    "-c",
+    "--config",
+    "config_path",
+    metavar="FILE",
+    envvar="IMAGESYNC_CONFIG",
+    default="/etc/imagesync/imagesync.yaml",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The configuration; conf.d/*.yaml and deny.d/*.yaml beside it are read too.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="The least severe messages that are logged to standard error.",
+)
+@click.option("--log-json", is_flag=True, help="Log as one JSON object a line.")
+@click.pass_context
+def cli(ctx: click.Context, config_path: Path, log_level: str, *, log_json: bool) -> None:
+    """Keep a cloud's VM image catalogue equal to what signed HEPiX image lists say.
+
+    imagesync fetches the lists that you subscribe to, verifies who signed them, downloads and checks the images,
+    converts them, and registers, replaces or retires them on your targets. What it could not verify in this run it
+    does not touch.
+
+    Begin with `imagesync demo`, or with `imagesync config init > imagesync.yaml` and `imagesync plan`.
+    """
+    ctx.obj = Options(config_path, log_level, log_json=log_json)
+
+
+def run() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = 130
+    except ImagesyncError as error:
+        _show(error)
+        code = code_of(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def code_of(error: ImagesyncError) -> int:
+    """Return the exit code for an error that ended a command."""
+    match error:
+        case ConfigError() | TrustStoreUnusableError():
+            return 2
+        case LockedError():
+            return 6
+        case _:
+            return 1
+
+
+def _show(error: ImagesyncError) -> None:
+    problems = error.problems if isinstance(error, ConfigError) else (str(error),)
+    for problem in problems:
+        click.echo(f"imagesync: {problem}", err=True)

@@ -1,0 +1,112 @@
+"""Running a pass from the command line: what ``sync`` and ``plan`` share."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imagesync.errors import ConfigError
+
+if TYPE_CHECKING:
+    from imagesync.cli.context import Options
+    from imagesync.config import Config
+    from imagesync.run.report import Exit
+    from imagesync.run.settings import Scope
+    from imagesync.run.sync import PassResult
+
+
+def selectors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--list``, ``--target`` and ``--image`` to a command. With any of them nothing outside it is touched."""
+    several = [
+        click.option("--list", "lists", metavar="NAME", multiple=True, help="Only this subscription (repeatable)."),
+        click.option("--target", "targets", metavar="NAME", multiple=True, help="Only this target (repeatable)."),
+        click.option(
+            "--image",
+            "images",
+            metavar="GLOB",
+            multiple=True,
+            help="Only images whose identifier or title matches, without regard to case (repeatable).",
+        ),
+    ]
+    for option in reversed(several):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line asked a pass for."""
+
+    lists: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    allow_removals: int | None = None
+    dry: bool = False
+
+    def scope(self, config: Config) -> Scope:
+        """Return the scope, after checking that every name is configured.
+
+        Raises:
+            ConfigError: a name that is not.
+        """
+        from imagesync.run.settings import Scope
+
+        _check("--list", self.lists, [item.name for item in config.subscriptions])
+        _check("--target", self.targets, [item.name for item in config.targets])
+        return Scope(frozenset(self.lists), frozenset(self.targets), self.images)
+
+
+def _check(option: str, names: tuple[str, ...], known: list[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                option, f"there is no {name!r} in the configuration", f"known: {', '.join(known) or 'none'}"
+            )
+
+
+def execute(options: Options, wish: Wish) -> tuple[PassResult, dict[str, Any], Exit]:
+    """Run one pass and return what it saw and did, its report, and its exit code.
+
+    Raises:
+        ConfigError: the configuration or a selector is wrong.
+        StateError: the state cannot be read or written.
+    """
+    from imagesync.cli.context import clock, environment
+    from imagesync.cli.display import display
+    from imagesync.run.report import as_json, exit_code
+    from imagesync.run.sync import run_pass
+    from imagesync.run.wiring import open_ports, task
+
+    config = options.config()
+    run_id = options.start_logging()
+    now = clock()
+    work = task(config, wish.scope(config), now, allowed=wish.allow_removals, dry=wish.dry)
+    with display() as shown, open_ports(config, environment(), shown, dry=wish.dry) as ports, _stopping(ports.stop.set):
+        if not wish.dry:
+            ports.state.begin_run(run_id, "sync", now)
+        result = run_pass(work, ports)
+        report = as_json(result, run_id)
+        if not wish.dry:
+            ports.state.finish_run(run_id, clock(), report["exit"], report)
+    return result, report, exit_code(result)
+
+
+@contextmanager
+def _stopping(stop: Callable[[], None]) -> Iterator[None]:
+    """Let SIGTERM end a pass as Ctrl-C does: running steps are abandoned and cleaned up."""
+
+    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal's receiver
+        stop()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,70 @@
+"""Results as people read them. Everything that came from outside goes through ``printable``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+from imagesync.plan.render import printable
+
+_MARKS = {"done": "ok", "failed": "FAILED", "held": "held", "skipped": "skipped"}
+_QUIET = frozenset({"keep"})
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a table to standard output, as wide as the terminal, or unfolded where there is none."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = sys.stdout.isatty()
+    console = Console(file=sys.stdout, width=None if terminal else 200, highlight=False)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in header:
+        drawn.add_column(name, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
+    console.print(drawn)
+
+
+def lists(report: dict[str, Any]) -> None:
+    """Write a line per list: its verdict, and who signed it or why it is not trusted."""
+    for item in report["lists"]:
+        name = printable(item["name"])
+        if item["verdict"] == "trusted":
+            signer = printable(item["signer"]["dn"])
+            click.echo(f"list {name}: trusted, version {printable(item['version'])}, signed by {signer}")
+            continue
+        click.echo(f"list {name}: {item['verdict'].upper()}: {printable(item['reason'])}")
+        if item.get("hint"):
+            click.echo(f"  what to do: {printable(item['hint'])}")
+    if report["clock"] != "trusted":
+        click.echo(
+            "clock: this machine's clock does not fit the servers' or the last pass; nothing expires until it does"
+        )
+    if report["state"] == "lost":
+        click.echo("state: begun anew; pins and versions are taken from the records on the targets where there are any")
+
+
+def targets(report: dict[str, Any]) -> None:
+    """Write what became of every target: a line per action that is not simply kept, and a count."""
+    for target in report["targets"]:
+        click.echo(f"target {printable(target['name'])}: {target['outcome']}")
+        if target["error"]:
+            click.echo(f"  {printable(target['error'])}")
+        for action in target["actions"]:
+            if action["kind"] not in _QUIET:
+                _action(action)
+        kept = sum(action["kind"] == "keep" for action in target["actions"])
+        if kept:
+            click.echo(f"  {kept} kept as they are")
+
+
+def _action(action: dict[str, Any]) -> None:
+    title = printable(action["title"] or action["key"])
+    mark = _MARKS[action["outcome"]]
+    click.echo(f"  {mark:<7} {action['kind']:<8} {title}  ({printable(action['error'] or action['reason'])})")

@@ -1,0 +1,38 @@
+"""``imagesync sync``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from imagesync.cli.context import Options, as_json, write_json
+from imagesync.cli.passes import Wish, execute, selectors
+
+
+@click.command()
+@selectors
+@click.option(
+    "--allow-removals",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Believe up to N removals of each list on each target in this run, whatever the guard says.",
+)
+@as_json
+@click.pass_context
+def sync(ctx: click.Context, *, allow_removals: int | None, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 - the selectors
+    """Make every target equal to what the trusted lists say.
+
+    Exit codes: 0 done; 1 done, but some images or targets failed; 2 usage or configuration error; 3 a list was refused;
+    4 the guard held removals back; 5 nothing could be done; 6 another instance holds the lock.
+    """
+    from imagesync.cli import show
+
+    options: Options = ctx.obj
+    _, report, code = execute(options, Wish(**chosen, allow_removals=allow_removals))
+    if as_json:
+        write_json(report)
+    else:
+        show.lists(report)
+        show.targets(report)
+    ctx.exit(code)

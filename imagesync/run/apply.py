@@ -1,0 +1,232 @@
+"""Carry out a plan: for each image fetch, convert, upload, verify, publish, and only then retire.
+
+Rules this module keeps:
+
+* A failure of one image becomes an ``Outcome`` of that image; the others go on.
+* What adds comes before what removes. When an addition failed, the guard judges the removals again.
+* Images are prepared ahead by a bounded number of threads, so that the next one downloads or converts while one is
+  uploaded; the target itself is used by one thread only, in the order of the plan.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
+from functools import partial
+from threading import Event
+
+import structlog
+
+from imagesync.backend import Backend, Metadata, OwnedImage, Progress, Retirement
+from imagesync.errors import BackendBrokenError, ImagesyncError, StoredDigestError
+from imagesync.images.prepare import Artifact
+from imagesync.model import ListId
+from imagesync.plan.guard import guard
+from imagesync.plan.spec import File, Wanted, complete, fingerprint
+from imagesync.plan.values import Action, Cause, GuardRules, Kind, Plan
+from imagesync.run.progress import Display, Step, interruptible
+
+log = structlog.get_logger(__name__)
+
+Prepare = Callable[[Wanted, Progress], AbstractContextManager[Artifact]]
+"""Bring a wanted image into a form that the target takes, and keep it there while the context is open."""
+
+_UPLOADS = frozenset({Kind.REGISTER, Kind.REPLACE})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one action: ``done``, ``failed``, ``held`` or ``skipped``. Bytes and seconds as spent."""
+
+    action: Action
+    outcome: str
+    error: ImagesyncError | None = None
+    downloaded: int = 0
+    uploaded: int = 0
+    seconds: float = 0.0
+    file: File | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What carrying out a plan needs beside the target.
+
+    ``ahead`` images are prepared in parallel before their turn; with 0 everything happens in the calling thread.
+    """
+
+    prepare: Prepare
+    display: Display
+    options: str
+    ahead: int = 2
+    stop: Event = field(default_factory=Event)
+
+
+def apply(
+    plan: Plan, backend: Backend, workshop: Workshop, owned: Sequence[OwnedImage], rules: Mapping[ListId, GuardRules]
+) -> list[Outcome]:
+    """Carry out ``plan`` and return what became of each of its actions, in order."""
+    clean_up = [action for action in plan.actions if (action.kind, action.cause) == (Kind.DELETE, Cause.LEFTOVER)]
+    uploads = [action for action in plan.actions if action.kind in _UPLOADS]
+    rest = [action for action in plan.actions if action not in clean_up and action not in uploads]
+    restores = [action for action in rest if action.kind in {Kind.RESTORE, Kind.UPDATE}]
+    outcomes = [_carry_out(action, backend, plan) for action in clean_up]
+    outcomes += _upload_all(uploads, plan, backend, workshop)
+    outcomes += [_carry_out(action, backend, plan) for action in restores]
+    failed = {outcome.action.key for outcome in outcomes if outcome.outcome == "failed"}
+    judged = guard(_without_failed(plan.actions, failed), owned, rules, plan.at)
+    removals = [action for action in judged if action.kind not in _UPLOADS | {Kind.RESTORE, Kind.UPDATE}]
+    removals = [action for action in removals if action not in clean_up]
+    return outcomes + [_carry_out(action, backend, plan) for action in removals]
+
+
+def _without_failed(actions: Sequence[Action], failed: set[object]) -> list[Action]:
+    adding = _UPLOADS | {Kind.RESTORE}
+    return [action for action in actions if not (action.kind in adding and action.key in failed)]
+
+
+# --- actions that need the bytes -------------------------------------------------------------------------------------
+def _upload_all(actions: Sequence[Action], plan: Plan, backend: Backend, workshop: Workshop) -> Iterator[Outcome]:
+    with closing(_prepared(actions, workshop)) as ready:
+        for action, artifact in ready:
+            yield _attempt(action, partial(_upload, action, artifact, plan, (backend, workshop)))
+
+
+def _upload(action: Action, ready: _Ready, plan: Plan, tools: tuple[Backend, Workshop]) -> Outcome:
+    with ready() as artifact:
+        return _transfer(action, artifact, plan, tools)
+
+
+def _transfer(action: Action, artifact: Artifact, plan: Plan, tools: tuple[Backend, Workshop]) -> Outcome:
+    backend, workshop = tools
+    file = _file(action, artifact, workshop.options)
+    spec = complete(_wanted(action), file, plan.at)
+    with workshop.display.task(Step.UPLOAD, action.title, artifact.size) as progress:
+        stored = backend.upload(spec, artifact.path, interruptible(progress, workshop.stop))
+    if stored.digest != artifact.digest:
+        backend.delete(stored.ref)
+        raise StoredDigestError(action.title, "the target stored other bytes than were sent", "the upload is repeated")
+    backend.publish(stored.ref)
+    for old in action.superseded:
+        if old.ref != stored.ref:
+            backend.retire(old.ref, Retirement(plan.at, str(Cause.SUPERSEDED), superseded=True))
+    log.info("published", kind=str(action.kind), bytes=artifact.size)
+    return Outcome(action, "done", downloaded=artifact.downloaded, uploaded=artifact.size, file=file)
+
+
+def _file(action: Action, artifact: Artifact, options: str) -> File:
+    form = fingerprint(_wanted(action).image.sha512, artifact.format, options if artifact.converted else "")
+    return File(form, artifact.digest, artifact.size, artifact.virtual_size, artifact.format, artifact.source_format)
+
+
+def _wanted(action: Action) -> Wanted:
+    if action.wanted is None:
+        raise BackendBrokenError(action.title, f"the plan wants to {action.kind} it without saying what is wanted")
+    return action.wanted
+
+
+_Ready = Callable[[], AbstractContextManager[Artifact]]
+
+
+def _prepared(actions: Sequence[Action], workshop: Workshop) -> Generator[tuple[Action, _Ready]]:
+    """Yield each action with a function that gives its artifact, while the next ones are being prepared."""
+    if not workshop.ahead:
+        yield from ((action, partial(_prepare, action, workshop)) for action in actions)
+        return
+    waiting = deque(actions)
+    running: deque[tuple[Action, Future[_Held]]] = deque()
+    with ThreadPoolExecutor(workshop.ahead, thread_name_prefix="prepare") as pool, ExitStack() as cleanup:
+        cleanup.callback(_abandon, running, workshop.stop)
+        while waiting or running:
+            while waiting and len(running) < workshop.ahead:
+                action = waiting.popleft()
+                running.append((action, pool.submit(copy_context().run, _open, action, workshop)))
+            action, future = running.popleft()
+            yield action, partial(_taken, future)
+
+
+_Held = tuple[ExitStack, Artifact]
+
+
+def _open(action: Action, workshop: Workshop) -> _Held:
+    with ExitStack() as stack:
+        artifact = stack.enter_context(_prepare(action, workshop))
+        return stack.pop_all(), artifact
+
+
+@contextmanager
+def _taken(future: Future[_Held]) -> Iterator[Artifact]:
+    stack, artifact = future.result()
+    with stack:
+        yield artifact
+
+
+@contextmanager
+def _prepare(action: Action, workshop: Workshop) -> Iterator[Artifact]:
+    wanted = _wanted(action)
+    with ExitStack() as stack:
+        with workshop.display.task(Step.PREPARE, action.title, wanted.image.size) as progress:
+            ready = workshop.prepare(wanted, interruptible(progress, workshop.stop))
+            artifact = stack.enter_context(ready)
+        yield artifact
+
+
+def _abandon(running: Iterable[tuple[Action, Future[_Held]]], stop: Event) -> None:
+    """Stop what was prepared ahead but will not be used, and let go of what it holds."""
+    for _, future in running:
+        stop.set()
+        if not future.cancel() and future.exception() is None:
+            future.result()[0].close()
+
+
+# --- actions that only change records --------------------------------------------------------------------------------
+def _carry_out(action: Action, backend: Backend, plan: Plan) -> Outcome:
+    return _attempt(action, partial(_change, action, backend, plan))
+
+
+def _change(action: Action, backend: Backend, plan: Plan) -> Outcome:
+    match action:
+        case Action(kind=Kind.SKIP):
+            return Outcome(action, "skipped")
+        case Action(kind=Kind.HOLD):
+            return Outcome(action, "held")
+        case Action(kind=Kind.DELETE, image=image) if image is not None:
+            backend.delete(image.ref)
+        case Action(kind=Kind.RETIRE, image=image) if image is not None:
+            superseded = action.cause is Cause.SUPERSEDED
+            backend.retire(image.ref, Retirement(plan.at, str(action.cause), superseded=superseded))
+        case Action(kind=Kind.UPDATE, image=image, metadata=metadata) if image is not None and metadata is not None:
+            backend.update(image.ref, metadata)
+        case Action(kind=Kind.RESTORE, image=image, metadata=metadata) if image is not None and metadata is not None:
+            _restore(action, image, metadata, backend, plan)
+    if action.changes:
+        log.info("done", kind=str(action.kind), cause=str(action.cause))
+    return Outcome(action, "done")
+
+
+def _restore(action: Action, image: OwnedImage, metadata: Metadata, backend: Backend, plan: Plan) -> None:
+    backend.update(image.ref, metadata)
+    backend.publish(image.ref)
+    for old in action.superseded:
+        backend.retire(old.ref, Retirement(plan.at, str(Cause.SUPERSEDED), superseded=True))
+
+
+# --- the boundary of one image ---------------------------------------------------------------------------------------
+def _attempt(action: Action, work: Callable[[], Outcome]) -> Outcome:
+    """Return what became of ``work``: whatever it raises is an outcome of this image and stops no other."""
+    started = time.monotonic()
+    with structlog.contextvars.bound_contextvars(image=str(action.key), title=action.title):
+        try:
+            outcome = work()
+        except ImagesyncError as error:
+            log.error("image failed", kind=str(action.kind), cause=error.reason, reason=str(error))
+            outcome = Outcome(action, "failed", error)
+        except Exception as error:
+            log.exception("image failed unexpectedly", kind=str(action.kind))
+            detail = f"unexpected {type(error).__name__}: {error}"
+            outcome = Outcome(action, "failed", BackendBrokenError(action.title, detail, "report it with the log"))
+    return replace(outcome, seconds=round(time.monotonic() - started, 3))

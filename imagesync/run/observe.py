@@ -1,0 +1,132 @@
+"""What this pass knows of each list. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from imagesync.errors import ImagesyncError, TooLargeError, TrustError, UnreachableError
+from imagesync.lists.admit import admit
+from imagesync.lists.anchors import Anchors
+from imagesync.lists.hepix import parse
+from imagesync.lists.smime import verify
+from imagesync.lists.source import Fetched, ListRequest, NotModified
+from imagesync.model import Accepted, ListId, Observation, TrustedList, Unknown, Verdict
+from imagesync.run.settings import Subscription
+from imagesync.state import StoredList
+
+log = structlog.get_logger(__name__)
+
+Fetch = Callable[[ListRequest], Fetched | NotModified]
+"""A source: ``imagesync.lists.source.fetch``, or what a plug-in registers."""
+
+CLOCK_TOLERANCE = timedelta(hours=1)
+"""How far the local clock may be from a server's before nothing expires (contracts of detail, "Clock")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What earlier passes left behind about one subscription, and which identifiers others have pinned."""
+
+    accepted: Accepted | None = None
+    stored: StoredList | None = None
+    pinned_elsewhere: Mapping[ListId, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One subscription's list in this pass.
+
+    ``observation`` is ``None`` for a subscription that is switched off. ``remember`` is there exactly when it is a
+    trusted list. ``server_date`` is the clock of the server that answered.
+    """
+
+    subscription: Subscription
+    observation: Observation | None
+    accepted: Accepted | None
+    remember: StoredList | None = None
+    server_date: datetime | None = None
+
+
+def observe(subscription: Subscription, fetch: Fetch, anchors: Anchors, memory: Memory, now: datetime) -> Seen:
+    """Return what is known of a subscription's list at ``now``; never raises for what is wrong with the list.
+
+    A 304 means that the stored message is verified and admitted again, with this pass's clock, CRLs and
+    configuration (contracts of detail, "Lists").
+    """
+    with structlog.contextvars.bound_contextvars(list=subscription.name):
+        try:
+            return _observe(subscription, fetch, anchors, memory, now)
+        except ImagesyncError as error:
+            return _unknown(subscription, memory, error)
+        except Exception as error:  # the boundary of one list: a defect of ours must not stop the others
+            log.exception("list failed unexpectedly")
+            wrapped = UnreachableError(subscription.name, f"unexpected {type(error).__name__}", "please report it")
+            return _unknown(subscription, memory, wrapped)
+
+
+def _observe(subscription: Subscription, fetch: Fetch, anchors: Anchors, memory: Memory, now: datetime) -> Seen:
+    answer = fetch(_request(subscription, memory.stored))
+    listing = _listing(subscription, answer, memory.stored)
+    payload = verify(listing.blob, anchors, subscription.signature, now)
+    rules = subscription.admission(memory.pinned_elsewhere or {})
+    trusted = admit(parse(payload), rules, memory.accepted, now)
+    warnings = (*payload.warnings, *trusted.content.warnings, *trusted.warnings)
+    for warning in warnings:
+        log.warning("list accepted with a warning", warning=warning)
+    log.info("list is trusted", version=trusted.content.version, signer=trusted.content.signer.identity.dn)
+    return Seen(subscription, trusted, memory.accepted, listing, answer.server_date)
+
+
+def _request(subscription: Subscription, stored: StoredList | None) -> ListRequest:
+    validators = (stored.etag, stored.last_modified) if stored else (None, None)
+    return ListRequest(subscription.url, subscription.list_policy, subscription.max_list_bytes, *validators)
+
+
+def _listing(subscription: Subscription, answer: Fetched | NotModified, stored: StoredList | None) -> StoredList:
+    match answer:
+        case Fetched():
+            return StoredList(answer.blob, answer.etag, answer.last_modified)
+        case NotModified() if stored is not None:
+            return stored
+        case _:
+            raise UnreachableError(
+                subscription.name,
+                "the server answered 304 to a request that had no condition",
+                "the list server is broken; tell its operator",
+            )
+
+
+def _unknown(subscription: Subscription, memory: Memory, error: ImagesyncError) -> Seen:
+    refused = isinstance(error, TrustError | TooLargeError)
+    verdict = Verdict.REFUSED if refused else Verdict.UNAVAILABLE
+    pinned = memory.accepted.list if memory.accepted else subscription.identifier
+    log.error("list not usable, its images are held", verdict=str(verdict), cause=error.reason, reason=str(error))
+    reason = f"{error.reason}: {error.detail}"
+    unknown = Unknown(subscription.name, subscription.vo, pinned, verdict, reason, error.hint)
+    return Seen(subscription, unknown, memory.accepted)
+
+
+def accepted_from(trusted: TrustedList, now: datetime) -> Accepted:
+    """Return what is to be remembered of a list that was accepted at ``now``."""
+    content = trusted.content
+    return Accepted(
+        subscription=trusted.subscription,
+        list=content.identifier,
+        version=content.version,
+        digest=content.digest,
+        created=content.created,
+        expires=content.expires,
+        accepted_at=now,
+        signer=content.signer,
+        expiries={image.identifier: image.expires for image in content.images},
+    )
+
+
+def clock_is_trusted(dates: list[datetime], last_pass: datetime | None, now: datetime) -> bool:
+    """Return whether the local clock fits the servers' and does not lie before the last pass."""
+    agrees = all(abs(now - date) <= CLOCK_TOLERANCE for date in dates)
+    return agrees and (last_pass is None or now >= last_pass)

@@ -1,0 +1,151 @@
+"""What the state remembers of each image after a target was worked on. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from imagesync.backend import ImageKey, OwnedImage
+from imagesync.plan.spec import Wanted, timestamp
+from imagesync.plan.values import Action, Cause, Kind
+from imagesync.run.apply import Outcome
+from imagesync.state import ArtifactRecord, ImageRecord
+
+FIRST_RETRY = timedelta(minutes=5)
+LAST_RETRY = timedelta(hours=24)
+"""After a failure the next attempt waits this long, doubling up to the second, until the list or image changes."""
+
+_RANK = (Kind.REGISTER, Kind.REPLACE, Kind.RESTORE, Kind.UPDATE, Kind.HOLD, Kind.RETIRE, Kind.KEEP, Kind.SKIP)
+"""Of several actions about one key the first kind here tells where the image stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is written to the state, and which keys are forgotten because nothing is left of them."""
+
+    records: tuple[ImageRecord, ...]
+    gone: frozenset[ImageKey]
+    artifacts: tuple[ArtifactRecord, ...]
+
+
+def memory(outcomes: Sequence[Outcome], before: Iterable[ImageRecord], now: datetime) -> Memory:
+    """Return what to remember of a target: a record per key that has a copy there or should have one."""
+    known = {record.key: record for record in before}
+    decisive = _decisive(outcomes)
+    records = tuple(_record(outcome, known.get(key), now) for key, outcome in sorted(decisive.items()))
+    gone = {outcome.action.key for outcome in outcomes if _is_gone(outcome)} - decisive.keys()
+    return Memory(records, frozenset(gone), tuple(_artifacts(outcomes)))
+
+
+def attempt(wanted: Wanted | None) -> str:
+    """Return what is being attempted for an image: when this changes, the back-off is over."""
+    if wanted is None:
+        return ""
+    return f"{wanted.metadata.properties.get('imagesync_list_version', '')} {wanted.image.sha512}"
+
+
+def _decisive(outcomes: Iterable[Outcome]) -> dict[ImageKey, Outcome]:
+    best: dict[ImageKey, Outcome] = {}
+    for outcome in sorted(filter(_tells, outcomes), key=lambda one: _RANK.index(one.action.kind)):
+        best.setdefault(outcome.action.key, outcome)
+    return best
+
+
+def _tells(outcome: Outcome) -> bool:
+    """Return whether an outcome says where an image stands. What is not selected has no place in the state."""
+    match outcome.action:
+        case Action(kind=Kind.DELETE) | Action(cause=Cause.SUPERSEDED):
+            return False
+        case Action(kind=Kind.SKIP, cause=cause):
+            return cause in {Cause.BACK_OFF, Cause.BROKEN}
+        case Action(kind=Kind.KEEP, image=image) if image is not None and image.retirement is not None:
+            return image.retirement.reason != Cause.SUPERSEDED
+        case _:
+            return True
+
+
+def _is_gone(outcome: Outcome) -> bool:
+    return outcome.action.kind in {Kind.DELETE, Kind.SKIP}
+
+
+def _record(outcome: Outcome, before: ImageRecord | None, now: datetime) -> ImageRecord:
+    action = outcome.action
+    state, reason = _standing(outcome)
+    digest, form = _file(outcome, action.image)
+    failures, retry_at = _back_off(outcome, before, now)
+    return ImageRecord(
+        key=action.key,
+        title=action.title or (before.title if before else ""),
+        state=state,
+        reason=reason,
+        since=now,
+        digest=digest,
+        format=form,
+        failures=failures,
+        retry_at=retry_at,
+        attempted=attempt(action.wanted),
+    )
+
+
+def _standing(outcome: Outcome) -> tuple[str, str]:
+    """Return the state as ``imagesync status`` shows it, and why."""
+    action = outcome.action
+    if outcome.outcome == "failed":
+        state = "tampered" if action.cause is Cause.TAMPERED else "failed"
+        return state, f"{action.kind} failed: {outcome.error}"
+    if action.cause in {Cause.BACK_OFF, Cause.BROKEN} and action.kind in {Kind.HOLD, Kind.SKIP}:
+        return "failed", action.reason
+    if action.kind is Kind.HOLD:
+        return "held", action.reason
+    cause = _retired_for(action)
+    if cause:
+        return ("revoked" if cause == Cause.REVOKED else "retired"), action.reason
+    return "published", "as endorsed"
+
+
+def _retired_for(action: Action) -> str:
+    if action.kind is Kind.RETIRE:
+        return action.cause
+    retirement = action.image.retirement if action.kind is Kind.KEEP and action.image else None
+    return retirement.reason if retirement else ""
+
+
+def _file(outcome: Outcome, image: OwnedImage | None) -> tuple[str | None, str]:
+    if outcome.file is not None:
+        return outcome.file.digest, str(outcome.file.format)
+    return (image.digest, str(image.format)) if image else (None, "")
+
+
+def _back_off(outcome: Outcome, before: ImageRecord | None, now: datetime) -> tuple[int, datetime | None]:
+    if outcome.action.cause is Cause.BACK_OFF and before is not None:
+        return before.failures, before.retry_at
+    if outcome.outcome != "failed":
+        return 0, None
+    same = before is not None and before.attempted == attempt(outcome.action.wanted)
+    failures = before.failures + 1 if before is not None and same else 1
+    return failures, now + min(FIRST_RETRY * 2 ** min(failures - 1, 20), LAST_RETRY)
+
+
+def postponed(records: Iterable[ImageRecord], wanted: Mapping[ImageKey, Wanted], now: datetime) -> dict[ImageKey, str]:
+    """Return the images whose last attempt failed too short a time ago, with the reason."""
+    return {
+        record.key: f"failed {record.failures} times, next attempt at {timestamp(record.retry_at)}: {record.reason}"
+        for record in records
+        if record.retry_at is not None and record.retry_at > now and record.attempted == attempt(wanted.get(record.key))
+    }
+
+
+def _artifacts(outcomes: Iterable[Outcome]) -> Iterator[ArtifactRecord]:
+    for outcome in outcomes:
+        file, wanted = outcome.file, outcome.action.wanted
+        if file is not None and wanted is not None:
+            yield ArtifactRecord(
+                file.fingerprint,
+                wanted.image.sha512,
+                file.source_format,
+                file.digest,
+                file.format,
+                file.size,
+                file.virtual_size,
+            )

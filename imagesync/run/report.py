@@ -1,0 +1,167 @@
+"""What a pass saw and did, as values for JSON, and the exit code that follows. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Any
+
+from imagesync.errors import LockedError
+from imagesync.model import Signer, TrustedList, Unknown, Verdict
+from imagesync.plan.render import action_as_json
+from imagesync.plan.spec import timestamp
+from imagesync.plan.values import Cause
+from imagesync.run.apply import Outcome
+from imagesync.run.observe import Seen
+from imagesync.run.sync import PassResult, TargetResult
+
+
+class Exit(IntEnum):
+    """The exit codes, as documented in ``docs/commands.rst``."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    GUARD = 4
+    NOTHING_DONE = 5
+    LOCKED = 6
+    CHANGES = 7
+
+
+SEVERITY = (
+    Exit.USAGE,
+    Exit.LOCKED,
+    Exit.REFUSED,
+    Exit.GUARD,
+    Exit.NOTHING_DONE,
+    Exit.SOME_FAILED,
+    Exit.CHANGES,
+    Exit.DONE,
+)
+"""When several apply, the first of them is the exit code."""
+
+
+def exit_code(result: PassResult) -> Exit:
+    """Return the exit code of a pass: the most severe that applies."""
+    applying = {Exit.DONE, *_of_lists(result.seen), *_of_targets(result.targets)}
+    if not result.clock_trusted:
+        applying.add(Exit.SOME_FAILED)
+    return next(code for code in SEVERITY if code in applying)
+
+
+def _of_lists(seen: Iterable[Seen]) -> set[Exit]:
+    verdicts = [_verdict(item) for item in seen if item.observation is not None]
+    codes = set()
+    if Verdict.REFUSED in verdicts:
+        codes.add(Exit.REFUSED)
+    if Verdict.UNAVAILABLE in verdicts:
+        only = all(verdict is Verdict.UNAVAILABLE for verdict in verdicts)
+        codes.add(Exit.NOTHING_DONE if only else Exit.SOME_FAILED)
+    return codes
+
+
+def _of_targets(results: Iterable[TargetResult]) -> set[Exit]:
+    results = tuple(results)
+    codes = {code for result in results for code in _of_target(result)}
+    if results and all(result.plan is None for result in results):
+        codes.add(Exit.NOTHING_DONE)
+    return codes
+
+
+def _of_target(result: TargetResult) -> set[Exit]:
+    codes = set()
+    if isinstance(result.error, LockedError):
+        codes.add(Exit.LOCKED)
+    elif result.error is not None:
+        codes.add(Exit.SOME_FAILED)
+    actions = [outcome.action for outcome in result.outcomes] or list(result.plan.actions if result.plan else ())
+    causes = {action.cause for action in actions}
+    if Cause.GUARD in causes:
+        codes.add(Exit.GUARD)
+    failing = any(outcome.outcome == "failed" for outcome in result.outcomes)
+    if failing or causes & {Cause.BROKEN, Cause.BACK_OFF}:
+        codes.add(Exit.SOME_FAILED)
+    return codes
+
+
+def as_json(result: PassResult, run: str) -> dict[str, Any]:
+    """Return the report of a pass as values that ``json`` can write."""
+    outcomes = [outcome for target in result.targets for outcome in target.outcomes]
+    return {
+        "exit": int(exit_code(result)),
+        "run": run,
+        "at": timestamp(result.task.now),
+        "clock": "trusted" if result.clock_trusted else "clock",
+        "state": "lost" if result.state_lost else "kept",
+        "lists": [list_as_json(item) for item in result.seen],
+        "targets": [_target_as_json(target) for target in result.targets],
+        "totals": _totals(outcomes),
+    }
+
+
+def list_as_json(item: Seen) -> dict[str, Any]:
+    """Return what is known of one list."""
+    base = {"name": item.subscription.name, "verdict": "unsubscribed", "reason": "switched off in the configuration"}
+    match item.observation:
+        case TrustedList() as trusted:
+            content = trusted.content
+            known = {
+                "version": content.version,
+                "signer": signer_as_json(content.signer),
+                "identifier": content.identifier,
+            }
+            dates = {"created": timestamp(content.created), "expires": timestamp(content.expires)}
+            return {**base, "verdict": "trusted", "reason": "", **known, **dates, "images": len(content.images)}
+        case Unknown() as unknown:
+            known = {"verdict": str(unknown.verdict), "reason": unknown.reason, "hint": unknown.hint}
+            return {**base, **known, "version": None, "signer": None, "identifier": unknown.list}
+        case None:
+            return {**base, "version": None, "signer": None}
+
+
+def signer_as_json(signer: Signer) -> dict[str, str]:
+    """Return who signed, as every command shows it."""
+    identity = signer.identity
+    return {"dn": identity.dn, "ca": identity.ca, "not_after": timestamp(signer.not_after), "sha256": signer.sha256}
+
+
+def _target_as_json(result: TargetResult) -> dict[str, Any]:
+    actions = [_outcome_as_json(outcome) for outcome in result.outcomes]
+    if not actions and result.plan is not None:
+        actions = [action_as_json(action) for action in result.plan.actions]
+    error = str(result.error) if result.error else None
+    return {"name": result.name, "outcome": _target_outcome(result), "error": error, "actions": actions}
+
+
+def _target_outcome(result: TargetResult) -> str:
+    words = {outcome.outcome for outcome in result.outcomes}
+    if result.error is not None or "failed" in words:
+        return "failed"
+    return "held" if "held" in words else "done"
+
+
+def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
+    return {
+        **action_as_json(outcome.action),
+        "outcome": outcome.outcome,
+        "error": str(outcome.error) if outcome.error else None,
+        "bytes_downloaded": outcome.downloaded,
+        "bytes_uploaded": outcome.uploaded,
+        "seconds": outcome.seconds,
+    }
+
+
+def _totals(outcomes: list[Outcome]) -> dict[str, Any]:
+    return {
+        "actions": dict(sorted(Counter(str(outcome.action.kind) for outcome in outcomes).items())),
+        "outcomes": dict(sorted(Counter(outcome.outcome for outcome in outcomes).items())),
+        "bytes_downloaded": sum(outcome.downloaded for outcome in outcomes),
+        "bytes_uploaded": sum(outcome.uploaded for outcome in outcomes),
+        "seconds": round(sum(outcome.seconds for outcome in outcomes), 3),
+    }
+
+
+def _verdict(item: Seen) -> Verdict:
+    return item.observation.verdict if isinstance(item.observation, Unknown) else Verdict.TRUSTED

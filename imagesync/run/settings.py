@@ -1,0 +1,79 @@
+"""What a pass needs to know, as plain values. ``imagesync.run.wiring`` makes them from a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from imagesync.backend import Format
+from imagesync.http import HttpPolicy
+from imagesync.images.convert import ConversionOptions
+from imagesync.lists.admit import AdmissionRules
+from imagesync.lists.select import SelectionRules
+from imagesync.lists.smime import SignaturePolicy
+from imagesync.model import Identity, ListId
+from imagesync.plan.values import DEFAULT_EXPIRY_GRACE, GuardRules
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One subscribed list. ``list_policy`` and ``image_policy`` bound what is fetched for it."""
+
+    name: str
+    vo: str
+    url: str
+    endorsers: tuple[Identity, ...]
+    list_policy: HttpPolicy
+    image_policy: HttpPolicy
+    signature: SignaturePolicy = field(default_factory=SignaturePolicy)
+    selection: SelectionRules = field(default_factory=SelectionRules)
+    guard: GuardRules = field(default_factory=GuardRules)
+    identifier: ListId | None = None
+    appdb_ids: bool = False
+    enabled: bool = True
+    expiry_grace: timedelta = DEFAULT_EXPIRY_GRACE
+    keep_unselected: bool = False
+    max_list_bytes: int = 16 * 2**20
+    source: str = "hepix"
+
+    def admission(self, pinned_elsewhere: Mapping[ListId, str]) -> AdmissionRules:
+        """Return the rules by which this subscription admits a list."""
+        return AdmissionRules(
+            subscription=self.name,
+            vo=self.vo,
+            endorsers=self.endorsers,
+            identifier=self.identifier,
+            appdb_ids=self.appdb_ids,
+            pinned_elsewhere=pinned_elsewhere,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One target. ``subscriptions`` is ``None`` for all; ``settings`` are the backend's own."""
+
+    name: str
+    backend: str
+    formats: tuple[Format, ...]
+    settings: Mapping[str, object] = field(default_factory=dict)
+    options: ConversionOptions = field(default_factory=ConversionOptions)
+    subscriptions: frozenset[str] | None = None
+    selection: SelectionRules = field(default_factory=SelectionRules)
+    delete_after: timedelta = timedelta(days=30)
+
+    def takes(self, subscription: str) -> bool:
+        """Return whether the images of a subscription belong on this target."""
+        return self.subscriptions is None or subscription in self.subscriptions
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a run is about. Empty means everything; nothing outside it is touched.
+
+    ``images`` are globs over identifier and title, without regard to case.
+    """
+
+    lists: frozenset[str] = frozenset()
+    targets: frozenset[str] = frozenset()
+    images: tuple[str, ...] = ()

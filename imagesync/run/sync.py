@@ -1,0 +1,226 @@
+"""One pass: observe everything, decide everything, then change things. One boundary per target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from threading import Event
+
+import structlog
+
+from imagesync.backend import Backend, OwnedImage, Progress
+from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError
+from imagesync.images.prepare import Artifact
+from imagesync.lists.anchors import Anchors
+from imagesync.model import TrustedList, Unknown, Verdict
+from imagesync.plan.diff import make_plan
+from imagesync.plan.spec import Wanted
+from imagesync.plan.values import ListView, Plan, TargetView
+from imagesync.run.apply import Outcome, Workshop, apply
+from imagesync.run.observe import Fetch, Memory, Seen, accepted_from, clock_is_trusted, observe
+from imagesync.run.progress import Display, Silent
+from imagesync.run.record import memory, postponed
+from imagesync.run.settings import Scope, Subscription, Target
+from imagesync.run.views import Denial, chosen, identifier_of, in_scope, revoked, views
+from imagesync.state import Repository
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything outside that a pass touches."""
+
+    fetch: Callable[[Subscription], Fetch]
+    anchors: Anchors
+    open_target: Callable[[Target], AbstractContextManager[Backend]]
+    prepare: Callable[[Wanted, Target, Progress], AbstractContextManager[Artifact]]
+    state: Repository
+    display: Display = field(default_factory=Silent)
+    stop: Event = field(default_factory=Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one pass is to do. ``now`` is the only time it knows; ``dry`` plans and changes nothing.
+
+    ``ahead`` images are prepared in parallel; ``honour_back_off`` leaves alone what failed a short time ago.
+    """
+
+    instance: str
+    now: datetime
+    subscriptions: Sequence[Subscription]
+    targets: Sequence[Target]
+    denials: Sequence[Denial] = ()
+    scope: Scope = field(default_factory=Scope)
+    dry: bool = False
+    ahead: int = 2
+    honour_back_off: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TargetResult:
+    """What became of one target. ``plan`` is ``None`` when it could not even be looked at."""
+
+    name: str
+    plan: Plan | None = None
+    outcomes: tuple[Outcome, ...] = ()
+    error: ImagesyncError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PassResult:
+    """What a pass saw and did."""
+
+    task: Task
+    seen: tuple[Seen, ...]
+    targets: tuple[TargetResult, ...]
+    clock_trusted: bool = True
+    state_lost: bool = False
+
+
+def run_pass(task: Task, ports: Ports) -> PassResult:
+    """Make every target equal to what the trusted lists say, as far as this pass knows.
+
+    Raises:
+        StateError: the state cannot be read or written.
+    """
+    seen = _observe_all(task, ports)
+    dates = [item.server_date for item in seen if item.server_date]
+    trusted_clock = clock_is_trusted(dates, _last_pass(ports.state), task.now)
+    if not trusted_clock:
+        log.error("clock is not trusted, nothing expires in this pass", now=task.now.isoformat())
+    targets = [target for target in task.targets if not task.scope.targets or target.name in task.scope.targets]
+    results = tuple(_sync_target(target, seen, (task, ports), trusted_clock=trusted_clock) for target in targets)
+    seen = tuple(_refuse(item, results) for item in seen)
+    if not task.dry:
+        _remember(seen, task, ports.state)
+    return PassResult(task, seen, results, trusted_clock, ports.state.fresh)
+
+
+# --- observe ---------------------------------------------------------------------------------------------------------
+def _observe_all(task: Task, ports: Ports) -> tuple[Seen, ...]:
+    pins = ports.state.pins()
+    chosen = [item for item in task.subscriptions if not task.scope.lists or item.name in task.scope.lists]
+    memories = [_memory(item, ports.state, pins) for item in chosen]
+
+    def look(subscription: Subscription, memory: Memory) -> Seen:
+        if not subscription.enabled:
+            return Seen(subscription, None, memory.accepted)
+        return observe(subscription, ports.fetch(subscription), ports.anchors, memory, task.now)
+
+    if not task.ahead:
+        return tuple(map(look, chosen, memories))
+    with ThreadPoolExecutor(4, thread_name_prefix="observe") as pool:
+        futures = [pool.submit(copy_context().run, look, *pair) for pair in zip(chosen, memories, strict=True)]
+        return tuple(future.result() for future in futures)
+
+
+def _memory(subscription: Subscription, state: Repository, pins: Mapping[str, str]) -> Memory:
+    elsewhere = {identifier: name for identifier, name in pins.items() if name != subscription.name}
+    return Memory(state.accepted(subscription.name), state.stored(subscription.name), elsewhere)
+
+
+def _last_pass(state: Repository) -> datetime | None:
+    last = state.last_run()
+    return last.finished if last else None
+
+
+# --- one target ------------------------------------------------------------------------------------------------------
+def _sync_target(
+    target: Target, seen: Sequence[Seen], tools: tuple[Task, Ports], *, trusted_clock: bool
+) -> TargetResult:
+    """Plan and carry out for one target; whatever goes wrong is this target's result and stops no other."""
+    task, ports = tools
+    with structlog.contextvars.bound_contextvars(target=target.name):
+        try:
+            lock = nullcontext() if task.dry else ports.state.lock(target.name, task.now)
+            with lock, ports.open_target(target) as backend:
+                return _converge(target, backend, seen, tools, trusted_clock=trusted_clock)
+        except ImagesyncError as error:
+            log.error("target failed", cause=error.reason, reason=str(error))
+            return TargetResult(target.name, error=error)
+        except Exception as error:
+            log.exception("target failed unexpectedly")
+            detail = f"unexpected {type(error).__name__}: {error}"
+            return TargetResult(target.name, error=BackendBrokenError(target.name, detail, "report it with the log"))
+
+
+def _converge(
+    target: Target, backend: Backend, seen: Sequence[Seen], tools: tuple[Task, Ports], *, trusted_clock: bool
+) -> TargetResult:
+    task, ports = tools
+    owned = in_scope(backend.owned(), seen, task.scope)
+    lists = views(seen, target, backend, task.denials, (task.instance, task.now))
+    view = _target_view(target, owned, lists, tools)
+    plan = make_plan(lists, replace(view, trust_clock=trusted_clock), task.now)
+    plan = replace(plan, actions=tuple(action for action in plan.actions if chosen(action, task.scope.images)))
+    if task.dry:
+        return TargetResult(target.name, plan)
+    rules = {identifier: item.subscription.guard for item in seen if (identifier := identifier_of(item))}
+    workshop = Workshop(
+        lambda wanted, progress: ports.prepare(wanted, target, progress),
+        ports.display,
+        target.options.tag(),
+        task.ahead,
+        ports.stop,
+    )
+    outcomes = apply(plan, backend, workshop, owned, rules)
+    known = memory(outcomes, ports.state.images(target.name), task.now)
+    ports.state.record(target.name, known.records)
+    ports.state.forget(target.name, known.gone)
+    ports.state.remember(*known.artifacts)
+    return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, seen))
+
+
+def _target_view(
+    target: Target, owned: tuple[OwnedImage, ...], lists: Sequence[ListView], tools: tuple[Task, Ports]
+) -> TargetView:
+    task, ports = tools
+    made = ports.state.artifacts({image.fingerprint for image in owned})
+    wanted = {item.key: item for view in lists for item in view.wanted}
+    failed = ports.state.images(target.name) if task.honour_back_off else ()
+    return TargetView(
+        target.name,
+        owned,
+        recorded={fingerprint: record.digest for fingerprint, record in made.items()},
+        revoked=revoked(owned, task.denials),
+        postponed=postponed(failed, wanted, task.now),
+        delete_after=target.delete_after,
+    )
+
+
+def _without_project(lists: Sequence[ListView], seen: Sequence[Seen]) -> ImagesyncError | None:
+    """Return an error when a list that is trusted could not be used on this target, naming each."""
+    trusted = {item.subscription.name for item in seen if isinstance(item.observation, TrustedList)}
+    reasons = [
+        f"{view.subscription}: {view.observation.reason}"
+        for view in lists
+        if isinstance(view.observation, Unknown) and view.subscription in trusted
+    ]
+    return BackendRefusedError("", "; ".join(reasons), "map each VO to a project of this target") if reasons else None
+
+
+# --- after the targets -----------------------------------------------------------------------------------------------
+def _refuse(item: Seen, results: Sequence[TargetResult]) -> Seen:
+    """Return what was seen of a list, refused when a target's records showed that it is a rollback."""
+    if not isinstance(item.observation, TrustedList):
+        return item
+    trusted = item.observation
+    plans = [result.plan for result in results if result.plan is not None]
+    reason = next((plan.refused[trusted.identifier] for plan in plans if trusted.identifier in plan.refused), None)
+    if reason is None:
+        return item
+    unknown = Unknown(trusted.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason)
+    return replace(item, observation=unknown, remember=None)
+
+
+def _remember(seen: Sequence[Seen], task: Task, state: Repository) -> None:
+    """Accept what was trusted. Last of all: until then the versions on the records are the floor."""
+    for item in seen:
+        if isinstance(item.observation, TrustedList) and item.remember is not None:
+            state.accept(accepted_from(item.observation, task.now), item.remember)
