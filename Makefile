@@ -1,0 +1,60 @@
+# The verbs of this repository; `make` alone lists them. Only installing uses the network.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_WORKERS ?= 2
+
+export PYTHON VENV
+# The caller's shell must not decide what is imported, where pip installs to, or which configuration a test reads.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONDONTWRITEBYTECODE PYTHONWARNINGS
+unexport VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT IMAGESYNC_CONFIG
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint fixtures docs bench clean
+
+help: ## list the verbs
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)$$/make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
+	  do printf '  %-14s %s\n' "$$verb" "$$what"; done
+
+demo: ## install what is missing, then show the main job on a loopback list server
+	@.ci/system-packages demo
+	@.ci/venv
+	@$(BIN)/imagesync demo
+
+test: ## install what is missing, then check and test everything
+	@.ci/system-packages test
+	@.ci/venv test
+	@$(MAKE) --no-print-directory lint docs
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -n $(PYTEST_WORKERS) --dist worksteal
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+lint: ## ruff, formatting, mypy --strict, import contracts
+	@.ci/system-packages base
+	@.ci/venv test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+fixtures: ## make the generated fixtures again (a second run changes nothing)
+	@.ci/system-packages test
+	@.ci/venv test
+	@set -e; for script in fixtures/*/generate.py; do \
+	  [ ! -e "$$script" ] || { echo "$$script"; $(BIN)/python "$$script"; }; done
+
+docs: ## build the documentation into build/docs; a warning is an error
+	@.ci/system-packages base
+	@.ci/venv test
+	$(BIN)/sphinx-build -W -n --keep-going -q -d build/doctrees docs build/docs
+
+bench: ## measure ratios and limits; writes build/bench.json, fails beyond a limit
+	@.ci/system-packages test
+	@.ci/venv test
+	$(BIN)/python tests/bench
+
+clean: ## remove what the other verbs made, the virtual environment included
+	rm -rf $(VENV) build dist demo-site .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find imagesync backends tests fixtures docs -name __pycache__ -type d -prune -exec rm -rf {} +
