@@ -208,7 +208,8 @@ class Accepted:
     """What is remembered of the last accepted version of a subscription's list.
 
     ``expiries`` maps each image of that version to its own date, or ``None`` where the list's date counts.
-    ``version`` is ``None`` after the operator lifted the floor.
+    ``version`` is ``None`` after the operator lifted the floor, ``pinned`` is off after the operator dropped the pin:
+    then another list may take its place, but the dates here still count.
     """
 
     subscription: str
@@ -220,3 +221,4 @@ class Accepted:
     accepted_at: datetime
     signer: Signer
     expiries: Mapping[ImageId, datetime | None]
+    pinned: bool = True

@@ -1,0 +1,139 @@
+"""What was accepted for each subscription: pins, floors, dates, and the signed bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from imagesync.model import Accepted, Digest, Identity, ImageId, ListId, Signer
+from imagesync.state.database import insert
+from imagesync.state.records import StoredList
+from imagesync.state.tables import accepted, list_version, message
+
+
+def find(connection: sa.Connection, subscription: str) -> Accepted | None:
+    """Return what was accepted last for ``subscription``."""
+    row = connection.execute(sa.select(accepted).where(accepted.c.subscription == subscription)).one_or_none()
+    return _value(row) if row else None
+
+
+def find_all(connection: sa.Connection) -> tuple[Accepted, ...]:
+    """Return what was accepted last for every subscription, by name."""
+    return tuple(_value(row) for row in connection.execute(sa.select(accepted).order_by(accepted.c.subscription)))
+
+
+def pins(connection: sa.Connection) -> dict[ListId, str]:
+    """Return which subscription each list identifier is pinned to."""
+    rows = connection.execute(sa.select(accepted.c.list, accepted.c.subscription).where(accepted.c.pinned))
+    return {ListId(row.list): row.subscription for row in rows}
+
+
+def stored(connection: sa.Connection, subscription: str) -> StoredList | None:
+    """Return the signed message that was accepted last for ``subscription``."""
+    row = connection.execute(
+        sa.select(message.c.content, accepted.c.etag, accepted.c.last_modified)
+        .join_from(accepted, message)
+        .where(accepted.c.subscription == subscription)
+    ).one_or_none()
+    return StoredList(*row) if row else None
+
+
+def accept(connection: sa.Connection, value: Accepted, listing: StoredList) -> None:
+    """Make ``value`` the last accepted version of its subscription's list."""
+    sha256 = hashlib.sha256(listing.blob).hexdigest()
+    if not _see_again(connection, value, sha256):
+        statement = insert(connection, message).values(sha256=sha256, content=listing.blob)
+        connection.execute(statement.on_conflict_do_nothing())
+        connection.execute(sa.insert(list_version), _version_row(value, sha256))
+    row = _row(value) | {"message": sha256, "etag": listing.etag, "last_modified": listing.last_modified}
+    change = insert(connection, accepted).values(row)
+    connection.execute(change.on_conflict_do_update(index_elements=[accepted.c.subscription], set_=row))
+
+
+def reset(connection: sa.Connection, subscription: str, *, identifier: bool, version: bool) -> bool:
+    """Drop the pin, the floor, or both, until the next version is accepted. Return whether there was anything."""
+    dropped: dict[str, Any] = {"pinned": False} if identifier else {}
+    dropped |= {"version": None} if version else {}
+    if not dropped:
+        return False
+    statement = sa.update(accepted).where(accepted.c.subscription == subscription).values(dropped)
+    return connection.execute(statement).rowcount > 0
+
+
+def prune(connection: sa.Connection, before: datetime) -> int:
+    """Forget messages that were last accepted before ``before`` and are not the current one. Return how many."""
+    current = sa.exists().where(
+        accepted.c.subscription == list_version.c.subscription, accepted.c.message == list_version.c.message
+    )
+    connection.execute(sa.delete(list_version).where(list_version.c.last_seen < before, ~current))
+    unused = ~sa.exists().where(list_version.c.message == message.c.sha256)
+    return connection.execute(sa.delete(message).where(unused)).rowcount
+
+
+def _see_again(connection: sa.Connection, value: Accepted, sha256: str) -> bool:
+    same = (list_version.c.subscription == value.subscription) & (list_version.c.message == sha256)
+    return connection.execute(sa.update(list_version).where(same).values(last_seen=value.accepted_at)).rowcount > 0
+
+
+def _version_row(value: Accepted, sha256: str) -> dict[str, Any]:
+    return {
+        "subscription": value.subscription,
+        "message": sha256,
+        "list": value.list,
+        "version": value.version or "",
+        "signer_dn": value.signer.identity.dn,
+        "signer_ca": value.signer.identity.ca,
+        "first_seen": value.accepted_at,
+        "last_seen": value.accepted_at,
+    }
+
+
+def _row(value: Accepted) -> dict[str, Any]:
+    return {
+        "subscription": value.subscription,
+        "list": value.list,
+        "pinned": True,
+        "version": value.version,
+        "digest": value.digest,
+        "created": value.created,
+        "expires": value.expires,
+        "accepted_at": value.accepted_at,
+        "signer_dn": value.signer.identity.dn,
+        "signer_ca": value.signer.identity.ca,
+        "signer_not_after": value.signer.not_after,
+        "signer_sha256": value.signer.sha256,
+        "signer_expects_pin": value.signer.expects_pin,
+        "expiries": {image: _text(moment) for image, moment in value.expiries.items()},
+    }
+
+
+def _value(row: sa.Row[Any]) -> Accepted:
+    identity = Identity(row.signer_dn, row.signer_ca)
+    return Accepted(
+        subscription=row.subscription,
+        list=ListId(row.list),
+        version=row.version,
+        digest=Digest(row.digest),
+        created=row.created,
+        expires=row.expires,
+        accepted_at=row.accepted_at,
+        signer=Signer(identity, row.signer_not_after, row.signer_sha256, row.signer_expects_pin),
+        expiries=_expiries(row.expiries),
+        pinned=row.pinned,
+    )
+
+
+def _expiries(stored_text: Mapping[str, str | None]) -> dict[ImageId, datetime | None]:
+    return {ImageId(image): _moment(text) for image, text in stored_text.items()}
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat() if moment else None
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,73 @@
+"""Runs and what they did."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from imagesync.state.records import ActionRecord, RunRecord
+from imagesync.state.tables import action, run
+
+
+def begin(connection: sa.Connection, run_id: str, kind: str, at: datetime) -> None:
+    """Note that a run began."""
+    connection.execute(sa.insert(run), {"id": run_id, "kind": kind, "started": at})
+
+
+def finish(connection: sa.Connection, run_id: str, at: datetime, outcome: tuple[int, Mapping[str, Any]]) -> None:
+    """Note that a run ended, with its exit code and report. Each action of the report becomes a row."""
+    code, report = outcome
+    values = {"finished": at, "exit": code, "report": dict(report)}
+    connection.execute(sa.update(run).where(run.c.id == run_id).values(values))
+    rows = [_action_row(run_id, at, position, entry) for position, entry in enumerate(_actions(report))]
+    if rows:
+        connection.execute(sa.insert(action), rows)
+
+
+def runs(connection: sa.Connection, limit: int) -> tuple[RunRecord, ...]:
+    """Return the newest ``limit`` runs, the newest first."""
+    rows = connection.execute(sa.select(run).order_by(run.c.started.desc(), run.c.id).limit(limit))
+    return tuple(RunRecord(*row) for row in rows)
+
+
+def actions(connection: sa.Connection, key: str, limit: int) -> tuple[ActionRecord, ...]:
+    """Return the newest ``limit`` actions about ``key``, on any target, the newest first."""
+    columns = [column for column in action.c if column.name not in {"position", "key_sha256"}]
+    wanted = sa.select(*columns).where(action.c.key_sha256 == _hash(key), action.c.key == key)
+    rows = connection.execute(wanted.order_by(action.c.at.desc(), action.c.position.desc()).limit(limit))
+    return tuple(ActionRecord(**row._mapping) for row in rows)  # noqa: SLF001 - SQLAlchemy's documented name
+
+
+def prune(connection: sa.Connection, before: datetime) -> int:
+    """Forget runs that began before ``before``, with their actions, except the newest one. Return how many."""
+    newest = sa.select(run.c.id).order_by(run.c.started.desc(), run.c.id).limit(1).scalar_subquery()
+    return connection.execute(sa.delete(run).where(run.c.started < before, run.c.id != newest)).rowcount
+
+
+def _actions(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for target in report.get("targets", ()):
+        for entry in target.get("actions", ()):
+            yield {"target": target.get("name", ""), **entry}
+
+
+def _action_row(run_id: str, at: datetime, position: int, entry: Mapping[str, Any]) -> dict[str, Any]:
+    key = str(entry.get("key") or "")
+    texts = {name: str(entry.get(name) or "") for name in ("target", "kind", "title", "reason", "outcome", "error")}
+    return texts | {
+        "run": run_id,
+        "position": position,
+        "at": at,
+        "key": key,
+        "key_sha256": _hash(key),
+        "bytes_downloaded": int(entry.get("bytes_downloaded") or 0),
+        "bytes_uploaded": int(entry.get("bytes_uploaded") or 0),
+        "seconds": float(entry.get("seconds") or 0.0),
+    }
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,94 @@
+"""What the state keeps, as values. Every ``datetime`` is aware and in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from imagesync.model import Digest, Fingerprint, Format, ImageKey
+
+
+@dataclass(frozen=True, slots=True)
+class StoredList:
+    """The signed message that was accepted last, as received, and what to ask its server with next time."""
+
+    blob: bytes
+    etag: str | None = None
+    last_modified: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """What is known of one endorsed image on one target.
+
+    ``since`` is when ``state`` began. ``digest`` is the SHA-512 of the file on the target, ``None`` while there is
+    none. ``failures`` counts attempts that failed in a row, ``retry_at`` is when the next may be made, and
+    ``attempted`` names what was attempted (list version and source digest): when it changes, the back-off is over.
+    """
+
+    key: ImageKey
+    title: str
+    state: str
+    reason: str
+    since: datetime
+    digest: Digest | None
+    format: str
+    failures: int = 0
+    retry_at: datetime | None = None
+    attempted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRecord:
+    """A file that was made for upload: what a target should hold for ``fingerprint``.
+
+    ``source`` and ``source_format`` describe what the list names, the rest the final file. Sizes in bytes.
+    """
+
+    fingerprint: Fingerprint
+    source: Digest
+    source_format: Format
+    digest: Digest
+    format: Format
+    size: int
+    virtual_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run of a command. ``finished``, ``exit`` and ``report`` are ``None`` for a run that did not come to its end."""
+
+    id: str
+    kind: str
+    started: datetime
+    finished: datetime | None
+    exit: int | None
+    report: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActionRecord:
+    """What one run did about one image on one target, as its report says it."""
+
+    run: str
+    at: datetime
+    target: str
+    key: str
+    kind: str
+    title: str
+    reason: str
+    outcome: str
+    error: str
+    bytes_downloaded: int
+    bytes_uploaded: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How much was removed: runs with their actions, and signed messages that were superseded before."""
+
+    runs: int
+    messages: int

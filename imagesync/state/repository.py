@@ -1,0 +1,158 @@
+"""The state as the rest of imagesync sees it. Each method is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from imagesync.errors import StateError
+from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageKey, ListId
+from imagesync.state import acceptance, history, images, lock
+from imagesync.state.database import Database, connect
+from imagesync.state.records import ActionRecord, ArtifactRecord, ImageRecord, Pruned, RunRecord, StoredList
+
+
+class Repository:
+    """An opened state. Every method raises ``StateError`` when the database does not do its part."""
+
+    def __init__(self, database: Database, *, readonly: bool) -> None:
+        """Keep an opened database; use ``imagesync.state.open_state``."""
+        self._database = database
+        self._readonly = readonly
+
+    @classmethod
+    def open(cls, url: str, password: str | None, *, readonly: bool) -> Self:
+        """Return the state at ``url``; see ``imagesync.state.open_state``."""
+        return cls(connect(url, password, readonly=readonly), readonly=readonly)
+
+    def __enter__(self) -> Self:
+        """Return the repository itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close every connection."""
+        self._database.close()
+
+    @property
+    def fresh(self) -> bool:
+        """Return whether there was no state before this opening, so that pins and history are not known."""
+        return self._database.fresh
+
+    # --- lists ---
+    def accepted(self, subscription: str) -> Accepted | None:
+        """Return what was accepted last for ``subscription``, ``None`` if nothing ever was."""
+        with self._database.read() as connection:
+            return acceptance.find(connection, subscription)
+
+    def all_accepted(self) -> tuple[Accepted, ...]:
+        """Return what was accepted last for every subscription, also those no longer configured, by name."""
+        with self._database.read() as connection:
+            return acceptance.find_all(connection)
+
+    def pins(self) -> Mapping[ListId, str]:
+        """Return which subscription each list identifier is pinned to, also for those no longer configured."""
+        with self._database.read() as connection:
+            return acceptance.pins(connection)
+
+    def accept(self, accepted: Accepted, listing: StoredList) -> None:
+        """Make ``accepted`` the last accepted version, pinned; ``listing`` is the message that it came in."""
+        with self._database.write() as connection:
+            acceptance.accept(connection, accepted, listing)
+
+    def stored(self, subscription: str) -> StoredList | None:
+        """Return the message that was accepted last for ``subscription``, ``None`` if none ever was."""
+        with self._database.read() as connection:
+            return acceptance.stored(connection, subscription)
+
+    def reset(self, subscription: str, *, identifier: bool, version: bool) -> bool:
+        """Drop the pin of the list's identifier, the floor of its version, or both, until the next acceptance.
+
+        What was accepted stays known otherwise: ``Accepted.pinned`` is off, ``Accepted.version`` is ``None``.
+        Return whether there was anything to drop.
+        """
+        with self._database.write() as connection:
+            return acceptance.reset(connection, subscription, identifier=identifier, version=version)
+
+    # --- images ---
+    def images(self, target: str) -> tuple[ImageRecord, ...]:
+        """Return every image known on ``target``, ordered by key."""
+        with self._database.read() as connection:
+            return images.find_all(connection, target)
+
+    def record(self, target: str, rows: Sequence[ImageRecord]) -> None:
+        """Insert or update ``rows``, all or none. A row whose state did not change keeps its ``since``."""
+        with self._database.write() as connection:
+            images.record(connection, target, rows)
+
+    def forget(self, target: str, keys: Collection[ImageKey]) -> None:
+        """Remove the records of ``keys`` on ``target``. What is absent is success."""
+        with self._database.write() as connection:
+            images.forget(connection, target, keys)
+
+    # --- artifacts ---
+    def artifact(self, fingerprint: Fingerprint) -> ArtifactRecord | None:
+        """Return the file that was made for ``fingerprint``, ``None`` if it is not known."""
+        return self.artifacts((fingerprint,)).get(fingerprint)
+
+    def artifacts(self, fingerprints: Collection[Fingerprint]) -> Mapping[Fingerprint, ArtifactRecord]:
+        """Return the files that were made, for those of ``fingerprints`` that are known."""
+        with self._database.read() as connection:
+            return images.artifacts(connection, fingerprints)
+
+    def remember(self, *artifacts: ArtifactRecord) -> None:
+        """Insert or replace ``artifacts``, all or none."""
+        with self._database.write() as connection:
+            images.remember(connection, artifacts)
+
+    def source_formats(self, digests: Collection[Digest]) -> Mapping[Digest, Format]:
+        """Return the formats of those sources that were inspected before, by their SHA-512."""
+        with self._database.read() as connection:
+            return images.source_formats(connection, digests)
+
+    # --- history ---
+    def begin_run(self, run_id: str, kind: str, at: datetime) -> None:
+        """Note that a run began."""
+        with self._database.write() as connection:
+            history.begin(connection, run_id, kind, at)
+
+    def finish_run(self, run_id: str, at: datetime, exit: int, report: Mapping[str, Any]) -> None:  # noqa: A002
+        """Note that a run ended with the code ``exit``.
+
+        ``report`` is the JSON report; each of ``targets[].actions[]`` can be found by its ``key`` afterwards.
+        """
+        with self._database.write() as connection:
+            history.finish(connection, run_id, at, (exit, report))
+
+    def last_run(self) -> RunRecord | None:
+        """Return the run that began last, finished or not."""
+        return next(iter(self.runs(1)), None)
+
+    def runs(self, limit: int) -> tuple[RunRecord, ...]:
+        """Return the newest ``limit`` runs, the newest first."""
+        with self._database.read() as connection:
+            return history.runs(connection, limit)
+
+    def actions(self, key: str, limit: int = 50) -> tuple[ActionRecord, ...]:
+        """Return the newest ``limit`` actions about ``key`` (as in the reports), the newest first."""
+        with self._database.read() as connection:
+            return history.actions(connection, key, limit)
+
+    def prune(self, before: datetime) -> Pruned:
+        """Forget runs, and messages that are no longer current, from before ``before``. Return how many of each."""
+        with self._database.write() as connection:
+            return Pruned(history.prune(connection, before), acceptance.prune(connection, before))
+
+    # --- lock ---
+    def lock(self, target: str, now: datetime) -> AbstractContextManager[None]:
+        """Return a context manager that holds the lock of ``target``; ``now`` is when it was taken.
+
+        Raises:
+            LockedError: on entering: another process holds it; says which, where, and since when.
+            StateError: on entering: the lock cannot be taken. On calling: the state was opened for reading.
+        """
+        if self._readonly:
+            raise StateError(self._database.place, "was opened for reading only", "open it for writing to lock")
+        return lock.hold(self._database, target, now)

@@ -1,0 +1,196 @@
+"""The tables. ``migrations`` builds the same; a test compares the two."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+HEAD = "0001"
+"""The newest revision under ``migrations``. Kept here so that opening an up-to-date state needs no Alembic."""
+
+VERSION_TABLE = "imagesync_version"
+"""Where Alembic keeps the revision. The name also tells a state of ours from anybody else's database."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware point in time. SQLite has no such type: there it is stored without its zone, in UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return the same moment in UTC.
+
+        Raises:
+            ValueError: ``value`` is naive.
+        """
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return the moment as aware UTC, whatever the database gives."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class CleanText(TypeDecorator[str]):
+    """Text that any database takes. Titles come from strangers: NUL and lone surrogates become U+FFFD."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Return ``value`` without what PostgreSQL or UTF-8 refuse."""
+        if value is None:
+            return None
+        return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+metadata = MetaData()
+
+message = Table(
+    "message",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+)
+"""Signed messages as received, each once."""
+
+list_version = Table(
+    "list_version",
+    metadata,
+    Column("subscription", CleanText, primary_key=True),
+    Column("message", String(64), ForeignKey("message.sha256"), primary_key=True),
+    Column("list", CleanText, nullable=False),
+    Column("version", CleanText, nullable=False),
+    Column("signer_dn", CleanText, nullable=False),
+    Column("signer_ca", CleanText, nullable=False),
+    Column("first_seen", UtcDateTime, nullable=False),
+    Column("last_seen", UtcDateTime, nullable=False),
+    Index("list_version_message", "message"),
+)
+"""Which message was accepted for which subscription, and from when to when."""
+
+accepted = Table(
+    "accepted",
+    metadata,
+    Column("subscription", CleanText, primary_key=True),
+    Column("list", CleanText, nullable=False),
+    Column("pinned", Boolean, nullable=False),
+    Column("version", CleanText),
+    Column("digest", String(128), nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("expires", UtcDateTime, nullable=False),
+    Column("accepted_at", UtcDateTime, nullable=False),
+    Column("signer_dn", CleanText, nullable=False),
+    Column("signer_ca", CleanText, nullable=False),
+    Column("signer_not_after", UtcDateTime, nullable=False),
+    Column("signer_sha256", String(64), nullable=False),
+    Column("signer_expects_pin", Boolean, nullable=False),
+    Column("expiries", JSON, nullable=False),
+    Column("message", String(64), ForeignKey("message.sha256"), nullable=False),
+    Column("etag", CleanText),
+    Column("last_modified", CleanText),
+)
+"""The last accepted version of each subscription's list: pin, floor and dates."""
+
+image = Table(
+    "image",
+    metadata,
+    Column("target", CleanText, primary_key=True),
+    Column("key_sha256", String(64), primary_key=True),
+    Column("owner", CleanText, nullable=False),
+    Column("list", CleanText, nullable=False),
+    Column("image", CleanText, nullable=False),
+    Column("title", CleanText, nullable=False),
+    Column("state", CleanText, nullable=False),
+    Column("reason", CleanText, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("digest", String(128)),
+    Column("format", CleanText, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("retry_at", UtcDateTime),
+    Column("attempted", CleanText, nullable=False),
+)
+"""What ``status`` shows of each endorsed image per target, and its back-off.
+
+Identifiers come from strangers and may be longer than PostgreSQL can index: the primary key has their hash.
+"""
+
+artifact = Table(
+    "artifact",
+    metadata,
+    Column("fingerprint", CleanText, primary_key=True),
+    Column("source", String(128), nullable=False),
+    Column("source_format", CleanText, nullable=False),
+    Column("digest", String(128), nullable=False),
+    Column("format", CleanText, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("virtual_size", BigInteger, nullable=False),
+    Index("artifact_source", "source"),
+)
+"""What was uploaded under a fingerprint: a record on a target that holds other bytes was tampered with."""
+
+run = Table(
+    "run",
+    metadata,
+    Column("id", CleanText, primary_key=True),
+    Column("kind", CleanText, nullable=False),
+    Column("started", UtcDateTime, nullable=False),
+    Column("finished", UtcDateTime),
+    Column("exit", Integer),
+    Column("report", JSON),
+    Index("run_started", "started"),
+)
+"""Runs and their reports."""
+
+action = Table(
+    "action",
+    metadata,
+    Column("run", CleanText, ForeignKey("run.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("target", CleanText, nullable=False),
+    Column("key", CleanText, nullable=False),
+    Column("key_sha256", String(64), nullable=False),
+    Column("kind", CleanText, nullable=False),
+    Column("title", CleanText, nullable=False),
+    Column("reason", CleanText, nullable=False),
+    Column("outcome", CleanText, nullable=False),
+    Column("error", CleanText, nullable=False),
+    Column("bytes_downloaded", BigInteger, nullable=False),
+    Column("bytes_uploaded", BigInteger, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Index("action_key", "key_sha256"),
+)
+"""What the runs did, one row per image and target."""
+
+holder = Table(
+    "holder",
+    metadata,
+    Column("target", CleanText, primary_key=True),
+    Column("host", CleanText, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+)
+"""Who took a target's lock last. Says who holds it, not whether it is held: that is the database's own lock."""

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from imagesync.errors import StateError
+from imagesync.state import open_state
+from imagesync.state.database import connect
+from imagesync.state.tables import HEAD, VERSION_TABLE, metadata
+
+
+def script() -> ScriptDirectory:
+    config = Config()
+    config.set_main_option("script_location", "imagesync.state:migrations")
+    return ScriptDirectory.from_config(config)
+
+
+def statement(place, text: str) -> None:
+    database = connect(place.url, place.password, readonly=False)
+    with database.write() as connection:
+        connection.exec_driver_sql(text)
+    database.close()
+
+
+def test_the_head_in_code_is_the_newest_revision() -> None:
+    assert script().get_current_head() == HEAD
+
+
+def test_models_and_migrations_build_the_same(place) -> None:
+    database = connect(place.url, place.password, readonly=False)
+    with database.read() as connection:
+        options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, metadata) == []
+    database.close()
+
+
+def test_every_revision_upgrades_to_the_newest(place) -> None:
+    from alembic import command
+
+    for revision in [None, *(entry.revision for entry in script().walk_revisions())]:
+        engine = connect(place.url, place.password, readonly=False).engine
+        with engine.begin() as connection:
+            for table in reversed(sa.inspect(connection).get_sorted_table_and_fkc_names()):
+                if table[0]:
+                    connection.exec_driver_sql(f"DROP TABLE {table[0]}")
+        if revision:
+            config = Config()
+            config.set_main_option("script_location", "imagesync.state:migrations")
+            with engine.begin() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, revision)
+        engine.dispose()
+        with place.open() as repository:
+            assert repository.runs(1) == ()
+
+
+def test_opening_a_current_state_imports_no_alembic(place) -> None:
+    place.open().__exit__(None, None, None)
+    code = (
+        "import sys; from imagesync.state import open_state; import os\n"
+        "with open_state(sys.argv[1], os.environ.get('PASSWORD')) as state: state.last_run()\n"
+        "assert 'alembic' not in sys.modules"
+    )
+    environment = os.environ | ({"PASSWORD": place.password} if place.password else {})
+    subprocess.run([sys.executable, "-c", code, place.url], check=True, env=environment, timeout=60)
+
+
+def test_importing_the_package_imports_no_sqlalchemy() -> None:
+    code = "import sys, imagesync.state; assert 'sqlalchemy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_new_state_says_that_it_is_fresh_and_an_old_one_does_not(place) -> None:
+    with place.open() as first:
+        assert first.fresh
+    with place.open() as second:
+        assert not second.fresh
+
+
+def test_several_may_make_the_state_at_once(place) -> None:
+    def opened(_: int) -> bool:
+        with place.open() as repository:
+            repository.begin_run(f"run-{_}", "sync", datetime(2026, 1, 1, tzinfo=UTC))
+            return repository.fresh
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(opened, range(6))) == 1
+    with place.open() as repository:
+        assert len(repository.runs(10)) == 6
+
+
+def test_a_state_of_a_newer_imagesync_is_refused(place) -> None:
+    place.open().__exit__(None, None, None)
+    statement(place, f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    with pytest.raises(StateError, match=r"newer imagesync \(schema 9999\) \(upgrade imagesync\)"):
+        place.open()
+
+
+def test_somebody_elses_database_is_refused_and_left_alone(place) -> None:
+    place.open().__exit__(None, None, None)
+    statement(place, f"DROP TABLE {VERSION_TABLE}")
+    with pytest.raises(StateError, match="is no state of imagesync"):
+        place.open()
+
+
+def test_reading_needs_no_state_and_makes_none(sqlite_place, tmp_path: Path) -> None:
+    with sqlite_place.open(readonly=True) as repository:
+        assert repository.fresh
+        assert repository.all_accepted() == ()
+        assert repository.last_run() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_writes_nothing(place, now) -> None:
+    with place.open() as writing:
+        writing.begin_run("one", "sync", now)
+    with place.open(readonly=True) as repository:
+        assert repository.last_run().id == "one"
+        with pytest.raises(StateError):
+            repository.begin_run("two", "sync", now)
+        with pytest.raises(StateError, match="reading only"):
+            repository.lock("site", now)
+
+
+def test_reading_an_empty_database_asks_for_a_sync(postgresql_place) -> None:
+    with pytest.raises(StateError, match="run imagesync sync once"):
+        postgresql_place.open(readonly=True)
+
+
+def test_the_file_is_for_its_owner_only(sqlite_place, tmp_path: Path) -> None:
+    with sqlite_place.open():
+        files = list((tmp_path / "state").iterdir())
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+        assert "state.db-wal" in {file.name for file in files}
+
+
+@pytest.mark.parametrize("content", [b"this is no database at all, only text" * 100, None], ids=["text", "damaged page"])
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_corrupt_file_is_a_state_error_that_says_what_is_lost(sqlite_place, tmp_path, content, readonly) -> None:
+    sqlite_place.open().__exit__(None, None, None)
+    file = tmp_path / "state" / "state.db"
+    damaged = bytearray(file.read_bytes())
+    damaged[100:4096] = b"\xff" * 3996
+    file.write_bytes(content or bytes(damaged))
+    with pytest.raises(StateError, match=r"is damaged.*Lost are exact pins.*read back from the targets"):
+        sqlite_place.open(readonly=readonly)
+
+
+def test_damage_that_shows_later_is_a_state_error_too(sqlite_place, now, make_accepted) -> None:
+    from imagesync.state import StoredList
+
+    with sqlite_place.open() as repository:
+        repository.accept(make_accepted(), StoredList(b"blob"))
+        statement(sqlite_place, "UPDATE accepted SET expiries = '{{{'")
+        with pytest.raises(StateError, match="is damaged"):
+            repository.accepted("fedcloud")
+
+
+def test_an_unwritable_directory_is_a_state_error() -> None:
+    with pytest.raises(StateError, match=r"/proc/imagesync/state.db: cannot be used.*permissions"):
+        open_state("sqlite:////proc/imagesync/state.db")
+
+
+def test_a_path_below_a_file_is_a_state_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StateError, match="cannot be used"):
+        open_state(f"sqlite:///{tmp_path}/file/state.db")
+
+
+def test_a_full_disk_is_a_state_error(sqlite_place, now) -> None:
+    with sqlite_place.open() as repository:
+        repository.last_run()
+        with repository._database.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 30")
+        with pytest.raises(StateError, match="make room"):
+            repository.finish_run("one", now, 0, {"text": "x" * 1_000_000})
+            repository.begin_run("one", "sync", now)
+            repository.finish_run("one", now, 0, {"text": "x" * 1_000_000})
+
+
+def test_an_unreachable_server_is_a_state_error_without_the_password(tmp_path: Path) -> None:
+    with pytest.raises(StateError) as caught:
+        open_state(f"postgresql+psycopg://me@/state?host={tmp_path}", "s3cret-word")
+    assert "s3cret-word" not in str(caught.value)
+    assert "check the address" in caught.value.hint
+
+
+def test_a_wrong_password_is_a_state_error(postgresql_place) -> None:
+    with pytest.raises(StateError, match="password authentication failed"):
+        open_state(postgresql_place.url, "wrong")
+
+
+def test_a_database_without_an_encoding_serves_too(postgresql, now) -> None:
+    with psycopg.connect(f"host={postgresql} user=imagesync password=s3cret dbname=postgres", autocommit=True) as admin:
+        admin.execute("CREATE DATABASE plain ENCODING 'SQL_ASCII' TEMPLATE template0")
+    with open_state(f"postgresql+psycopg://imagesync@/plain?host={postgresql}", "s3cret") as repository:
+        repository.begin_run("eins äöü", "sync", now)
+        assert repository.last_run().id == "eins äöü"
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("nonsense", "not an SQLAlchemy URL"),
+        ("mysql://host/db", "mysql is not supported"),
+        ("sqlite://", "absolute path"),
+        ("sqlite:///relative.db", "absolute path"),
+    ],
+)
+def test_a_wrong_url_is_a_state_error(url: str, problem: str) -> None:
+    with pytest.raises(StateError, match=problem):
+        open_state(url)
+
+
+def test_times_come_back_aware_in_utc_and_naive_ones_are_refused(repository) -> None:
+    from datetime import timedelta, timezone
+
+    local = datetime(2499, 12, 31, 23, 30, tzinfo=timezone(timedelta(hours=-5)))
+    repository.begin_run("one", "sync", local)
+    started = repository.last_run().started
+    assert started == local
+    assert started.tzinfo is UTC
+    with pytest.raises(StateError, match="no time zone"):
+        repository.begin_run("two", "sync", datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+def test_sqlite_is_in_wal_mode(sqlite_place, tmp_path: Path) -> None:
+    sqlite_place.open().__exit__(None, None, None)
+    connection = sqlite3.connect(tmp_path / "state" / "state.db")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
