@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, Pub
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from imagesync.errors import ConfigError
+from imagesync.errors import ConfigError, TrustError
 from imagesync.lists.document import dump, problems
 from imagesync.lists.seal import SigningIdentity, SigningKey, seal
 
@@ -201,11 +201,11 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _with_endorser(document: bytes, identity: SigningIdentity) -> bytes:
     """Return the document with the endorser's names in it, unchanged where they stand there already."""
-    from imagesync.lists.names import normalise, render
+    from imagesync.lists.names import normalise
 
     parsed = _parse(document)
     endorser = _endorser_of(parsed)
-    actual = {"hv:dn": render(identity.certificate.subject), "hv:ca": render(identity.certificate.issuer)}
+    actual = _names(identity.certificate)
     for key, name in actual.items():
         claimed = endorser.get(key)
         if claimed and normalise(str(claimed)) != normalise(name):
@@ -216,6 +216,20 @@ def _with_endorser(document: bytes, identity: SigningIdentity) -> bytes:
         return document
     endorser.update(actual)
     return dump(parsed)
+
+
+def _names(certificate: x509.Certificate) -> dict[str, str]:
+    """Return what ``hv:x509`` says of the certificate.
+
+    Raises:
+        ConfigError: a name for which there is no unambiguous slash form.
+    """
+    from imagesync.lists.names import render
+
+    try:
+        return {"hv:dn": render(certificate.subject), "hv:ca": render(certificate.issuer)}
+    except TrustError as error:
+        raise ConfigError(error.subject, error.detail, "sites refuse it; ask for another certificate") from error
 
 
 def _endorser_of(parsed: dict[str, Any]) -> dict[str, Any]:

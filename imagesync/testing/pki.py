@@ -268,14 +268,15 @@ def write_identity(
     directory.mkdir(parents=True, exist_ok=True)
     certificate, key = directory / f"{name}.crt.pem", directory / f"{name}.key.pem"
     certificate.write_bytes(identity.certificate.public_bytes(Encoding.PEM))
-    _write_key(key, identity.key, passphrase)
+    write_key(key, identity.key, passphrase)
     chain = directory / f"{name}.chain.pem" if identity.chain else None
     if chain:
         chain.write_bytes(b"".join(link.public_bytes(Encoding.PEM) for link in identity.chain))
     return IdentityFiles(certificate, key, chain)
 
 
-def _write_key(path: Path, key: SubjectKey, passphrase: str | None) -> None:
+def write_key(path: Path, key: SubjectKey, passphrase: str | None = None) -> None:
+    """Write a private key as PEM that only its owner can read, encrypted if there is a ``passphrase``."""
     encryption: KeySerializationEncryption = NoEncryption()
     if passphrase is not None:
         encryption = BestAvailableEncryption(passphrase.encode("utf-8"))
