@@ -1,0 +1,217 @@
+"""The trust anchors directory in IGTF layout, read once into values.
+
+A CA is a file ``<hash>.<n>`` (either hash style, usually a link), its CRLs are ``<hash>.r<n>`` in PEM or DER, its
+rules about subjects ``<hash>.namespaces`` or ``<hash>.signing_policy``. Files are read one by one: a bad one costs
+that CA and is named, never the directory. Only self-signed CAs are anchors; a subordinate CA in the directory is just
+a certificate to build a path with, so that everything below a root is checked, whoever delivered it.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.x509.verification import Store
+
+from imagesync.errors import TrustError, TrustStoreUnusableError
+from imagesync.lists.names import render
+from imagesync.lists.namespaces import SubjectRules, parse_namespaces, parse_signing_policy
+
+MAX_FILES = 10_000
+MAX_CA_BYTES = 256 * 1024
+MAX_CRL_BYTES = 64 * 1024 * 1024
+
+_CA_FILE = re.compile(r"[0-9a-f]{8}\.[0-9]{1,3}")
+_CRL_FILE = re.compile(r"[0-9a-f]{8}\.r[0-9]{1,3}")
+_REHASH = "put CA certificates there as <hash>.0: install an IGTF package (igtf-policy-*), or run 'openssl rehash DIR'"
+_filtering = threading.RLock()
+
+
+class CrlMode(StrEnum):
+    """What is asked of revocation lists.
+
+    ``require``: a fresh one for every certificate of a path. ``if-present``: where a CA has one, it must be fresh.
+    ``off``: nobody looks.
+    """
+
+    REQUIRE = "require"
+    IF_PRESENT = "if-present"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Anchors:
+    """What a trust anchors directory holds.
+
+    ``roots`` are trusted, ``subordinates`` only help to build paths. ``crls`` and ``rules`` are by the CA's name, in
+    DER and in canonical text. ``skipped`` has, by canonical name, why a CA is not used; ``warnings`` has a line for
+    each file that is not used.
+    """
+
+    directory: str
+    roots: tuple[x509.Certificate, ...]
+    subordinates: tuple[x509.Certificate, ...]
+    crls: Mapping[bytes, tuple[x509.CertificateRevocationList, ...]]
+    rules: Mapping[str, SubjectRules]
+    skipped: Mapping[str, str]
+    warnings: tuple[str, ...]
+    store: Store
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What was found so far while a directory is read."""
+
+    cas: dict[bytes, tuple[str, x509.Certificate]] = field(default_factory=dict)
+    crls: dict[bytes, list[x509.CertificateRevocationList]] = field(default_factory=dict)
+    rules: dict[str, SubjectRules] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    seen: set[Path] = field(default_factory=set)
+
+
+@contextmanager
+def serial_zero_tolerated() -> Iterator[None]:
+    """Keep the library from warning about certificates with the serial number 0.
+
+    Ten CAs of the IGTF distribution have it. The library reads them, but warns at each access, to operators who can do
+    nothing about it. The lock is there because filters of warnings belong to the process, not to a thread.
+    """
+    with _filtering, warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        yield
+
+
+def load_anchors(directory: Path) -> Anchors:
+    """Return everything usable in a trust anchors directory.
+
+    Raises:
+        TrustStoreUnusableError: The directory is missing, unreadable, or holds no usable self-signed CA certificate.
+    """
+    reading = _Reading()
+    with serial_zero_tolerated():
+        for path in _list(directory):
+            if _CA_FILE.fullmatch(path.name):
+                _note(reading, path, _read_ca)
+            elif _CRL_FILE.fullmatch(path.name):
+                _note(reading, path, _read_crl)
+    return _anchors(directory, reading)
+
+
+def _anchors(directory: Path, reading: _Reading) -> Anchors:
+    usable = [ca for name, ca in reading.cas.values() if name not in reading.skipped]
+    roots = tuple(ca for ca in usable if ca.subject == ca.issuer)
+    if not roots:
+        found = reading.warnings[0] if reading.warnings else "no file is named <hash>.0"
+        raise TrustStoreUnusableError(str(directory), f"it holds no usable root CA certificate ({found})", _REHASH)
+    return Anchors(
+        directory=str(directory),
+        roots=roots,
+        subordinates=tuple(ca for ca in usable if ca.subject != ca.issuer),
+        crls={issuer: tuple(crls) for issuer, crls in reading.crls.items()},
+        rules=reading.rules,
+        skipped=reading.skipped,
+        warnings=tuple(dict.fromkeys(reading.warnings)),
+        store=Store(list(roots)),
+    )
+
+
+def _list(directory: Path) -> list[Path]:
+    try:
+        paths = sorted(directory.iterdir())
+    except OSError as error:
+        raise TrustStoreUnusableError(str(directory), f"cannot be read: {error.strerror}", _REHASH) from error
+    if len(paths) > MAX_FILES:
+        raise TrustStoreUnusableError(str(directory), f"more than {MAX_FILES} files", "is this the right directory?")
+    return paths
+
+
+def _note(reading: _Reading, path: Path, read: Callable[[_Reading, Path], None]) -> None:
+    """Read one file; what is wrong with it becomes a warning."""
+    try:
+        read(reading, path)
+    except TrustError as error:
+        reading.warnings.append(f"{path.name}: {error.detail}")
+    except OSError as error:
+        reading.warnings.append(f"{path.name}: cannot be read: {error.strerror}")
+    except ValueError as error:
+        reading.warnings.append(f"{path.name}: not understood: {error}")
+
+
+def _bytes(path: Path, limit: int) -> bytes:
+    if not path.is_file():
+        raise TrustStoreUnusableError(path.name, "it is no regular file, or a link to nothing")
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise TrustStoreUnusableError(path.name, f"larger than {limit} bytes")
+    return data
+
+
+# --- certificates and their rules ------------------------------------------------------------------------------------
+def _read_ca(reading: _Reading, path: Path) -> None:
+    data = _bytes(path, MAX_CA_BYTES)
+    is_pem = b"-----BEGIN" in data
+    certificate = (x509.load_pem_x509_certificate if is_pem else x509.load_der_x509_certificate)(data)
+    if not _is_ca(certificate):
+        raise TrustStoreUnusableError(path.name, "the certificate is not one of a CA")
+    name = render(certificate.subject)
+    reading.cas[certificate.fingerprint(hashes.SHA256())] = (name, certificate)
+    try:
+        rules = _rules(path, name)
+    except TrustError as error:
+        reading.skipped[name] = f"{error.subject}: {error.detail}"
+        reading.warnings.append(f"{path.name}: the CA {name} is not used: {error.subject}: {error.detail}")
+        return
+    if rules is not None:
+        reading.rules[name] = rules
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _rules(path: Path, name: str) -> SubjectRules | None:
+    """Return what the CA may sign; ``.namespaces`` wins over ``.signing_policy``; neither means no restriction."""
+    namespaces, policy = path.with_suffix(".namespaces"), path.with_suffix(".signing_policy")
+    if namespaces.exists():
+        file, found = namespaces.name, parse_namespaces(_text(namespaces), namespaces.name, name)
+    elif policy.exists():
+        file, found = policy.name, parse_signing_policy(_text(policy), policy.name)
+    else:
+        return None
+    if name not in found:
+        raise TrustStoreUnusableError(file, "it has no rule for this CA")
+    return found[name]
+
+
+def _text(path: Path) -> str:
+    try:
+        return _bytes(path, MAX_CA_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TrustStoreUnusableError(path.name, "it is not UTF-8") from error
+    except OSError as error:
+        raise TrustStoreUnusableError(path.name, f"cannot be read: {error.strerror}") from error
+
+
+# --- revocation lists ------------------------------------------------------------------------------------------------
+def _read_crl(reading: _Reading, path: Path) -> None:
+    target = path.resolve()
+    if target in reading.seen:  # both hash styles are links to one file, and CRLs can be large
+        return
+    reading.seen.add(target)
+    data = _bytes(path, MAX_CRL_BYTES)
+    crl = (x509.load_pem_x509_crl if b"-----BEGIN" in data[:4096] else x509.load_der_x509_crl)(data)
+    reading.crls.setdefault(crl.issuer.public_bytes(), []).append(crl)

@@ -1,0 +1,288 @@
+"""CMS SignedData (RFC 5652) in strict DER, read with pyasn1 into plain values.
+
+Nothing here decides on trust; it decides what the bytes say, and refuses whatever says it in an unusual way. The
+certificates stay opaque bytes: ``cryptography`` reads them. Every parsed structure is encoded again and compared with
+the bytes it came from, so that no second reading of them exists (BER forms, unsorted sets, trailing data).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pyasn1.codec.der.decoder import decode as der_decode
+from pyasn1.codec.der.encoder import encode as der_encode
+from pyasn1.error import PyAsn1Error
+from pyasn1.type import namedtype, tag, univ
+from pyasn1_modules import rfc4055, rfc5652
+
+from imagesync.errors import BadSignatureError
+
+MAX_CERTIFICATES = 20
+MAX_ATTRIBUTES = 32
+
+Asn1 = Any
+"""A pyasn1 value: the library has no types. None of them leaves this module."""
+
+_DIGESTS = {
+    "2.16.840.1.101.3.4.2.1": "sha256",
+    "2.16.840.1.101.3.4.2.2": "sha384",
+    "2.16.840.1.101.3.4.2.3": "sha512",
+}
+_WEAK_DIGESTS = {"1.2.840.113549.2.5": "MD5", "1.3.14.3.2.26": "SHA-1", "2.16.840.1.101.3.4.2.4": "SHA-224"}
+_RSA_PSS = "1.2.840.113549.1.1.10"
+_MGF1 = "1.2.840.113549.1.1.8"
+_SCHEMES = {
+    "1.2.840.113549.1.1.1": ("rsa", None),
+    "1.2.840.113549.1.1.11": ("rsa", "sha256"),
+    "1.2.840.113549.1.1.12": ("rsa", "sha384"),
+    "1.2.840.113549.1.1.13": ("rsa", "sha512"),
+    "1.2.840.10045.4.3.2": ("ecdsa", "sha256"),
+    "1.2.840.10045.4.3.3": ("ecdsa", "sha384"),
+    "1.2.840.10045.4.3.4": ("ecdsa", "sha512"),
+    "1.3.101.112": ("ed25519", "sha512"),  # RFC 8419 section 3.1: SHA-512 where there are signed attributes
+}
+_NULL = b"\x05\x00"
+_TIME = re.compile(r"(?:\d{12}|\d{14})Z", re.ASCII)
+
+
+def _implicit(number: int) -> Asn1:
+    return tag.Tag(tag.tagClassContext, tag.tagFormatConstructed, number)
+
+
+def _sequence(*fields: Asn1) -> Asn1:
+    return univ.Sequence(componentType=namedtype.NamedTypes(*fields))
+
+
+# RFC 5652 section 5.1 and 5.3 with certificates, CRLs and the issuer's name kept as the bytes they are.
+_ISSUER_AND_SERIAL = _sequence(
+    namedtype.NamedType("issuer", univ.Any()), namedtype.NamedType("serialNumber", univ.Integer())
+)
+_SIGNER_INFO = _sequence(
+    namedtype.NamedType("version", rfc5652.CMSVersion()),
+    namedtype.NamedType(
+        "sid",
+        univ.Choice(
+            componentType=namedtype.NamedTypes(
+                namedtype.NamedType("issuerAndSerialNumber", _ISSUER_AND_SERIAL),
+                namedtype.NamedType(
+                    "subjectKeyIdentifier",
+                    univ.OctetString().subtype(implicitTag=tag.Tag(tag.tagClassContext, tag.tagFormatSimple, 0)),
+                ),
+            )
+        ),
+    ),
+    namedtype.NamedType("digestAlgorithm", rfc5652.DigestAlgorithmIdentifier()),
+    namedtype.OptionalNamedType("signedAttrs", rfc5652.SignedAttributes().subtype(implicitTag=_implicit(0))),
+    namedtype.NamedType("signatureAlgorithm", rfc5652.SignatureAlgorithmIdentifier()),
+    namedtype.NamedType("signature", univ.OctetString()),
+    namedtype.OptionalNamedType("unsignedAttrs", rfc5652.UnsignedAttributes().subtype(implicitTag=_implicit(1))),
+)
+_SIGNED_DATA = _sequence(
+    namedtype.NamedType("version", rfc5652.CMSVersion()),
+    namedtype.NamedType("digestAlgorithms", rfc5652.DigestAlgorithmIdentifiers()),
+    namedtype.NamedType("encapContentInfo", rfc5652.EncapsulatedContentInfo()),
+    namedtype.OptionalNamedType("certificates", univ.SetOf(componentType=univ.Any()).subtype(implicitTag=_implicit(0))),
+    namedtype.OptionalNamedType("crls", univ.SetOf(componentType=univ.Any()).subtype(implicitTag=_implicit(1))),
+    namedtype.NamedType("signerInfos", univ.SetOf(componentType=_SIGNER_INFO)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerSerial:
+    """A signer named by the DER of its issuer's name and its serial number."""
+
+    issuer: bytes
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyIdentifier:
+    """A signer named by its subject key identifier."""
+
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """How the signature was made: key ``kind`` (rsa, rsa-pss, ecdsa, ed25519), digest name, PSS salt in bytes."""
+
+    kind: str
+    digest: str
+    salt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SignedMessage:
+    """What a detached SignedData with one signer says. ``attributes`` is the DER SET OF that was signed."""
+
+    signer: IssuerSerial | KeyIdentifier
+    scheme: Scheme
+    attributes: bytes
+    message_digest: bytes
+    signing_time: datetime | None
+    signature: bytes
+    certificates: tuple[bytes, ...]
+
+
+def parse(der: bytes) -> SignedMessage:
+    """Return what the signature part of a message says, without judging whether it is true.
+
+    Raises:
+        BadSignatureError: It is no detached SignedData over plain data, in strict DER, with exactly one signer that
+            signs attributes, with algorithms that are good enough.
+    """
+    content = _decode(der, rfc5652.ContentInfo(), "the signature")
+    if content["contentType"] != rfc5652.id_signedData:
+        raise _bad(f"it is no SignedData but {content['contentType']}")
+    data = _decode(bytes(content["content"]), _SIGNED_DATA, "the SignedData")
+    _check_encapsulated(data["encapContentInfo"])
+    if len(data["signerInfos"]) != 1:
+        raise _bad(f"it has {len(data['signerInfos'])} signers where exactly one is needed")
+    info = data["signerInfos"][0]
+    scheme = _scheme(info)
+    if str(info["digestAlgorithm"]["algorithm"]) not in {str(a["algorithm"]) for a in data["digestAlgorithms"]}:
+        raise _bad("the signer's digest algorithm is not among those of the message")
+    return _message(info, scheme, _certificates(data))
+
+
+def _bad(detail: str) -> BadSignatureError:
+    return BadSignatureError("signature", detail)
+
+
+def _decode(der: bytes, spec: Asn1, what: str) -> Asn1:
+    try:
+        value, rest = der_decode(der, asn1Spec=spec)
+        again = bytes(der_encode(value))
+    except PyAsn1Error as error:
+        raise _bad(f"{what} is not what RFC 5652 says: {str(error).splitlines()[0][:120]}") from error
+    if rest:
+        raise _bad(f"{what} is followed by {len(rest)} more bytes")
+    if again != der:
+        raise _bad(f"{what} is not in DER")
+    return value
+
+
+def _check_encapsulated(info: Asn1) -> None:
+    if info["eContentType"] != rfc5652.id_data:
+        raise _bad(f"the content type is {info['eContentType']}, not data")
+    if info["eContent"].isValue:
+        raise _bad("it carries the content as well (it must be detached)")
+
+
+def _certificates(data: Asn1) -> tuple[bytes, ...]:
+    if not data["certificates"].isValue:
+        raise _bad("it carries no certificate of the signer")
+    if len(data["certificates"]) > MAX_CERTIFICATES:
+        raise _bad(f"it carries more than {MAX_CERTIFICATES} certificates")
+    return tuple(bytes(certificate) for certificate in data["certificates"])
+
+
+def _message(info: Asn1, scheme: Scheme, certificates: tuple[bytes, ...]) -> SignedMessage:
+    if not info["signedAttrs"].isValue:
+        raise _bad("it has no signed attributes")
+    attributes = _attributes(info["signedAttrs"])
+    if _required(attributes, rfc5652.id_contentType, rfc5652.ContentType()) != rfc5652.id_data:
+        raise _bad("the signed content type is not data")
+    return SignedMessage(
+        signer=_signer(info["sid"]),
+        scheme=scheme,
+        # RFC 5652 section 5.4: the signature is over the attributes as an EXPLICIT SET OF, not over their [0] form.
+        attributes=b"\x31" + bytes(der_encode(info["signedAttrs"]))[1:],
+        message_digest=bytes(_required(attributes, rfc5652.id_messageDigest, rfc5652.MessageDigest())),
+        signing_time=_signing_time(attributes),
+        signature=bytes(info["signature"]),
+        certificates=certificates,
+    )
+
+
+def _signer(sid: Asn1) -> IssuerSerial | KeyIdentifier:
+    if sid.getName() == "subjectKeyIdentifier":
+        return KeyIdentifier(bytes(sid.getComponent()))
+    named = sid.getComponent()
+    return IssuerSerial(bytes(named["issuer"]), int(named["serialNumber"]))
+
+
+# --- attributes ------------------------------------------------------------------------------------------------------
+def _attributes(found: Asn1) -> dict[str, bytes]:
+    """Return the one value of each signed attribute by dotted type (RFC 5652 section 11: one instance, one value)."""
+    if len(found) > MAX_ATTRIBUTES:
+        raise _bad(f"it has more than {MAX_ATTRIBUTES} signed attributes")
+    values: dict[str, bytes] = {}
+    for attribute in found:
+        kind = str(attribute["attrType"])
+        if kind in values:
+            raise _bad(f"the signed attribute {kind} occurs twice")
+        if len(attribute["attrValues"]) != 1:
+            raise _bad(f"the signed attribute {kind} has {len(attribute['attrValues'])} values where one is needed")
+        values[kind] = bytes(attribute["attrValues"][0])
+    return values
+
+
+def _required(attributes: dict[str, bytes], kind: Asn1, spec: Asn1) -> Asn1:
+    value = attributes.get(str(kind))
+    if value is None:
+        raise _bad(f"the signed attribute {kind} is missing")
+    return _decode(value, spec, f"the signed attribute {kind}")
+
+
+def _signing_time(attributes: dict[str, bytes]) -> datetime | None:
+    value = attributes.get(str(rfc5652.id_signingTime))
+    if value is None:
+        return None
+    text = str(_decode(value, rfc5652.SigningTime(), "the signing time").getComponent())
+    if not _TIME.fullmatch(text):
+        raise _bad(f"the signing time {text[:32]!r} is not in UTC with seconds")
+    if len(text) == 13:  # UTCTime, RFC 5280 section 4.1.2.5.1: 50 and above is 19xx
+        text = ("19" if text >= "50" else "20") + text
+    try:
+        return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise _bad(f"the signing time {text!r} does not exist") from error
+
+
+# --- algorithms ------------------------------------------------------------------------------------------------------
+def _scheme(info: Asn1) -> Scheme:
+    digest = _digest(info["digestAlgorithm"], "digest")
+    algorithm = str(info["signatureAlgorithm"]["algorithm"])
+    if algorithm == _RSA_PSS:
+        return _pss(info["signatureAlgorithm"]["parameters"], digest)
+    if algorithm not in _SCHEMES:
+        raise _bad(f"the signature algorithm {algorithm} is not accepted (RSA, ECDSA and Ed25519 with SHA-2 are)")
+    kind, fixed = _SCHEMES[algorithm]
+    _absent_or_null(info["signatureAlgorithm"]["parameters"], allow_null=kind == "rsa")
+    if fixed not in {None, digest}:
+        raise _bad(f"the signature algorithm is for {fixed}, the digest is {digest}")
+    return Scheme(kind, digest)
+
+
+def _digest(algorithm: Asn1, what: str) -> str:
+    dotted = str(algorithm["algorithm"])
+    if dotted not in _DIGESTS:
+        name = _WEAK_DIGESTS.get(dotted, dotted)
+        raise _bad(f"the {what} algorithm {name} is not accepted (SHA-256, SHA-384 and SHA-512 are)")
+    _absent_or_null(algorithm["parameters"], allow_null=True)
+    return _DIGESTS[dotted]
+
+
+def _absent_or_null(parameters: Asn1, *, allow_null: bool) -> None:
+    if parameters.isValue and not (allow_null and bytes(parameters) == _NULL):
+        raise _bad("an algorithm has parameters where none belong")
+
+
+def _pss(parameters: Asn1, digest: str) -> Scheme:
+    """Read RSASSA-PSS parameters (RFC 4055 section 3.1): one hash for everything."""
+    if not parameters.isValue:
+        raise _bad("RSASSA-PSS has no parameters")
+    values = _decode(bytes(parameters), rfc4055.RSASSA_PSS_params(), "the RSASSA-PSS parameters")
+    mask = values["maskGenAlgorithm"]
+    if str(mask["algorithm"]) != _MGF1:
+        raise _bad("RSASSA-PSS has a mask function other than MGF1")
+    inner = _decode(bytes(mask["parameters"]), rfc5652.DigestAlgorithmIdentifier(), "the MGF1 parameters")
+    if {_digest(values["hashAlgorithm"], "RSASSA-PSS hash"), _digest(inner, "MGF1 hash")} != {digest}:
+        raise _bad("RSASSA-PSS uses another hash than the digest")
+    if int(values["trailerField"]) != 1 or int(values["saltLength"]) < 0:
+        raise _bad("RSASSA-PSS has a salt or trailer that does not exist")
+    return Scheme("rsa-pss", digest, int(values["saltLength"]))

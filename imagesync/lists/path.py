@@ -1,0 +1,174 @@
+"""The path from a signer's certificate to a root in the anchors directory, and what every certificate on it must be.
+
+Building and basic validation are ``cryptography.x509.verification``'s (signatures with SHA-2 only, RSA of 2048 bits and
+more, validity, basic constraints, path length, critical extensions). What it leaves open is asked here of the path that
+it found, following OpenSSL's ``-x509_strict`` (RFC 5280 section 4.2.1) and the grid's rules about subjects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, VerificationError
+
+from imagesync.errors import UntrustedSignerError
+from imagesync.lists.anchors import Anchors
+from imagesync.lists.names import render
+
+MAX_DEPTH = 8
+
+_PROXY = (x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14"), x509.ObjectIdentifier("1.3.6.1.4.1.3536.1.222"))
+_MAIL = {ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+_HOST = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+
+def build_path(
+    signer: x509.Certificate, others: Sequence[x509.Certificate], anchors: Anchors, now: datetime
+) -> tuple[x509.Certificate, ...]:
+    """Return the certificates from the signer to a root of the anchors directory, both included.
+
+    Raises:
+        UntrustedSignerError: There is no valid path at ``now``; the text names the certificate that breaks it.
+    """
+    between = [*others, *anchors.subordinates]
+    authorities = ExtensionPolicy.permit_all().require_present(x509.BasicConstraints, Criticality.CRITICAL, None)
+    builder = PolicyBuilder().store(anchors.store).time(now).max_chain_depth(MAX_DEPTH)
+    builder = builder.extension_policies(ca_policy=authorities, ee_policy=ExtensionPolicy.permit_all())
+    try:
+        chain = tuple(builder.build_client_verifier().verify(signer, between).chain)
+    except VerificationError as error:
+        raise _explain(signer, between, anchors, now) or _untrusted(signer, f"no valid path: {error}") from error
+    _check_path(chain, anchors)
+    return chain
+
+
+def check_signer(signer: x509.Certificate, *, pinned: bool) -> bool:
+    """Return whether the certificate's purpose is acceptable only because the subscription pins its identity.
+
+    A signer of lists is an end entity whose key may sign, with the purpose e-mail protection or none given. Host
+    certificates, as AppDB's endorser has one, sign lists only by an agreement that a pin expresses.
+
+    Raises:
+        UntrustedSignerError: The certificate is not fit for signing lists.
+    """
+    if any(_has(signer, oid) for oid in _PROXY):
+        raise _untrusted(signer, "it is a proxy certificate (RFC 3820); lists are signed with the certificate itself")
+    constraints = _get(signer, x509.BasicConstraints)
+    if constraints is not None and constraints.ca:
+        raise _untrusted(signer, "it is the certificate of a CA, not of an endorser")
+    usage = _get(signer, x509.KeyUsage)
+    if usage is not None and not (usage.digital_signature or usage.content_commitment):
+        raise _untrusted(signer, "its key usage does not allow signatures")
+    if usage is not None and usage.key_cert_sign:
+        raise _untrusted(signer, "its key usage allows signing certificates, which only a CA may")
+    purposes = _get(signer, x509.ExtendedKeyUsage)
+    if purposes is None or _MAIL & set(purposes):
+        return False
+    if not _HOST & set(purposes):
+        raise _untrusted(signer, "its extended key usage has no purpose that signs messages")
+    if not pinned:
+        raise _untrusted(signer, "it is a host certificate", "accepted only where the endorser's DN and CA are pinned")
+    return True
+
+
+def _untrusted(certificate: x509.Certificate, detail: str, hint: str = "") -> UntrustedSignerError:
+    return UntrustedSignerError(render(certificate.subject), detail, hint)
+
+
+def _get(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _has(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> bool:
+    return any(extension.oid == oid for extension in certificate.extensions)
+
+
+# --- what the library leaves open ------------------------------------------------------------------------------------
+def _check_path(chain: Sequence[x509.Certificate], anchors: Anchors) -> None:
+    if len(chain) < 2:
+        raise _untrusted(chain[0], "it is self-signed: a signer must be certified by a CA")
+    for authority in chain[1:]:
+        _check_authority(authority)
+    for certificate, issuer in zip(chain, chain[1:], strict=False):
+        _check_issued(certificate, issuer, anchors)
+
+
+def _check_authority(authority: x509.Certificate) -> None:
+    usage = _get(authority, x509.KeyUsage)
+    if usage is None or not usage.key_cert_sign:
+        raise _untrusted(authority, "it is no certificate of a CA: its key usage does not say so")
+    if _get(authority, x509.SubjectKeyIdentifier) is None:
+        raise _untrusted(authority, "the CA's certificate has no subject key identifier (RFC 5280 section 4.2.1.2)")
+    if _get(authority, x509.NameConstraints) is not None:
+        # The library ignores or refuses directoryName constraints depending on their being critical; no CA of the
+        # IGTF has any name constraints, so refusing them all is the safe and simple reading.
+        raise _untrusted(authority, "the CA's certificate has name constraints, which are not supported")
+
+
+def _check_issued(certificate: x509.Certificate, issuer: x509.Certificate, anchors: Anchors) -> None:
+    identifier = _get(certificate, x509.AuthorityKeyIdentifier)
+    if identifier is None or identifier.key_identifier is None:
+        raise _untrusted(certificate, "it has no authority key identifier (RFC 5280 section 4.2.1.1)")
+    if any(_has(certificate, oid) for oid in _PROXY):
+        raise _untrusted(certificate, "it is a proxy certificate (RFC 3820)")
+    rules = anchors.rules.get(render(issuer.subject))
+    subject = render(certificate.subject)
+    if rules is not None and not rules.permit(subject):
+        raise _untrusted(certificate, f"its CA {render(issuer.subject)} may not certify this name ({rules.file})")
+
+
+# --- why there is no path --------------------------------------------------------------------------------------------
+def _explain(
+    signer: x509.Certificate, between: Sequence[x509.Certificate], anchors: Anchors, now: datetime
+) -> UntrustedSignerError | None:
+    """Follow the issuers by name and return the first fault that explains a refusal, or None."""
+    current, known = signer, [*between, *anchors.roots]
+    for _ in range(MAX_DEPTH):
+        if fault := _own_fault(current, now):
+            return _untrusted(current, fault)
+        if current in anchors.roots:
+            return None
+        if current.issuer == current.subject:
+            return _untrusted(current, f"it is self-signed and not in {anchors.directory}")
+        named = [certificate for certificate in known if certificate.subject == current.issuer]
+        if not named:
+            return _untrusted(current, *_unknown_issuer(render(current.issuer), anchors))
+        issuers = [certificate for certificate in named if _issued(current, certificate)]
+        if not issuers:
+            return _untrusted(current, f"its signature is not by the CA {render(current.issuer)} that is known here")
+        current = issuers[0]
+    return _untrusted(signer, f"its path is longer than {MAX_DEPTH} certificates")
+
+
+def _own_fault(certificate: x509.Certificate, now: datetime) -> str:
+    if now > certificate.not_valid_after_utc:
+        return f"the certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+    if now < certificate.not_valid_before_utc:
+        return f"the certificate is valid only from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+    algorithm = certificate.signature_hash_algorithm
+    if algorithm is not None and algorithm.name in {"md5", "sha1"} and certificate.subject != certificate.issuer:
+        return f"the certificate is signed with {algorithm.name.upper().replace('SHA1', 'SHA-1')}, which is too weak"
+    return ""
+
+
+def _unknown_issuer(issuer: str, anchors: Anchors) -> tuple[str, str]:
+    if issuer in anchors.skipped:
+        return f"its CA {issuer} is not used: {anchors.skipped[issuer]}", "repair that file"
+    return f"its CA {issuer} is not in {anchors.directory}", "install that CA's package if you trust it"
+
+
+def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True

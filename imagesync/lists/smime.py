@@ -1,0 +1,163 @@
+"""Verification of a signed list: from bytes to a payload that somebody trusted by the site has signed.
+
+The steps, in order; each refuses with an error of its own kind:
+
+1. The envelope: which bytes were signed (``envelope``, RFC 8551).
+2. The signature's structure: strict DER, one signer, signed attributes, strong algorithms (``cms``, RFC 5652).
+3. The content's digest equals the signed one (RFC 5652 section 5.4), and nobody signed in the future.
+4. The signer's certificate is the one that is named, and its key made the signature (section 5.6).
+5. The certificate is fit for signing lists, and a path leads to a root in the anchors directory (``path``, RFC 5280).
+6. Nothing on that path is revoked (``revocation``).
+
+The payload is returned only after all of them: nobody can go on with bytes that were not verified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+
+from imagesync.errors import BadSignatureError, NotYetValidError, TrustError
+from imagesync.lists import cms, envelope
+from imagesync.lists.anchors import Anchors, CrlMode, serial_zero_tolerated
+from imagesync.lists.names import render
+from imagesync.lists.path import build_path, check_signer
+from imagesync.lists.revocation import check_revocation
+from imagesync.model import Identity, SignedPayload, Signer
+
+CLOCK_SKEW = timedelta(minutes=5)
+MIN_RSA_BITS, MAX_RSA_BITS = 2048, 16384
+
+_HASHES: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+_RSA_ENCRYPTION = x509.ObjectIdentifier("1.2.840.113549.1.1.1")
+
+
+@dataclass(frozen=True, slots=True)
+class SignaturePolicy:
+    """What a subscription asks of signatures.
+
+    ``pinned`` says that the subscription pins its endorsers' DN and CA, so that host certificates may sign.
+    """
+
+    crl: CrlMode = CrlMode.REQUIRE
+    pinned: bool = False
+
+
+def verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetime) -> SignedPayload:
+    """Return the verified content of a signed message, and who signed it.
+
+    Raises:
+        TrustError: The message must not be used; the class says which kind of reason. No other exception leaves this
+            function, whatever the bytes are.
+    """
+    try:
+        return _verify(blob, anchors, policy, now)
+    except TrustError:
+        raise
+    except Exception as error:
+        # The parsers raise more than they document (measured: ValueError, TypeError, AttributeError, OverflowError,
+        # their own families); for a verifier all of it means one thing.
+        raise BadSignatureError("message", f"it cannot be understood ({type(error).__name__}: {error})") from error
+
+
+def _verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetime) -> SignedPayload:
+    parts = envelope.split(blob)
+    message = cms.parse(parts.signature)
+    _check_content(parts.content, message, now)
+    with serial_zero_tolerated():
+        certificates = [x509.load_der_x509_certificate(der) for der in dict.fromkeys(message.certificates)]
+        certificate = _find_signer(message.signer, certificates)
+        _check_signature(message, certificate)
+        expects_pin = check_signer(certificate, pinned=policy.pinned)
+        chain = build_path(certificate, [other for other in certificates if other is not certificate], anchors, now)
+        warnings = check_revocation(chain, anchors, policy.crl, now)
+    return SignedPayload(
+        content=parts.content,
+        json=parts.json,
+        signer=_signer(certificate, expects_pin=expects_pin),
+        signed_at=message.signing_time,
+        warnings=warnings,
+    )
+
+
+def _bad(detail: str, hint: str = "") -> BadSignatureError:
+    return BadSignatureError("signature", detail, hint)
+
+
+def _check_content(content: bytes, message: cms.SignedMessage, now: datetime) -> None:
+    if hashlib.new(message.scheme.digest, content).digest() != message.message_digest:
+        raise _bad("the content is not what was signed", "it was changed, truncated, or re-encoded on the way")
+    if message.signing_time is not None and message.signing_time > now + CLOCK_SKEW:
+        when = f"{message.signing_time:%Y-%m-%d %H:%M:%S}"
+        raise NotYetValidError("signature", f"it says that it was made at {when} UTC, in the future", "check the clock")
+
+
+def _find_signer(
+    named: cms.IssuerSerial | cms.KeyIdentifier, certificates: Sequence[x509.Certificate]
+) -> x509.Certificate:
+    """Return the one certificate that the signature names (RFC 5652 section 5.3, SignerIdentifier)."""
+    found = [certificate for certificate in certificates if _is_named(certificate, named)]
+    if len(found) != 1:
+        raise _bad(f"it carries {len(found)} certificates of the signer that it names, where exactly one is needed")
+    return found[0]
+
+
+def _is_named(certificate: x509.Certificate, named: cms.IssuerSerial | cms.KeyIdentifier) -> bool:
+    match named:
+        case cms.IssuerSerial(issuer, serial):
+            return certificate.issuer.public_bytes() == issuer and certificate.serial_number == serial
+        case cms.KeyIdentifier(value):
+            try:
+                extension = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+            except x509.ExtensionNotFound:
+                return False
+            return extension.value.digest == value
+
+
+def _check_signature(message: cms.SignedMessage, certificate: x509.Certificate) -> None:
+    """Check the signature over the signed attributes with the key of the certificate."""
+    key, scheme, digest = certificate.public_key(), message.scheme, _HASHES[message.scheme.digest]()
+    try:
+        match key, scheme.kind:
+            case rsa.RSAPublicKey(), "rsa" | "rsa-pss":
+                _check_rsa_key(certificate, key)
+                pads = padding.PKCS1v15() if scheme.kind == "rsa" else padding.PSS(padding.MGF1(digest), scheme.salt)
+                key.verify(message.signature, message.attributes, pads, digest)
+            case ec.EllipticCurvePublicKey(), "ecdsa":
+                if key.curve.name not in _CURVES:
+                    raise _bad(f"the curve {key.curve.name} is not accepted (P-256, P-384 and P-521 are)")
+                key.verify(message.signature, message.attributes, ec.ECDSA(digest))
+            case ed25519.Ed25519PublicKey(), "ed25519":
+                key.verify(message.signature, message.attributes)
+            case _:
+                raise _bad(f"the signature is {scheme.kind}, the signer's key is {type(key).__name__}")
+    except InvalidSignature as error:
+        raise _bad("it was not made by the key of the certificate that it names") from error
+
+
+def _check_rsa_key(certificate: x509.Certificate, key: rsa.RSAPublicKey) -> None:
+    if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
+        raise _bad(f"the signer's RSA key has {key.key_size} bits (at least {MIN_RSA_BITS} are needed)")
+    if certificate.public_key_algorithm_oid != _RSA_ENCRYPTION:
+        raise _bad("the signer's RSA key is restricted to RSASSA-PSS, which is not supported", "use a plain RSA key")
+
+
+def _signer(certificate: x509.Certificate, *, expects_pin: bool) -> Signer:
+    return Signer(
+        identity=Identity(render(certificate.subject), render(certificate.issuer)),
+        not_after=certificate.not_valid_after_utc,
+        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+        expects_pin=expects_pin,
+    )
