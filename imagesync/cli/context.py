@@ -23,7 +23,7 @@ class Options:
     """The options that stand before the command."""
 
     config_path: Path
-    log_level: str
+    log_level: str | None
     log_json: bool
 
     def config(self) -> Config:
@@ -36,12 +36,15 @@ class Options:
 
         return load(self.config_path, os.environ)
 
-    def start_logging(self) -> str:
-        """Configure logging to standard error for one run, and return the run's id, which every line carries."""
+    def start_logging(self, level: str = "") -> str:
+        """Configure logging to standard error for one run, and return the run's id, which every line carries.
+
+        ``level`` stands for what the command line says when it says nothing.
+        """
         from imagesync.cli.logs import configure
 
         run_id = f"{clock():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-        configure(self.log_level, json_lines=self.log_json, run=run_id)
+        configure(self.log_level or level or "info", json_lines=self.log_json, run=run_id)
         return run_id
 
 

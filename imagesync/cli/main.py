@@ -63,13 +63,11 @@ class _Commands(click.Group):
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    help="The least severe messages that are logged to standard error.",
+    help="The least severe messages that are logged to standard error.  [default: info, for sync and plan]",
 )
 @click.option("--log-json", is_flag=True, help="Log as one JSON object a line.")
 @click.pass_context
-def cli(ctx: click.Context, config_path: Path, log_level: str, *, log_json: bool) -> None:
+def cli(ctx: click.Context, config_path: Path, log_level: str | None, *, log_json: bool) -> None:
     """Keep a cloud's VM image catalogue equal to what signed HEPiX image lists say.
 
     imagesync fetches the lists that you subscribe to, verifies who signed them, downloads and checks the images,

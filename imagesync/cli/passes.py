@@ -97,6 +97,39 @@ def execute(options: Options, wish: Wish) -> tuple[PassResult, dict[str, Any], E
     return result, report, exit_code(result)
 
 
+def look(options: Options, wish: Wish) -> dict[str, Any]:
+    """Return where every image stands, by the lists as last accepted and the targets as they are now.
+
+    Raises:
+        ConfigError: the configuration or a selector is wrong.
+        StateError: the state cannot be read.
+    """
+    from imagesync.cli.context import clock, environment
+    from imagesync.cli.status import as_row
+    from imagesync.run.progress import Silent
+    from imagesync.run.report import list_as_json
+    from imagesync.run.standing import standings
+    from imagesync.run.sync import run_pass
+    from imagesync.run.wiring import open_ports, stored_only, task
+
+    config = options.config()
+    options.start_logging("warning")
+    work = task(config, wish.scope(config), clock(), dry=True)
+    with open_ports(config, environment(), Silent(), dry=True) as ports:
+        result = run_pass(work, stored_only(ports))
+        targets = [
+            {
+                "name": target.name,
+                "error": str(target.error) if target.error else None,
+                "images": [as_row(row) for row in standings(target.plan, ports.state.images(target.name))]
+                if target.plan
+                else [],
+            }
+            for target in result.targets
+        ]
+    return {"lists": [list_as_json(item) for item in result.seen], "targets": targets}
+
+
 @contextmanager
 def _stopping(stop: Callable[[], None]) -> Iterator[None]:
     """Let SIGTERM end a pass as Ctrl-C does: running steps are abandoned and cleaned up."""

@@ -50,6 +50,17 @@ def lists(report: dict[str, Any]) -> None:
         click.echo("state: begun anew; pins and versions are taken from the records on the targets where there are any")
 
 
+def accepted_lists(report: dict[str, Any]) -> None:
+    """Write a line per list as last accepted: who signed it and how long it is good for."""
+    for item in report["lists"]:
+        name = printable(item["name"])
+        if item["verdict"] == "trusted":
+            dates = f"created {item['created']}, expires {item['expires']}"
+            click.echo(f"list {name}: version {printable(item['version'])}, {dates}, {printable(item['signer']['dn'])}")
+        else:
+            click.echo(f"list {name}: {printable(item['reason'])}")
+
+
 def targets(report: dict[str, Any]) -> None:
     """Write what became of every target: a line per action that is not simply kept, and a count."""
     for target in report["targets"]:
@@ -68,3 +79,20 @@ def _action(action: dict[str, Any]) -> None:
     title = printable(action["title"] or action["key"])
     mark = _MARKS[action["outcome"]]
     click.echo(f"  {mark:<7} {action['kind']:<8} {title}  ({printable(action['error'] or action['reason'])})")
+
+
+def document(content: dict[str, Any]) -> None:
+    """Write what an unverified list says, as far as it has the expected form."""
+    listed = content.get("hv:imagelist")
+    listed = listed if isinstance(listed, dict) else {}
+    for key in ("dc:identifier", "hv:version", "ad:vo", "dc:title", "dc:date:created", "dc:date:expires", "hv:uri"):
+        if key in listed:
+            click.echo(printable(f"{key:<16} {listed[key]}"))
+    endorser = listed.get("hv:endorser")
+    if isinstance(endorser, dict) and isinstance(endorser.get("hv:x509"), dict):
+        for key in ("hv:dn", "hv:ca"):
+            click.echo(printable(f"{key:<16} {endorser['hv:x509'].get(key, '')}"))
+    images = listed.get("hv:images")
+    entries = [one.get("hv:image", {}) for one in images if isinstance(one, dict)] if isinstance(images, list) else []
+    columns = ("dc:identifier", "dc:title", "hv:version", "hv:size", "dc:date:expires", "hv:uri")
+    table(columns, [[str(one.get(key, "")) for key in columns] for one in entries if isinstance(one, dict)])

@@ -1,0 +1,197 @@
+"""``imagesync list``: look at a list, verify it, make and sign one, lift a pin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from imagesync.cli.context import Options, as_json, clock, write_json
+from imagesync.cli.moments import MOMENT
+from imagesync.errors import ConfigError
+
+
+@click.group("list")
+def lists() -> None:
+    """Verify, show, make and sign image lists."""
+
+
+@lists.command()
+@click.argument("source")
+@click.option("--anchors", type=click.Path(path_type=Path), required=True, help="The trust anchors (IGTF layout).")
+@click.option(
+    "--crl",
+    type=click.Choice(["require", "if-present", "off"]),
+    default="require",
+    show_default=True,
+    help="What to do about certificate revocation lists.",
+)
+@click.option("--endorser-dn", metavar="DN", help="The signer's subject; goes with --endorser-ca.")
+@click.option("--endorser-ca", metavar="DN", help="The signer's issuer; goes with --endorser-dn.")
+@click.option("--vo", metavar="VO", help="The VO that the list must be for.")
+@click.option("--identifier", metavar="ID", help="The identifier that the list must have.")
+@click.option("--at", type=MOMENT, metavar="TIME", help="Judge as of this time (ISO 8601) instead of now.")
+@as_json
+@click.pass_context
+def verify(ctx: click.Context, *, as_json: bool, **options: object) -> None:
+    """Verify the signed list SOURCE: a path, a URL, or - for standard input.
+
+    Exit codes: 0 it may be trusted; 2 wrong usage or unusable anchors; 3 it must not be trusted; 5 it could not
+    be read.
+    Without --endorser-dn and --endorser-ca it is only checked that somebody whom an anchor vouches for signed it.
+    """
+    from imagesync.cli import verification
+
+    ctx.exit(verification.run(verification.Question(**options), as_json=as_json))  # type: ignore[arg-type]  # click's
+
+
+@lists.command()
+@click.argument("source")
+@as_json
+@click.pass_context
+def show(ctx: click.Context, source: str, *, as_json: bool) -> None:
+    """Show what the list SOURCE says, WITHOUT verifying it: a subscription's name, a path, a URL, or -.
+
+    A subscription's name shows the version that was accepted last.
+    """
+    from imagesync.cli import show as output
+    from imagesync.cli.verification import unverified
+
+    options: Options = ctx.obj
+    document = unverified(source, options)
+    if as_json:
+        write_json(document)
+        return
+    click.echo(
+        "NOT VERIFIED: this is what the message says; `imagesync list verify` says whether to believe it", err=True
+    )
+    output.document(document)
+
+
+@lists.command()
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.option("--vo", required=True, metavar="VO", help="The VO that the list is for.")
+@click.option("--base-url", required=True, metavar="URL", help="Where the image files will be served.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The list to write; if it exists, its identifiers are kept.",
+)
+@click.option("--title", default="", help="The list's title.")
+@click.option("--identifier", default="", metavar="ID", help="The list's identifier; derived unless given.")
+@click.option(
+    "--list-url", default="", metavar="URL", help="Where the list will be served.  [default: image.list there]"
+)
+@click.option(
+    "--days", type=click.IntRange(min=1), default=28, show_default=True, help="How long the list is good for."
+)
+@as_json
+def make(source: Path, out: Path, days: int, *, as_json: bool, **chosen: str) -> None:
+    """Make an image list from a folder of images or a YAML description; `list sign` makes it ready to be published."""
+    from datetime import timedelta
+
+    from imagesync.lists.document import dump
+    from imagesync.lists.make import MakeOptions, describe
+
+    previous = out if out.exists() else None
+    options = MakeOptions(**chosen, now=clock(), previous=previous, lifetime=timedelta(days=days))
+    document = describe(source, options)
+    _write(out, dump(document))
+    content = document["hv:imagelist"]
+    summary = {
+        "out": str(out),
+        "identifier": content["dc:identifier"],
+        "version": content["hv:version"],
+        "expires": content["dc:date:expires"],
+        "images": len(content["hv:images"]),
+    }
+    if as_json:
+        write_json(summary)
+    else:
+        click.echo(
+            "{out}: {images} images, version {version}, identifier {identifier}, expires {expires}".format(**summary)
+        )
+
+
+@lists.command()
+@click.argument("document", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--cert", required=True, type=click.Path(path_type=Path), help="The endorser's certificate (PEM).")
+@click.option("--key", required=True, type=click.Path(path_type=Path), help="Its private key (PEM).")
+@click.option("--chain", type=click.Path(path_type=Path), help="Intermediate CA certificates (PEM).")
+@click.option(
+    "--passphrase-file", type=click.Path(path_type=Path), help="Where the key's passphrase is, if it has one."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The signed list to write.")
+@as_json
+def sign(document: Path, out: Path, passphrase_file: Path | None, *, as_json: bool, **files: Path) -> None:
+    """Sign the list DOCUMENT (JSON, from `list make`) as a detached S/MIME message."""
+    from imagesync.lists.names import render
+    from imagesync.lists.sign import load_identity, sign
+
+    identity = load_identity(files["cert"], files["key"], files["chain"], _passphrase(passphrase_file))
+    _write(out, sign(_read(document), identity, clock()))
+    subject, issuer = render(identity.certificate.subject), render(identity.certificate.issuer)
+    if as_json:
+        write_json({"out": str(out), "signer": subject, "ca": issuer})
+    else:
+        click.echo(f"{out}: signed by {subject}, issued by {issuer}")
+
+
+@lists.command()
+@click.argument("name")
+@click.option("--identifier", is_flag=True, help="Drop the pinned identifier: the next list may be another one.")
+@click.option("--version", is_flag=True, help="Drop the version floor: the next list may be older.")
+@as_json
+@click.pass_context
+def reset(ctx: click.Context, name: str, *, identifier: bool, version: bool, as_json: bool) -> None:
+    """Forget what is pinned for the subscription NAME, until the next accepted list pins anew. It is logged."""
+    import structlog
+
+    from imagesync.state import open_state
+
+    if not (identifier or version):
+        raise ConfigError("list reset", "say what to reset", "give --identifier, --version, or both")
+    options: Options = ctx.obj
+    config = options.config()
+    options.start_logging()
+    with open_state(config.state.url, config.state.secret()) as state:
+        dropped = state.reset(name, identifier=identifier, version=version)
+    structlog.get_logger(__name__).warning("pins dropped", list=name, identifier=identifier, version=version)
+    if not dropped:
+        raise ConfigError(
+            name, "nothing was ever accepted for this subscription", "`imagesync config show` has the names"
+        )
+    if as_json:
+        write_json({"name": name, "identifier": identifier, "version": version})
+    else:
+        click.echo(f"{name}: the next list that is accepted pins anew")
+
+
+def _passphrase(path: Path | None) -> object:
+    return (lambda: _read(path).decode().rstrip("\n")) if path is not None else None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            str(path), f"cannot be read: {error.strerror}", "check the path and its permissions"
+        ) from error
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all."""
+    import os
+    import tempfile
+
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(content)
+        os.chmod(file.name, 0o644)  # noqa: PTH101 - a published list is public
+        os.replace(file.name, path)  # noqa: PTH105
+    except OSError as error:
+        raise ConfigError(
+            str(path), f"cannot be written: {error.strerror}", "check the folder and its space"
+        ) from error
