@@ -74,7 +74,7 @@ def _render_rdn(rdn: x509.RelativeDistinguishedName) -> str:
         raise UntrustedSignerError("certificate", f"the value of {kind} in its name is no text")
     if _ATTRIBUTE.search(value):
         raise UntrustedSignerError(
-            "certificate", f"the value of {kind} in its name looks like a name itself: {_escape(value)}"
+            "certificate", f"the value of {kind} in its name reads like a name: {_escape(value)}"
         )
     return f"/{kind}={_escape(value)}"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import TypeVar
 
 from cryptography import x509
@@ -43,7 +44,8 @@ def build_path(
     try:
         chain = tuple(builder.build_client_verifier().verify(signer, between).chain)
     except VerificationError as error:
-        raise _explain(signer, between, anchors, now) or _untrusted(signer, f"no valid path: {error}") from error
+        _explain(signer, [*between, *anchors.roots], anchors, now)
+        raise _untrusted(signer, f"no valid path: {error}") from error
     _check_path(chain, anchors)
     return chain
 
@@ -98,7 +100,7 @@ def _check_path(chain: Sequence[x509.Certificate], anchors: Anchors) -> None:
         raise _untrusted(chain[0], "it is self-signed: a signer must be certified by a CA")
     for authority in chain[1:]:
         _check_authority(authority)
-    for certificate, issuer in zip(chain, chain[1:], strict=False):
+    for certificate, issuer in pairwise(chain):
         _check_issued(certificate, issuer, anchors)
 
 
@@ -127,26 +129,27 @@ def _check_issued(certificate: x509.Certificate, issuer: x509.Certificate, ancho
 
 
 # --- why there is no path --------------------------------------------------------------------------------------------
-def _explain(
-    signer: x509.Certificate, between: Sequence[x509.Certificate], anchors: Anchors, now: datetime
-) -> UntrustedSignerError | None:
-    """Follow the issuers by name and return the first fault that explains a refusal, or None."""
-    current, known = signer, [*between, *anchors.roots]
+def _explain(signer: x509.Certificate, known: Sequence[x509.Certificate], anchors: Anchors, now: datetime) -> None:
+    """Follow the issuers by name and raise the first fault that explains why there is no path, if one is found."""
+    current = signer
     for _ in range(MAX_DEPTH):
         if fault := _own_fault(current, now):
-            return _untrusted(current, fault)
+            raise _untrusted(current, fault)
         if current in anchors.roots:
-            return None
-        if current.issuer == current.subject:
-            return _untrusted(current, f"it is self-signed and not in {anchors.directory}")
-        named = [certificate for certificate in known if certificate.subject == current.issuer]
-        if not named:
-            return _untrusted(current, *_unknown_issuer(render(current.issuer), anchors))
-        issuers = [certificate for certificate in named if _issued(current, certificate)]
-        if not issuers:
-            return _untrusted(current, f"its signature is not by the CA {render(current.issuer)} that is known here")
-        current = issuers[0]
-    return _untrusted(signer, f"its path is longer than {MAX_DEPTH} certificates")
+            return
+        current = _issuer(current, known, anchors)
+
+
+def _issuer(certificate: x509.Certificate, known: Sequence[x509.Certificate], anchors: Anchors) -> x509.Certificate:
+    if certificate.issuer == certificate.subject:
+        raise _untrusted(certificate, f"it is self-signed and not in {anchors.directory}")
+    named = [other for other in known if other.subject == certificate.issuer]
+    if not named:
+        raise _untrusted(certificate, *_unknown_issuer(render(certificate.issuer), anchors))
+    for other in named:
+        if _issued(certificate, other):
+            return other
+    raise _untrusted(certificate, f"its signature is not by the CA {render(certificate.issuer)} that is known here")
 
 
 def _own_fault(certificate: x509.Certificate, now: datetime) -> str:
