@@ -142,7 +142,7 @@ def test_a_previous_version_that_nothing_follows_is_an_error(folder: Path, tmp_p
     document["hv:imagelist"]["hv:version"] = "1.0-beta"
     (tmp_path / "list.json").write_bytes(dump(document))
 
-    with pytest.raises(ConfigError, match="no version is higher than the previous one, 1.0-beta"):
+    with pytest.raises(ConfigError, match=r"no version is higher than the previous one, 1\.0-beta"):
         describe(folder, replace(OPTIONS, previous=tmp_path / "list.json"))
 
 

@@ -104,7 +104,7 @@ CONTENTS = {
     "blank lines at the end": b'{"a": 1}\n\n\n',
     "one very long line": b'{"a": "' + b"x" * 100_000 + b'"}\n',
     "line ends around the buffer of openssl": b"".join(b"y" * n + b"\n" for n in range(1018, 1030)),
-    "utf-8": '{"a": "ü – 研"}\n'.encode(),
+    "utf-8": '{"a": "ü ß 研"}\n'.encode(),
     "blanks before line ends": b'{"a": 1}   \n\t\n}',
     "looks like a boundary": b'{\n--------\n"------ABC"\n--\n}\n',
     "empty": b"",
