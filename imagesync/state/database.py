@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,8 @@ def _parse(url: str) -> sa.URL:
 def _sqlite(path: Path, *, readonly: bool) -> sa.Engine:
     if not readonly:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # SQLite gives its -wal and -shm files the mode of the database file.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        if not path.exists():
+            _create(path)
     uri = f"{path.as_uri()}?mode={'ro' if readonly else 'rw'}"
     engine = sa.create_engine(
         "sqlite://",
@@ -116,6 +117,23 @@ def _sqlite(path: Path, *, readonly: bool) -> sa.Engine:
     sa.event.listen(engine, "connect", _prepare_readonly if readonly else _prepare)
     sa.event.listen(engine, "begin", _begin)
     return engine
+
+
+def _create(path: Path) -> None:
+    """Make an empty database in WAL mode, for its owner only; SQLite gives its other files the same mode.
+
+    Made aside, because the switch to WAL does not wait for others that do the same. Not opened by other means while
+    SQLite has it open: closing such a descriptor would drop SQLite's locks (sqlite.org, "How to corrupt", 2.2).
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    try:
+        with closing(sqlite3.connect(name)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+        with suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        Path(name).unlink()
 
 
 def _nothing(place: str) -> Database:

@@ -47,8 +47,7 @@ def forget(connection: sa.Connection, target: str, keys: Collection[ImageKey]) -
 
 
 def _hash(key: ImageKey) -> str:
-    parts = "\0".join((key.owner, key.list, key.image))
-    return hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()
+    return hashlib.sha256(f"{key.owner}\0{key.list}\0{key.image}".encode("utf-8", "replace")).hexdigest()
 
 
 def _row(target: str, item: ImageRecord) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class ArtifactRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run of a command. ``finished``, ``exit`` and ``report`` are ``None`` for a run that did not come to its end."""
+    """One run of a command. ``finished``, ``exit`` and ``report`` are ``None`` for a run that did not end."""
 
     id: str
     kind: str

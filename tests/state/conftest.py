@@ -51,10 +51,19 @@ def postgresql() -> Iterator[str]:
         command = [_program(program), "-D", str(home / "data"), *arguments]
         environment = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
         with (home / "log").open("ab") as log:
-            subprocess.run(command, user=user, cwd=home, env=environment, check=True, stdout=log, stderr=log, timeout=120)
+            subprocess.run(
+                command, user=user, cwd=home, env=environment, check=True, stdout=log, stderr=log, timeout=120
+            )
 
     try:
-        run("initdb", "--username=imagesync", "--auth=scram-sha-256", f"--pwfile={home / 'password'}", "--encoding=UTF8", "--no-sync")
+        run(
+            "initdb",
+            "--username=imagesync",
+            "--auth=scram-sha-256",
+            f"--pwfile={home / 'password'}",
+            "--encoding=UTF8",
+            "--no-sync",
+        )
         options = f"-c listen_addresses='' -c fsync=off -c unix_socket_directories={home}"
         run("pg_ctl", "start", "--wait", "--options", options, "--log", str(home / "server.log"))
         yield str(home)
@@ -106,7 +115,9 @@ def make_accepted() -> Callable[..., Accepted]:
             "created": datetime(2026, 2, 28, tzinfo=UTC),
             "expires": datetime(2499, 12, 31, 23, 59, 59, tzinfo=UTC),
             "accepted_at": NOW,
-            "signer": Signer(Identity("/CN=endorser", "/CN=ca"), datetime(2027, 1, 1, tzinfo=UTC), "b" * 64, expects_pin=True),
+            "signer": Signer(
+                Identity("/CN=endorser", "/CN=ca"), datetime(2027, 1, 1, tzinfo=UTC), "b" * 64, expects_pin=True
+            ),
             "expiries": {ImageId("one"): None, ImageId("two"): datetime(2499, 1, 1, tzinfo=UTC)},
         }
         return Accepted(**(values | changes))  # type: ignore[arg-type]

@@ -5,21 +5,26 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from imagesync.errors import StateError
-from imagesync.state import open_state
+from imagesync.model import Accepted
+from imagesync.state import StoredList, open_state
 from imagesync.state.database import connect
+from imagesync.state.repository import Repository
 from imagesync.state.tables import HEAD, VERSION_TABLE, metadata
 
 
@@ -29,7 +34,7 @@ def script() -> ScriptDirectory:
     return ScriptDirectory.from_config(config)
 
 
-def statement(place, text: str) -> None:
+def statement(place: Any, text: str) -> None:
     database = connect(place.url, place.password, readonly=False)
     with database.write() as connection:
         connection.exec_driver_sql(text)
@@ -40,7 +45,7 @@ def test_the_head_in_code_is_the_newest_revision() -> None:
     assert script().get_current_head() == HEAD
 
 
-def test_models_and_migrations_build_the_same(place) -> None:
+def test_models_and_migrations_build_the_same(place: Any) -> None:
     database = connect(place.url, place.password, readonly=False)
     with database.read() as connection:
         options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
@@ -49,9 +54,7 @@ def test_models_and_migrations_build_the_same(place) -> None:
     database.close()
 
 
-def test_every_revision_upgrades_to_the_newest(place) -> None:
-    from alembic import command
-
+def test_every_revision_upgrades_to_the_newest(place: Any) -> None:
     for revision in [None, *(entry.revision for entry in script().walk_revisions())]:
         engine = connect(place.url, place.password, readonly=False).engine
         with engine.begin() as connection:
@@ -69,7 +72,7 @@ def test_every_revision_upgrades_to_the_newest(place) -> None:
             assert repository.runs(1) == ()
 
 
-def test_opening_a_current_state_imports_no_alembic(place) -> None:
+def test_opening_a_current_state_imports_no_alembic(place: Any) -> None:
     place.open().__exit__(None, None, None)
     code = (
         "import sys; from imagesync.state import open_state; import os\n"
@@ -85,14 +88,14 @@ def test_importing_the_package_imports_no_sqlalchemy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_a_new_state_says_that_it_is_fresh_and_an_old_one_does_not(place) -> None:
+def test_a_new_state_says_that_it_is_fresh_and_an_old_one_does_not(place: Any) -> None:
     with place.open() as first:
         assert first.fresh
     with place.open() as second:
         assert not second.fresh
 
 
-def test_several_may_make_the_state_at_once(place) -> None:
+def test_several_may_make_the_state_at_once(place: Any) -> None:
     def opened(_: int) -> bool:
         with place.open() as repository:
             repository.begin_run(f"run-{_}", "sync", datetime(2026, 1, 1, tzinfo=UTC))
@@ -104,21 +107,21 @@ def test_several_may_make_the_state_at_once(place) -> None:
         assert len(repository.runs(10)) == 6
 
 
-def test_a_state_of_a_newer_imagesync_is_refused(place) -> None:
+def test_a_state_of_a_newer_imagesync_is_refused(place: Any) -> None:
     place.open().__exit__(None, None, None)
     statement(place, f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
     with pytest.raises(StateError, match=r"newer imagesync \(schema 9999\) \(upgrade imagesync\)"):
         place.open()
 
 
-def test_somebody_elses_database_is_refused_and_left_alone(place) -> None:
+def test_somebody_elses_database_is_refused_and_left_alone(place: Any) -> None:
     place.open().__exit__(None, None, None)
     statement(place, f"DROP TABLE {VERSION_TABLE}")
     with pytest.raises(StateError, match="is no state of imagesync"):
         place.open()
 
 
-def test_reading_needs_no_state_and_makes_none(sqlite_place, tmp_path: Path) -> None:
+def test_reading_needs_no_state_and_makes_none(sqlite_place: Any, tmp_path: Path) -> None:
     with sqlite_place.open(readonly=True) as repository:
         assert repository.fresh
         assert repository.all_accepted() == ()
@@ -126,7 +129,7 @@ def test_reading_needs_no_state_and_makes_none(sqlite_place, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_reading_writes_nothing(place, now) -> None:
+def test_reading_writes_nothing(place: Any, now: datetime) -> None:
     with place.open() as writing:
         writing.begin_run("one", "sync", now)
     with place.open(readonly=True) as repository:
@@ -137,21 +140,25 @@ def test_reading_writes_nothing(place, now) -> None:
             repository.lock("site", now)
 
 
-def test_reading_an_empty_database_asks_for_a_sync(postgresql_place) -> None:
+def test_reading_an_empty_database_asks_for_a_sync(postgresql_place: Any) -> None:
     with pytest.raises(StateError, match="run imagesync sync once"):
         postgresql_place.open(readonly=True)
 
 
-def test_the_file_is_for_its_owner_only(sqlite_place, tmp_path: Path) -> None:
+def test_the_file_is_for_its_owner_only(sqlite_place: Any, tmp_path: Path) -> None:
     with sqlite_place.open():
         files = list((tmp_path / "state").iterdir())
         assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
         assert "state.db-wal" in {file.name for file in files}
 
 
-@pytest.mark.parametrize("content", [b"this is no database at all, only text" * 100, None], ids=["text", "damaged page"])
+@pytest.mark.parametrize(
+    "content", [b"this is no database at all, only text" * 100, None], ids=["text", "damaged page"]
+)
 @pytest.mark.parametrize("readonly", [False, True])
-def test_a_corrupt_file_is_a_state_error_that_says_what_is_lost(sqlite_place, tmp_path, content, readonly) -> None:
+def test_a_corrupt_file_is_a_state_error_that_says_what_is_lost(
+    sqlite_place: Any, tmp_path: Path, content: bytes | None, readonly: bool
+) -> None:
     sqlite_place.open().__exit__(None, None, None)
     file = tmp_path / "state" / "state.db"
     damaged = bytearray(file.read_bytes())
@@ -161,9 +168,9 @@ def test_a_corrupt_file_is_a_state_error_that_says_what_is_lost(sqlite_place, tm
         sqlite_place.open(readonly=readonly)
 
 
-def test_damage_that_shows_later_is_a_state_error_too(sqlite_place, now, make_accepted) -> None:
-    from imagesync.state import StoredList
-
+def test_damage_that_shows_later_is_a_state_error_too(
+    sqlite_place: Any, now: datetime, make_accepted: Callable[..., Accepted]
+) -> None:
     with sqlite_place.open() as repository:
         repository.accept(make_accepted(), StoredList(b"blob"))
         statement(sqlite_place, "UPDATE accepted SET expiries = '{{{'")
@@ -182,14 +189,13 @@ def test_a_path_below_a_file_is_a_state_error(tmp_path: Path) -> None:
         open_state(f"sqlite:///{tmp_path}/file/state.db")
 
 
-def test_a_full_disk_is_a_state_error(sqlite_place, now) -> None:
+def test_a_full_disk_is_a_state_error(sqlite_place: Any, now: datetime) -> None:
     with sqlite_place.open() as repository:
         repository.last_run()
         with repository._database.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA max_page_count = 30")
+        repository.begin_run("one", "sync", now)
         with pytest.raises(StateError, match="make room"):
-            repository.finish_run("one", now, 0, {"text": "x" * 1_000_000})
-            repository.begin_run("one", "sync", now)
             repository.finish_run("one", now, 0, {"text": "x" * 1_000_000})
 
 
@@ -200,12 +206,12 @@ def test_an_unreachable_server_is_a_state_error_without_the_password(tmp_path: P
     assert "check the address" in caught.value.hint
 
 
-def test_a_wrong_password_is_a_state_error(postgresql_place) -> None:
+def test_a_wrong_password_is_a_state_error(postgresql_place: Any) -> None:
     with pytest.raises(StateError, match="password authentication failed"):
         open_state(postgresql_place.url, "wrong")
 
 
-def test_a_database_without_an_encoding_serves_too(postgresql, now) -> None:
+def test_a_database_without_an_encoding_serves_too(postgresql: str, now: datetime) -> None:
     with psycopg.connect(f"host={postgresql} user=imagesync password=s3cret dbname=postgres", autocommit=True) as admin:
         admin.execute("CREATE DATABASE plain ENCODING 'SQL_ASCII' TEMPLATE template0")
     with open_state(f"postgresql+psycopg://imagesync@/plain?host={postgresql}", "s3cret") as repository:
@@ -227,9 +233,7 @@ def test_a_wrong_url_is_a_state_error(url: str, problem: str) -> None:
         open_state(url)
 
 
-def test_times_come_back_aware_in_utc_and_naive_ones_are_refused(repository) -> None:
-    from datetime import timedelta, timezone
-
+def test_times_come_back_aware_in_utc_and_naive_ones_are_refused(repository: Repository) -> None:
     local = datetime(2499, 12, 31, 23, 30, tzinfo=timezone(timedelta(hours=-5)))
     repository.begin_run("one", "sync", local)
     started = repository.last_run().started
@@ -239,7 +243,7 @@ def test_times_come_back_aware_in_utc_and_naive_ones_are_refused(repository) -> 
         repository.begin_run("two", "sync", datetime(2026, 1, 1))  # noqa: DTZ001
 
 
-def test_sqlite_is_in_wal_mode(sqlite_place, tmp_path: Path) -> None:
+def test_sqlite_is_in_wal_mode(sqlite_place: Any, tmp_path: Path) -> None:
     sqlite_place.open().__exit__(None, None, None)
     connection = sqlite3.connect(tmp_path / "state" / "state.db")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from imagesync.errors import StateError
+from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageId, ImageKey, ListId
+from imagesync.state import ArtifactRecord, ImageRecord, Pruned, StoredList
+from imagesync.state.repository import Repository
+
+
+@contextmanager
+def statements(repository: Repository) -> Iterator[list[str]]:
+    """Collect the statements sent meanwhile, without those that begin and end transactions."""
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if not statement.startswith("BEGIN"):
+            sent.append(statement)
+
+    engine = repository._database.engine
+    sa.event.listen(engine, "before_cursor_execute", note)
+    yield sent
+    sa.event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+def image(now: datetime) -> Callable[..., ImageRecord]:
+    def make(identifier: str = "one", **changes: object) -> ImageRecord:
+        key = ImageKey("project", ListId("list"), ImageId(identifier))
+        record = ImageRecord(key, "A title", "published", "as endorsed", now, Digest("d" * 128), "qcow2")
+        return replace(record, **changes)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def artifact() -> Callable[..., ArtifactRecord]:
+    def make(name: str, **changes: object) -> ArtifactRecord:
+        record = ArtifactRecord(
+            Fingerprint(name), Digest("a" * 128), Format.VMDK, Digest("b" * 128), Format.QCOW2, 2**40, 2**41
+        )
+        return replace(record, **changes)  # type: ignore[arg-type]
+
+    return make
+
+
+# --- lists ---
+def test_what_was_accepted_comes_back_equal(repository: Repository, make_accepted: Callable[..., Accepted]) -> None:
+    value = make_accepted()
+    repository.accept(value, StoredList(b"signed", "etag", "yesterday"))
+    assert repository.accepted("fedcloud") == value
+    assert repository.stored("fedcloud") == StoredList(b"signed", "etag", "yesterday")
+    assert repository.pins() == {"list-of-fedcloud": "fedcloud"}
+
+
+def test_of_a_list_never_accepted_nothing_is_known(repository: Repository) -> None:
+    assert repository.accepted("fedcloud") is None
+    assert repository.stored("fedcloud") is None
+    assert not repository.reset("fedcloud", identifier=True, version=True)
+
+
+def test_a_newer_version_takes_the_place_of_the_older(
+    repository: Repository, make_accepted: Callable[..., Accepted]
+) -> None:
+    repository.accept(make_accepted(), StoredList(b"old", "etag"))
+    newer = make_accepted(version="2026.03.02", expiries={})
+    repository.accept(newer, StoredList(b"new"))
+    assert repository.all_accepted() == (newer,)
+    assert repository.stored("fedcloud") == StoredList(b"new")
+
+
+def test_accepting_the_same_message_again_keeps_it_once_with_its_first_and_last_time(
+    repository: Repository, make_accepted: Callable[..., Accepted], now: datetime
+) -> None:
+    later = now + timedelta(hours=1)
+    repository.accept(make_accepted(), StoredList(b"signed"))
+    with statements(repository) as sent:
+        repository.accept(make_accepted(accepted_at=later), StoredList(b"signed"))
+    repository.accept(make_accepted("other"), StoredList(b"signed"))
+    assert len(sent) == 2
+    with repository._database.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM message").scalar_one() == 1
+        seen = connection.execute(
+            sa.text("SELECT first_seen, last_seen FROM list_version WHERE subscription = 'fedcloud'")
+        )
+        first, last = (datetime.fromisoformat(str(moment)).replace(tzinfo=UTC) for moment in seen.one())
+    assert (first, last) == (now, later)
+
+
+def test_lifting_the_floor_keeps_the_pin_and_is_known_until_the_next_acceptance(
+    repository: Repository, make_accepted: Callable[..., Accepted]
+) -> None:
+    repository.accept(make_accepted(), StoredList(b"signed"))
+    assert repository.reset("fedcloud", identifier=False, version=True)
+    assert repository.accepted("fedcloud") == make_accepted(version=None)
+    assert repository.pins() == {"list-of-fedcloud": "fedcloud"}
+    repository.accept(make_accepted(version="1"), StoredList(b"signed"))
+    assert repository.accepted("fedcloud").version == "1"
+
+
+def test_dropping_the_pin_keeps_the_dates_until_the_next_acceptance(
+    repository: Repository, make_accepted: Callable[..., Accepted]
+) -> None:
+    repository.accept(make_accepted(), StoredList(b"signed"))
+    assert repository.reset("fedcloud", identifier=True, version=False)
+    assert repository.accepted("fedcloud") == make_accepted(pinned=False)
+    assert repository.pins() == {}
+    repository.accept(make_accepted(list=ListId("another")), StoredList(b"signed"))
+    assert repository.pins() == {"another": "fedcloud"}
+
+
+def test_resetting_nothing_changes_nothing(repository: Repository, make_accepted: Callable[..., Accepted]) -> None:
+    repository.accept(make_accepted(), StoredList(b"signed"))
+    assert not repository.reset("fedcloud", identifier=False, version=False)
+    assert repository.accepted("fedcloud") == make_accepted()
+
+
+def test_one_subscription_takes_two_reads(repository: Repository, make_accepted: Callable[..., Accepted]) -> None:
+    repository.accept(make_accepted(), StoredList(b"signed"))
+    with statements(repository) as sent:
+        repository.accepted("fedcloud")
+        repository.stored("fedcloud")
+    assert len(sent) == 2
+
+
+def test_the_dates_of_ten_thousand_images_are_one_row(
+    repository: Repository, make_accepted: Callable[..., Accepted], now: datetime
+) -> None:
+    expiries = {ImageId(f"image-{number}"): now for number in range(10_000)}
+    with statements(repository) as sent:
+        repository.accept(make_accepted(expiries=expiries), StoredList(b"signed"))
+        assert repository.accepted("fedcloud").expiries == expiries
+    assert len(sent) == 5
+
+
+# --- images ---
+def test_images_are_kept_per_target_in_order_of_their_keys(
+    repository: Repository, image: Callable[..., ImageRecord], now: datetime
+) -> None:
+    failed = image("two", state="failed", digest=None, failures=3, retry_at=now, attempted="v1 abc")
+    repository.record("site", [failed, image("one")])
+    repository.record("other", [image("three")])
+    assert repository.images("site") == (image("one"), failed)
+
+
+def test_since_stays_while_the_state_stays(
+    repository: Repository, image: Callable[..., ImageRecord], now: datetime
+) -> None:
+    repository.record("site", [image(state="failed", reason="no connection")])
+    later = image(state="failed", reason="checksum", since=now + timedelta(hours=1), failures=2)
+    repository.record("site", [later])
+    assert repository.images("site") == (replace(later, since=now),)
+
+
+def test_since_changes_with_the_state(repository: Repository, image: Callable[..., ImageRecord], now: datetime) -> None:
+    repository.record("site", [image(state="failed")])
+    published = image(state="published", since=now + timedelta(hours=1))
+    repository.record("site", [published])
+    assert repository.images("site") == (published,)
+
+
+def test_a_thousand_images_are_one_statement_each_way(
+    repository: Repository, image: Callable[..., ImageRecord]
+) -> None:
+    rows = [image(f"image-{number:04}") for number in range(1000)]
+    with statements(repository) as sent:
+        repository.record("site", rows)
+        assert repository.images("site") == tuple(rows)
+    assert len(sent) == 2
+
+
+def test_recording_is_all_or_nothing(repository: Repository, image: Callable[..., ImageRecord]) -> None:
+    with pytest.raises(StateError):
+        repository.record("site", [image("one"), image("two", since=datetime(2026, 1, 1))])  # noqa: DTZ001
+    assert repository.images("site") == ()
+
+
+def test_forgotten_images_are_gone_and_forgetting_again_is_success(
+    repository: Repository, image: Callable[..., ImageRecord]
+) -> None:
+    repository.record("site", [image("one"), image("two")])
+    repository.record("other", [image("one")])
+    repository.forget("site", [image("one").key])
+    repository.forget("site", [image("one").key])
+    assert repository.images("site") == (image("two"),)
+    assert repository.images("other") == (image("one"),)
+
+
+def test_texts_of_strangers_cannot_break_the_state(repository: Repository, image: Callable[..., ImageRecord]) -> None:
+    hostile = image("x" * 1_000_000, title="nul \0, surrogate \ud800, right-to-left \u202e, \U0001f4a5")
+    repository.record("site", [hostile, image("two")])
+    repository.record("site", [hostile])
+    titles = [record.title for record in repository.images("site")]
+    assert titles == ["A title", "nul \ufffd, surrogate ?, right-to-left \u202e, \U0001f4a5"]
+
+
+# --- artifacts ---
+def test_artifacts_are_remembered_and_replaced(repository: Repository, artifact: Callable[..., ArtifactRecord]) -> None:
+    repository.remember(artifact("one"), artifact("two"))
+    changed = artifact("one", digest=Digest("c" * 128))
+    repository.remember(changed)
+    assert repository.artifact(Fingerprint("one")) == changed
+    assert repository.artifact(Fingerprint("three")) is None
+    assert repository.artifacts([Fingerprint("two"), Fingerprint("three")]) == {"two": artifact("two")}
+
+
+def test_the_format_of_a_source_is_known_after_it_was_made_into_something(
+    repository: Repository, artifact: Callable[..., ArtifactRecord]
+) -> None:
+    other = Digest("e" * 128)
+    repository.remember(artifact("one"), artifact("two", format=Format.RAW))
+    assert repository.source_formats([Digest("a" * 128), other]) == {"a" * 128: Format.VMDK}
+
+
+def test_more_fingerprints_than_a_statement_takes_can_be_asked_for(
+    repository: Repository, artifact: Callable[..., ArtifactRecord]
+) -> None:
+    repository.remember(*(artifact(f"{number:08}") for number in range(20)))
+    asked = [Fingerprint(f"{number:08}") for number in range(70_000)]
+    assert len(repository.artifacts(asked)) == 20
+
+
+# --- history ---
+def report(key: str) -> dict[str, object]:
+    entry = {"kind": "register", "key": key, "title": "A title", "reason": "new", "outcome": "failed", "error": "gone"}
+    return {"exit": 1, "targets": [{"name": "site", "actions": [entry | {"bytes_downloaded": 2**40, "seconds": 1.5}]}]}
+
+
+def test_a_run_is_known_from_its_begin_on(repository: Repository, now: datetime) -> None:
+    repository.begin_run("one", "sync", now)
+    begun = repository.last_run()
+    assert (begun.id, begun.kind, begun.started, begun.finished, begun.exit) == ("one", "sync", now, None, None)
+    repository.finish_run("one", now + timedelta(minutes=1), 1, report("list/image"))
+    finished = repository.last_run()
+    assert (finished.finished, finished.exit) == (now + timedelta(minutes=1), 1)
+    assert finished.report == report("list/image")
+
+
+def test_the_actions_of_a_run_are_found_by_key(repository: Repository, now: datetime) -> None:
+    for hour in range(3):
+        repository.begin_run(f"run-{hour}", "sync", now)
+        repository.finish_run(f"run-{hour}", now + timedelta(hours=hour), 1, report("list/image"))
+    found = repository.actions("list/image", limit=2)
+    assert [action.run for action in found] == ["run-2", "run-1"]
+    newest = found[0]
+    assert (newest.target, newest.kind, newest.outcome, newest.error) == ("site", "register", "failed", "gone")
+    assert (newest.bytes_downloaded, newest.bytes_uploaded, newest.seconds) == (2**40, 0, 1.5)
+    assert repository.actions("list/other") == ()
+
+
+def test_runs_come_newest_first_and_limited(repository: Repository, now: datetime) -> None:
+    for hour in range(5):
+        repository.begin_run(f"run-{hour}", "sync", now + timedelta(hours=hour))
+    assert [run.id for run in repository.runs(2)] == ["run-4", "run-3"]
+
+
+def test_pruning_keeps_current_messages_and_the_newest_run(
+    repository: Repository, make_accepted: Callable[..., Accepted], now: datetime
+) -> None:
+    repository.accept(make_accepted(), StoredList(b"old"))
+    repository.accept(make_accepted(version="2026.03.02"), StoredList(b"new"))
+    for hour in range(3):
+        repository.begin_run(f"run-{hour}", "sync", now + timedelta(hours=hour))
+        repository.finish_run(f"run-{hour}", now, 0, report("list/image"))
+    assert repository.prune(now + timedelta(days=1)) == Pruned(runs=2, messages=1)
+    assert [run.id for run in repository.runs(9)] == ["run-2"]
+    assert len(repository.actions("list/image")) == 1
+    assert repository.stored("fedcloud") == StoredList(b"new")
+    assert repository.prune(now + timedelta(days=1)) == Pruned(0, 0)
+
+
+def test_what_was_written_is_there_after_reopening(place: Any, make_accepted: Callable[..., Accepted]) -> None:
+    with place.open() as first:
+        first.accept(make_accepted(), StoredList(b"signed"))
+    with place.open() as second:
+        assert second.accepted("fedcloud") == make_accepted()
