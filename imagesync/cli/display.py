@@ -69,7 +69,8 @@ class LogLines:
 
 class _Counter:
     def __init__(self, step: Step, title: str, total: int) -> None:
-        self._about = {"step": str(step), "title": title, "total": total}
+        self._about = {"step": str(step), "title": title}
+        self._total = total
         self._done = 0
         self._logged = 0
         self._at = time.monotonic()
@@ -79,10 +80,9 @@ class _Counter:
         with self._lock:
             self._done += count
             now = time.monotonic()
-            total = int(self._about["total"])
-            far_enough = self._done - self._logged >= max(total * _EVERY_SHARE, 1)
+            far_enough = self._done - self._logged >= max(self._total * _EVERY_SHARE, 1)
             if not far_enough and now - self._at < _EVERY_SECONDS:
                 return
             self._logged, self._at = self._done, now
-        share = f"{min(self._done / total, 1):.0%}" if total else "-"
-        log.info("progress", done=self._done, share=share, **self._about)
+        share = f"{min(self._done / self._total, 1):.0%}" if self._total else "-"
+        log.info("progress", done=self._done, total=self._total, share=share, **self._about)

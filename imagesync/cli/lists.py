@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,7 +35,7 @@ def lists() -> None:
 @click.option("--at", type=MOMENT, metavar="TIME", help="Judge as of this time (ISO 8601) instead of now.")
 @as_json
 @click.pass_context
-def verify(ctx: click.Context, *, as_json: bool, **options: object) -> None:
+def verify(ctx: click.Context, /, *, as_json: bool, **options: object) -> None:
     """Verify the signed list SOURCE: a path, a URL, or - for standard input.
 
     Exit codes: 0 it may be trusted; 2 wrong usage or unusable anchors; 3 it must not be trusted; 5 it could not
@@ -87,7 +89,7 @@ def show(ctx: click.Context, source: str, *, as_json: bool) -> None:
     "--days", type=click.IntRange(min=1), default=28, show_default=True, help="How long the list is good for."
 )
 @as_json
-def make(source: Path, out: Path, days: int, *, as_json: bool, **chosen: str) -> None:
+def make(source: Path, out: Path, days: int, *, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 - as declared by the options
     """Make an image list from a folder of images or a YAML description; `list sign` makes it ready to be published."""
     from datetime import timedelta
 
@@ -168,7 +170,7 @@ def reset(ctx: click.Context, name: str, *, identifier: bool, version: bool, as_
         click.echo(f"{name}: the next list that is accepted pins anew")
 
 
-def _passphrase(path: Path | None) -> object:
+def _passphrase(path: Path | None) -> Callable[[], str] | None:
     return (lambda: _read(path).decode().rstrip("\n")) if path is not None else None
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import click
 
 
-class _Moment(click.ParamType):
+class _Moment(click.ParamType[datetime]):
     name = "time"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:

@@ -24,6 +24,7 @@ from imagesync.cli.passes import Wish, execute, selectors
 @click.pass_context
 def plan(
     ctx: click.Context,
+    /,
     *,
     allow_removals: int | None,
     check: bool,

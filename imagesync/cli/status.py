@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @selectors
 @as_json
 @click.pass_context
-def status(ctx: click.Context, *, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 - the selectors
+def status(ctx: click.Context, /, *, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 - the selectors
     """Show every endorsed image on every target: where it stands, since when, and why.
 
     The lists are taken as last accepted and verified again; the targets are asked; no list server is.

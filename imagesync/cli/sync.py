@@ -20,7 +20,7 @@ from imagesync.cli.passes import Wish, execute, selectors
 )
 @as_json
 @click.pass_context
-def sync(ctx: click.Context, *, allow_removals: int | None, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 - the selectors
+def sync(ctx: click.Context, /, *, allow_removals: int | None, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 - the selectors
     """Make every target equal to what the trusted lists say.
 
     Exit codes: 0 done; 1 done, but some images or targets failed; 2 usage or configuration error; 3 a list was refused;

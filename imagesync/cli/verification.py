@@ -108,7 +108,7 @@ def read(source: str) -> bytes:
         blob = sys.stdin.buffer.read(MAX_LIST_BYTES + 1)
         if len(blob) > MAX_LIST_BYTES:
             raise TooLargeError("standard input", f"more than {MAX_LIST_BYTES} bytes", "an image list is smaller")
-        return blob
+        return bytes(blob)
     url = source if "://" in source else Path(source).absolute().as_uri()
     answer = fetch(ListRequest(url, HttpPolicy(allow_private=True), MAX_LIST_BYTES))
     if not isinstance(answer, Fetched):
@@ -143,7 +143,7 @@ def _stored(name: str, options: Options) -> bytes | None:
         raise ConfigError(
             name, "no list of this name was accepted yet, and there is no such file", "run `imagesync sync`"
         )
-    return listing.blob
+    return bytes(listing.blob)
 
 
 def _trust(question: Question, content: ImageList, payload: SignedPayload, *, as_json: bool) -> None:

@@ -103,7 +103,7 @@ def _check_endorser(content: ImageList, rules: AdmissionRules) -> None:
 # --- which -----------------------------------------------------------------------------------------------------------
 def _check_identifier(content: ImageList, rules: AdmissionRules, accepted: Accepted | None) -> None:
     pinned, why = rules.identifier, "configured"
-    if pinned is None and accepted is not None:
+    if pinned is None and accepted is not None and accepted.pinned:
         pinned, why = accepted.list, "pinned at the first acceptance"
     if pinned is not None and content.identifier != pinned:
         raise IdentityMismatchError(

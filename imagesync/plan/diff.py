@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from imagesync.backend import STATE_PROPERTIES, ImageKey, Metadata, OwnedImage, State
-from imagesync.lists.admit import is_rollback
+from imagesync.lists.admit import compare_versions
 from imagesync.lists.select import Cause as SkipCause
 from imagesync.lists.select import Skipped
 from imagesync.model import ImageId, ListId, TrustedList, Unknown, Verdict
@@ -276,7 +276,8 @@ def _newer_version(trusted: TrustedList, owned: Sequence[OwnedImage]) -> str | N
         for image in owned
         if image.key.list == trusted.identifier
     }
-    return next((held for held in sorted(versions - {""}) if is_rollback(trusted.content.version, held)), None)
+    version = trusted.content.version
+    return next((held for held in sorted(versions - {""}) if compare_versions(version, held) not in {0, 1}), None)
 
 
 def _skip(skipped: Skipped, view: ListView) -> Action:

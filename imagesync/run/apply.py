@@ -22,7 +22,7 @@ from threading import Event
 
 import structlog
 
-from imagesync.backend import Backend, Metadata, OwnedImage, Progress, Retirement
+from imagesync.backend import Backend, ImageKey, Metadata, OwnedImage, Progress, Retirement
 from imagesync.errors import BackendBrokenError, ImagesyncError, StoredDigestError
 from imagesync.images.prepare import Artifact
 from imagesync.model import ListId
@@ -84,7 +84,7 @@ def apply(
     return outcomes + [_carry_out(action, backend, plan) for action in removals]
 
 
-def _without_failed(actions: Sequence[Action], failed: set[object]) -> list[Action]:
+def _without_failed(actions: Sequence[Action], failed: set[ImageKey]) -> list[Action]:
     adding = _UPLOADS | {Kind.RESTORE}
     return [action for action in actions if not (action.kind in adding and action.key in failed)]
 

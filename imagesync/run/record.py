@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from imagesync.backend import ImageKey, OwnedImage
+from imagesync.backend import Digest, ImageKey, OwnedImage
 from imagesync.plan.spec import Wanted, timestamp
 from imagesync.plan.values import Action, Cause, Kind
 from imagesync.run.apply import Outcome
@@ -111,7 +111,7 @@ def _retired_for(action: Action) -> str:
     return retirement.reason if retirement else ""
 
 
-def _file(outcome: Outcome, image: OwnedImage | None) -> tuple[str | None, str]:
+def _file(outcome: Outcome, image: OwnedImage | None) -> tuple[Digest | None, str]:
     if outcome.file is not None:
         return outcome.file.digest, str(outcome.file.format)
     return (image.digest, str(image.format)) if image else (None, "")

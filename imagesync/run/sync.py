@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from threading import Event
 
 import structlog
@@ -16,7 +17,7 @@ from imagesync.backend import Backend, OwnedImage, Progress
 from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError
 from imagesync.images.prepare import Artifact
 from imagesync.lists.anchors import Anchors
-from imagesync.model import TrustedList, Unknown, Verdict
+from imagesync.model import ListId, TrustedList, Unknown, Verdict
 from imagesync.plan.diff import make_plan
 from imagesync.plan.spec import Wanted
 from imagesync.plan.values import ListView, Plan, TargetView
@@ -26,7 +27,7 @@ from imagesync.run.progress import Display, Silent
 from imagesync.run.record import memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.views import Denial, chosen, identifier_of, in_scope, revoked, views
-from imagesync.state import Repository
+from imagesync.state.repository import Repository
 
 log = structlog.get_logger(__name__)
 
@@ -108,19 +109,21 @@ def _observe_all(task: Task, ports: Ports) -> tuple[Seen, ...]:
     chosen = [item for item in task.subscriptions if not task.scope.lists or item.name in task.scope.lists]
     memories = [_memory(item, ports.state, pins) for item in chosen]
 
-    def look(subscription: Subscription, memory: Memory) -> Seen:
+    def look(pair: tuple[Subscription, Memory]) -> Seen:
+        subscription, memory = pair
         if not subscription.enabled:
             return Seen(subscription, None, memory.accepted)
         return observe(subscription, ports.fetch(subscription), ports.anchors, memory, task.now)
 
     if not task.ahead:
-        return tuple(map(look, chosen, memories))
+        return tuple(map(look, zip(chosen, memories, strict=True)))
     with ThreadPoolExecutor(4, thread_name_prefix="observe") as pool:
-        futures = [pool.submit(copy_context().run, look, *pair) for pair in zip(chosen, memories, strict=True)]
+        pairs = zip(chosen, memories, strict=True)
+        futures = [pool.submit(copy_context().run, partial(look, pair)) for pair in pairs]
         return tuple(future.result() for future in futures)
 
 
-def _memory(subscription: Subscription, state: Repository, pins: Mapping[str, str]) -> Memory:
+def _memory(subscription: Subscription, state: Repository, pins: Mapping[ListId, str]) -> Memory:
     elsewhere = {identifier: name for identifier, name in pins.items() if name != subscription.name}
     return Memory(state.accepted(subscription.name), state.stored(subscription.name), elsewhere)
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from imagesync.backend import Backend, ImageKey, OwnedImage
 from imagesync.errors import BackendRefusedError
-from imagesync.lists.select import Cause, Matcher, Selected, Skipped, select
+from imagesync.lists.select import FIELDS, Cause, Selected, Skipped, select
 from imagesync.model import Image, ImageId, ListId, TrustedList, Unknown, Verdict
 from imagesync.plan.spec import Wanted, want
 from imagesync.plan.values import Action, ListView
@@ -19,14 +19,14 @@ from imagesync.run.settings import Scope, Target
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """A local rule that no image may be offered which matches all of ``matchers``, and why."""
+    """A local rule that no image may be offered which matches all of ``matchers`` (field, glob), and why."""
 
-    matchers: tuple[Matcher, ...]
+    matchers: tuple[tuple[str, str], ...]
     reason: str
 
     def matches(self, fields: Mapping[str, str]) -> bool:
-        """Return whether an image with these fields is denied. ``fields`` are named as in a selection."""
-        return all(fnmatchcase(fields.get(m.field, "").lower(), m.pattern.lower()) for m in self.matchers)
+        """Return whether an image with these fields is denied, without regard to case."""
+        return all(fnmatchcase(fields.get(name, "").lower(), glob.lower()) for name, glob in self.matchers)
 
 
 def views(
@@ -95,16 +95,7 @@ def revoked(owned: Iterable[OwnedImage], denials: Sequence[Denial]) -> dict[Imag
 
 
 def _image_fields(image: Image) -> dict[str, str]:
-    return {
-        "identifier": image.identifier,
-        "title": image.title,
-        "mpuri": image.mpuri,
-        "sha512": image.sha512,
-        "version": image.version,
-        "arch": image.architecture,
-        "os": image.os_name,
-        "osversion": image.os_version,
-    }
+    return {name: read(image) for name, read in FIELDS.items()}
 
 
 def _record_fields(image: OwnedImage) -> dict[str, str]:

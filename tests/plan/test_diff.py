@@ -1,0 +1,366 @@
+from datetime import timedelta
+
+import pytest
+
+from imagesync.backend import State
+from imagesync.lists.select import Cause as Skip
+from imagesync.model import Accepted
+from imagesync.plan.values import Kind
+
+
+def accepted(world, **more):
+    trusted = world.trusted()
+    content = trusted.content
+    values = {
+        "subscription": "fedcloud",
+        "list": content.identifier,
+        "version": content.version,
+        "digest": content.digest,
+        "created": content.created,
+        "expires": content.expires,
+        "accepted_at": world.now,
+        "signer": content.signer,
+        "expiries": {},
+    }
+    return Accepted(**{**values, **more})
+
+
+# --- what is endorsed ---
+def test_new_image_is_registered(world):
+    assert world.offer("a").decisions() == [("register", "new", "a")]
+
+
+def test_image_that_is_as_endorsed_is_kept(world):
+    assert world.offer("a").hold("a").decisions() == [("keep", "current", "a")]
+
+
+def test_changed_content_is_replaced_and_names_the_old_record(world):
+    world.offer("a", content="new").hold("a", content="old")
+
+    plan = world.plan()
+
+    assert [(action.kind, action.cause) for action in plan.actions] == [("replace", "changed")]
+    assert plan.actions[0].superseded == (world.owned[0],)
+
+
+def test_changed_mpuri_updates_metadata_and_uploads_nothing(world):
+    world.offer("a", mpuri="https://appdb.egi.eu/store/vo/image/a:2/").hold("a")
+
+    plan = world.plan()
+
+    assert [(action.kind, action.cause) for action in plan.actions] == [("update", "metadata")]
+    assert plan.actions[0].metadata.properties["APPLIANCE_MPURI"].endswith("a:2/")
+    assert "APPLIANCE_MPURI" in plan.actions[0].reason
+
+
+def test_metadata_update_keeps_what_describes_the_file(world):
+    world.offer("a", title="New title").hold("a")
+
+    update = world.plan().actions[0].metadata
+
+    assert update.name == "New title"
+    assert update.properties["imagesync_sha512"] == world.owned[0].digest
+
+
+def test_changed_min_ram_updates_metadata(world):
+    world.offer("a", ram_min=512).hold("a")
+
+    assert "min_ram" in world.plan().actions[0].reason
+
+
+def test_state_properties_are_the_backends_and_no_difference(world):
+    world.offer("a").hold("a").property("imagesync_state", "published")
+
+    assert world.decisions() == [("keep", "current", "a")]
+
+
+def test_retired_record_is_restored_when_its_image_comes_back(world):
+    world.offer("a").hold("a", state=State.RETIRED)
+
+    assert world.decisions() == [("restore", "came-back", "a")]
+
+
+def test_restored_record_supersedes_the_one_published_meanwhile(world):
+    world.offer("a", content="old").hold("a", content="old", state=State.RETIRED).hold("a", content="new")
+
+    plan = world.plan()
+
+    assert [action.kind for action in plan.actions] == ["restore"]
+    assert plan.actions[0].superseded == (world.owned[1],)
+
+
+def test_staged_record_of_the_wanted_form_is_left_for_the_upload_to_find(world):
+    world.offer("a").hold("a", state=State.STAGED)
+
+    assert world.decisions() == [("register", "new", "a")]
+
+
+def test_newest_copy_that_is_only_staged_does_not_retire_the_published_one(world):
+    world.offer("a").hold("a").hold("a", state=State.STAGED)
+
+    assert ("keep", "current", "a") in world.decisions()
+    assert not any(action.kind is Kind.RETIRE for action in world.plan().actions)
+
+
+def test_staged_record_of_another_form_is_cleaned_up_first(world):
+    world.offer("a", content="new").hold("a", content="old", state=State.STAGED)
+
+    assert world.decisions() == [("delete", "leftover", "a"), ("register", "new", "a")]
+
+
+def test_of_two_published_records_the_newest_right_one_stays(world):
+    world.offer("a").hold("a", ref="old").hold("a", ref="new")
+
+    actions = world.plan().actions
+
+    assert [(a.kind, a.cause, a.image.ref) for a in actions] == [
+        ("retire", "superseded", "old"),
+        ("keep", "current", "new"),
+    ]
+    assert not actions[0].counted
+
+
+@pytest.mark.parametrize("stored", [None, "f" * 128])
+def test_record_with_other_bytes_than_recorded_is_replaced_as_tampered(world, stored):
+    world.offer("a").hold("a").change(digest=stored)
+
+    assert world.decisions() == [("replace", "tampered", "a")]
+
+
+def test_converted_record_is_right_by_the_digest_in_the_state(world):
+    world.offer("a").hold("a").change(digest="c" * 128)
+    world.target["recorded"] = {world.owned[0].fingerprint: "c" * 128}
+
+    assert world.decisions() == [("keep", "current", "a")]
+
+
+def test_state_stands_over_the_property_on_the_record(world):
+    world.offer("a").hold("a").change(digest="c" * 128).property("imagesync_sha512", "c" * 128)
+    world.target["recorded"] = {world.owned[0].fingerprint: "d" * 128}
+
+    assert world.decisions() == [("replace", "tampered", "a")]
+
+
+def test_image_that_failed_lately_is_skipped_until_its_time(world):
+    world.offer("a")
+    world.target["postponed"] = {world.plan().actions[0].key: "failed 2 times"}
+
+    assert world.decisions() == [("skip", "back-off", "a")]
+
+
+def test_replacement_that_failed_lately_holds_the_old_record(world):
+    world.offer("a", content="new").hold("a", content="old")
+    world.target["postponed"] = {world.owned[0].key: "failed 2 times"}
+
+    assert world.decisions() == [("hold", "back-off", "a")]
+
+
+# --- what is not endorsed any more ---
+def test_withdrawn_image_is_retired_and_counted(world):
+    world.offer("a").hold("a", "b")
+
+    assert world.decisions() == [("retire", "withdrawn", "b"), ("keep", "current", "a")]
+    assert world.plan().actions[0].counted
+
+
+def test_newly_excluded_image_is_retired_and_counted(world):
+    world.offer("a").skip("b").hold("a", "b")
+
+    assert world.decisions() == [("retire", "excluded", "b"), ("keep", "current", "a")]
+
+
+def test_newly_excluded_image_is_held_where_that_is_configured(world):
+    world.offer("a").skip("b").hold("a", "b").view["keep_unselected"] = True
+
+    assert world.decisions() == [("keep", "current", "a"), ("hold", "unsubscribed", "b")]
+
+
+def test_skipped_image_that_is_not_there_is_only_reported(world):
+    assert world.skip("b").decisions() == [("skip", "excluded", "b")]
+
+
+def test_image_skipped_as_unparsable_is_not_removed(world):
+    world.offer("a").skip("b", Skip.BROKEN, "hv:size is missing").hold("a", "b")
+
+    assert world.decisions() == [("keep", "current", "a"), ("hold", "broken", "b")]
+
+
+def test_entry_without_identifier_holds_every_removal_of_the_list(world):
+    world.offer("a").skip(None, Skip.BROKEN, "no identifier").hold("a", "b")
+
+    assert ("hold", "broken", "b") in world.decisions()
+
+
+def test_expired_image_is_retired_and_not_counted(world):
+    world.skip("a", Skip.EXPIRED, "expired").hold("a", expires=world.now - timedelta(days=1))
+
+    action = world.plan().actions[0]
+
+    assert (action.kind, action.cause, action.counted) == ("retire", "expired", False)
+
+
+def test_locally_denied_image_is_retired_even_when_its_list_is_unknown(world):
+    world.hold("a").unknown = "HTTP 503"
+    world.target["revoked"] = {world.owned[0].key: "denied locally: CVE"}
+
+    assert world.decisions() == [("retire", "revoked", "a")]
+
+
+def test_retired_record_waits_for_its_grace(world):
+    world.hold("a", state=State.RETIRED, at=world.now - timedelta(days=29))
+
+    assert world.decisions() == [("keep", "grace", "a")]
+
+
+def test_retired_record_is_deleted_after_its_grace(world):
+    world.hold("a", state=State.RETIRED, at=world.now - timedelta(days=30))
+
+    assert world.decisions() == [("delete", "grace-over", "a")]
+
+
+def test_partial_upload_of_a_withdrawn_image_is_cleaned_up(world):
+    assert world.hold("a", state=State.PARTIAL).decisions() == [("delete", "leftover", "a")]
+
+
+# --- unknown is not empty ---
+def test_unknown_list_holds_every_image(world):
+    world.hold("a", "b").unknown = "HTTP 503"
+
+    assert world.decisions() == [("hold", "unknown", "a"), ("hold", "unknown", "b")]
+
+
+def test_unknown_list_does_not_delete_what_it_withdrew_before(world):
+    world.hold("a", state=State.RETIRED, at=world.now - timedelta(days=99)).unknown = "HTTP 503"
+
+    assert world.decisions() == [("keep", "grace", "a")]
+
+
+@pytest.mark.parametrize("why", ["expired", "list-expired", "revoked", "superseded"])
+def test_unknown_list_does_not_keep_what_dates_or_we_retired(world, why):
+    world.hold("a", state=State.RETIRED, at=world.now - timedelta(days=99), why=why).unknown = "HTTP 503"
+
+    assert world.decisions() == [("delete", "grace-over", "a")]
+
+
+def test_unknown_list_cleans_up_our_own_leftovers(world):
+    world.hold("a", state=State.STAGED).unknown = "HTTP 503"
+
+    assert world.decisions() == [("delete", "leftover", "a")]
+
+
+def test_empty_trusted_list_withdraws_what_an_unknown_one_would_hold(world):
+    assert world.hold("a").plan().actions[0].cause == "guard"
+    world.view["guard"] = world.views()[0].guard.__class__(allowed=1)
+    assert world.decisions() == [("retire", "withdrawn", "a")]
+
+
+def test_images_of_no_subscription_are_held(world):
+    world.hold("a")
+    key = world.owned[0].key
+    world.change(key=type(key)("", "other-list", "a")).property("imagesync_subscription", "gone")
+
+    assert ("hold", "unsubscribed", "a") in world.decisions()
+
+
+def test_images_of_a_list_that_the_subscription_left_are_held(world):
+    world.hold("a")
+    key = world.owned[0].key
+    world.change(key=type(key)("", "other-list", "a"))
+
+    assert world.decisions() == [("hold", "unsubscribed", "a")]
+
+
+# --- expiry is knowledge ---
+def test_own_date_retires_an_image_of_an_unknown_list(world):
+    world.hold("a", expires=world.now).unknown = "HTTP 503"
+
+    assert world.decisions() == [("retire", "expired", "a")]
+
+
+def test_dates_of_the_last_accepted_list_stand_over_the_properties(world):
+    world.hold("a", expires=world.now).unknown = "HTTP 503"
+    world.view["accepted"] = accepted(world, expiries={"a": world.now + timedelta(days=1)})
+
+    assert world.decisions() == [("hold", "unknown", "a")]
+
+
+def test_list_date_retires_after_the_grace(world):
+    world.expires = world.now - timedelta(hours=72)
+    world.hold("a").unknown = "expired-list"
+
+    assert world.decisions() == [("retire", "list-expired", "a")]
+
+
+def test_list_date_within_the_grace_is_announced(world):
+    world.expires = world.now - timedelta(hours=71)
+    world.hold("a").unknown = "expired-list"
+
+    action = world.plan().actions[0]
+
+    assert action.kind == "hold"
+    assert "retirement is due at 2026-11-22T13:00:00Z" in action.reason
+
+
+def test_expiry_is_exempt_from_the_guard(world):
+    world.expires = world.now - timedelta(hours=100)
+    world.hold(*"abcdefgh").unknown = "expired-list"
+
+    assert {kind for kind, _, _ in world.decisions()} == {"retire"}
+
+
+def test_nothing_expires_while_the_clock_is_not_trusted(world):
+    world.hold("a", expires=world.now - timedelta(days=1)).hold(
+        "b", state=State.RETIRED, at=world.now - timedelta(days=99)
+    )
+    world.skip("a", Skip.EXPIRED, "expired").target["trust_clock"] = False
+
+    assert world.decisions() == [("keep", "grace", "b"), ("hold", "clock", "a")]
+
+
+def test_expiry_in_the_last_representable_year_is_no_error(world):
+    world.expires = world.now.replace(year=9999, month=12, day=31)
+    world.hold("a").unknown = "HTTP 503"
+
+    assert world.decisions() == [("hold", "unknown", "a")]
+
+
+# --- rollback without state ---
+def test_older_version_than_the_records_show_is_refused_on_this_target(world):
+    world.version = "7"
+    world.hold("a", "b")
+    world.version = "5"
+
+    plan = world.offer("a").plan()
+
+    assert {action.kind for action in plan.actions} == {"hold"}
+    assert "version 7" in next(iter(plan.refused.values()))
+
+
+def test_version_that_cannot_be_ordered_against_the_records_is_refused(world):
+    world.version = "jessie"
+    world.hold("a")
+    world.version = "2026"
+
+    assert world.offer("a").plan().refused
+
+
+def test_lifted_floor_lets_an_older_version_in(world):
+    world.version = "7"
+    world.hold("a")
+    world.version = "5"
+    world.view["floor_lifted"] = True
+
+    assert [action.kind for action in world.offer("a").plan().actions] == ["update"]
+
+
+# --- as a whole ---
+def test_additions_come_before_removals_and_leftovers_before_both(world):
+    world.offer("new").hold("old").hold("torn", state=State.PARTIAL)
+
+    assert [kind for kind, _, _ in world.decisions()] == ["delete", "register", "retire"]
+
+
+def test_equal_input_gives_equal_plans(world):
+    world.offer(*"cab").hold(*"bxd")
+
+    assert world.plan() == world.plan()

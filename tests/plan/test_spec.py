@@ -1,0 +1,118 @@
+import json
+
+import pytest
+
+from imagesync.backend import Format
+from imagesync.plan.spec import File, acceptable, architecture, complete, fingerprint, moment, timestamp
+
+
+def properties(world, **image):
+    return world.wanted(world.image("a", **image)).metadata.properties
+
+
+def test_mpuri_is_kept_to_the_byte(world):
+    uri = "https://appdb.egi.eu/store/vo/image/63fcad1c-b737-5091-9668-1342b6d4f84c:15705/"
+
+    found = properties(world, mpuri=uri)
+
+    assert found["vmcatcher_event_ad_mpuri"] == found["APPLIANCE_MPURI"] == uri
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("vmcatcher_event_dc_title", "Image a"),
+        ("vmcatcher_event_dc_description", ""),
+        ("os_distro", "debian"),
+        ("os_version", "12"),
+        ("architecture", "x86_64"),
+        ("APPLIANCE_ID", "a"),
+        ("APPLIANCE_IMAGE_LIST_ID", "76fdee70-8119-5d33-9f40-3c57e1c60df1"),
+        ("APPLIANCE_VO", "vo.example"),
+        ("APPLIANCE_VERSION", "1"),
+        ("APPLIANCE_TITLE", "Image a"),
+        ("APPLIANCE_EXPIRATION_DATE", "1826884800"),
+        ("imagesync_instance", "imagesync"),
+        ("imagesync_signer", "/CN=endorser"),
+        ("imagesync_list_version", "1"),
+    ],
+)
+def test_property_that_others_read_is_written(world, name, value):
+    world.expires = world.now.replace(year=2027)
+
+    assert properties(world)[name] == value.replace("1826884800", str(int(world.expires.timestamp())))
+
+
+def test_attributes_are_one_json_object_of_allowed_keys(world):
+    raw = {
+        "ad:appid": 993,
+        "ad:base_mpuri": "https://appdb.egi.eu/store/vm/image/x:1/",
+        "ad:user:fullname": "Somebody",
+        "hv:uri": "https://token:x-oauth-basic@host/image",
+        "sl:osname": "",
+    }
+
+    found = json.loads(properties(world, raw=raw)["APPLIANCE_ATTRIBUTES"])
+
+    assert found == {"ad:appid": "993", "ad:base_mpuri": "https://appdb.egi.eu/store/vm/image/x:1/"}
+
+
+def test_a_url_with_userinfo_never_becomes_an_attribute(world):
+    raw = {"ad:base_mpuri": "https://secret@host/", "ad:group": "General"}
+
+    assert "secret" not in properties(world, raw=raw)["APPLIANCE_ATTRIBUTES"]
+
+
+def test_appid_is_a_property_of_its_own(world):
+    assert properties(world, raw={"ad:appid": "1017"})["ad:appid"] == "1017"
+
+
+@pytest.mark.parametrize(
+    ("written", "canonical"),
+    [("x86_64", "x86_64"), ("AMD64", "x86_64"), ("i386", "i686"), ("arm64", "aarch64"), ("z80", None), ("", None)],
+)
+def test_architecture_is_novas_name_or_absent(world, written, canonical):
+    assert architecture(written) == canonical
+    assert properties(world, architecture=written).get("architecture") == canonical
+
+
+def test_image_without_title_is_named_by_its_identifier(world):
+    assert world.wanted(world.image("a", title="")).metadata.name == "a"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [("b" * 128, Format.QCOW2, ""), ("a" * 128, Format.RAW, ""), ("a" * 128, Format.QCOW2, "compress")],
+)
+def test_fingerprint_differs_by_source_format_and_options(other):
+    assert fingerprint(*other) != fingerprint("a" * 128, Format.QCOW2, "")
+
+
+def test_every_accepted_format_passed_through_or_converted_is_acceptable():
+    found = acceptable("a" * 128, (Format.QCOW2, Format.RAW), "compress")
+
+    assert sorted(found.values()) == ["qcow2", "qcow2", "raw", "raw"]
+
+
+def test_order_of_formats_replaces_nothing():
+    one = acceptable("a" * 128, (Format.QCOW2, Format.RAW), "")
+    other = acceptable("a" * 128, (Format.RAW, Format.QCOW2), "")
+
+    assert one == other
+
+
+@pytest.mark.parametrize(("virtual", "gib"), [(1, 1), (2**30, 1), (2**30 + 1, 2), (10 * 2**30, 10)])
+def test_min_disk_is_the_virtual_size_rounded_up(world, virtual, gib):
+    file = File("f", "a" * 128, 100, virtual, Format.RAW, Format.QCOW2)
+
+    spec = complete(world.wanted(world.image("a", cores_min=8)), file, world.now)
+
+    assert spec.min_disk == gib
+    assert spec.metadata.properties["imagesync_source_format"] == "qcow2"
+
+
+def test_times_survive_writing_and_reading(world):
+    assert moment(timestamp(world.now)) == world.now
+    assert moment(timestamp(world.now.replace(year=2499))) == world.now.replace(year=2499)
+    assert timestamp(None) == ""
+    assert moment("yesterday") is None
