@@ -1,0 +1,207 @@
+"""Conversion by qemu-img, of what ``imagesync.images.inspect`` accepted and of nothing else.
+
+No format is ever left to qemu-img's probing, no name is ever interpreted: input and output drivers are fixed by
+options, backing chains are cut, paths are absolute and chosen by us. The output is inspected like any other image.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagesync.backend import Progress
+from imagesync.errors import ConversionError, ImagesyncError, NoSpaceError, UnsupportedFormatError
+from imagesync.images import stamp
+from imagesync.images.confine import STANDARD_PATH, Limits, confine, environment, find
+from imagesync.images.faults import Fault
+from imagesync.images.inspect import TIB, Inspection, inspect
+from imagesync.images.process import Outcome, Watch, run
+from imagesync.model import Digest, Format
+
+log = logging.getLogger(__name__)
+
+_GIB = 1 << 30
+_MIB = 1 << 20
+_COMPRESSED = "compressed"
+
+# vpc: Virtual PC and Hyper-V disagree about the size of one disk, so the larger is asked for by name.
+_INPUT: Mapping[Format, str] = {
+    Format.RAW: "",
+    Format.QCOW2: ",backing=",
+    Format.VMDK: ",backing=",
+    Format.VDI: "",
+    Format.VHD: ",force_size_calc=current_size",
+    Format.VHDX: "",
+}
+_OUTPUT: Mapping[Format, tuple[str, ...]] = {
+    Format.RAW: (),
+    Format.QCOW2: ("-o", "compat=1.1"),
+    Format.VMDK: ("-o", "subformat=monolithicSparse"),
+    Format.VDI: (),
+    Format.VHD: ("-o", "subformat=dynamic,force_size=on"),
+    Format.VHDX: ("-o", "subformat=dynamic"),
+}
+_COMPRESSED_OUTPUT: Mapping[Format, tuple[str, ...]] = {
+    Format.QCOW2: ("-c", "-o", "compat=1.1,compression_type=zstd"),
+    Format.VMDK: ("-o", "subformat=streamOptimized"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionOptions:
+    """What a target may choose. ``compress`` makes qcow2 with zstd clusters and vmdk stream-optimized."""
+
+    compress: bool = False
+
+    def tag(self) -> str:
+        """Return what tells results of these options apart in a fingerprint: empty for the defaults."""
+        return _COMPRESSED if self.compress else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionLimits:
+    """Bounds of one conversion. Sizes are in bytes, times in seconds; what is per GiB counts the virtual size.
+
+    ``path`` is where qemu-img and what starts it are looked for; no other environment reaches them.
+    """
+
+    memory: int = _GIB
+    cpu: int = 60
+    cpu_per_gib: int = 20
+    stall: float = 300.0
+    deadline: float = 600.0
+    deadline_per_gib: float = 120.0
+    path: str = STANDARD_PATH
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What to convert: the inspected file ``source``, to ``into`` in an existing private directory.
+
+    ``identity`` is the SHA-512 of the image as published. Formats that carry random identifiers get ones that are
+    derived from it, so that the same image always becomes the same bytes.
+    """
+
+    source: Path
+    found: Inspection
+    into: Path
+    target: Format
+    identity: Digest
+    options: ConversionOptions = ConversionOptions()
+    limits: ConversionLimits = ConversionLimits()
+
+    @property
+    def subject(self) -> str:
+        """Return what errors call it."""
+        return short_name(self.identity)
+
+
+def short_name(sha512: Digest) -> str:
+    """Return what errors call the image with that digest: enough of it to find it."""
+    return f"image {sha512[:16]}"
+
+
+def convert(conversion: Conversion, progress: Progress) -> Inspection:
+    """Convert and return what the output was found to be. ``progress`` counts bytes of the virtual disk.
+
+    On any error, also ``KeyboardInterrupt``, qemu-img is dead and the output is gone when this returns.
+
+    Raises:
+        ToolMissingError: qemu-img, setpriv or prlimit is not installed.
+        ConversionError: qemu-img failed, was killed, took too long, or wrote something else than asked.
+        HostileImageError: the disk's content would be taken for an image of another format.
+        UnsupportedFormatError: there is no conversion from or to that format.
+        NoSpaceError: the disk is full.
+    """
+    if conversion.found.format not in _INPUT or conversion.target not in _OUTPUT:
+        detail = f"{conversion.found.format} cannot be converted to {conversion.target}"
+        raise UnsupportedFormatError(conversion.subject, detail, "add its format to the target's formats")
+    done = False
+    try:
+        _run(conversion, progress)
+        result = _checked(conversion)
+        stamp.derive_identifiers(conversion.into, result, conversion.identity)
+        done = True
+    finally:
+        if not done:
+            conversion.into.unlink(missing_ok=True)
+    return result
+
+
+def worst_case(virtual_size: int) -> int:
+    """Return the most bytes that an image of ``virtual_size`` bytes takes in any format, tables included."""
+    return virtual_size + virtual_size // 512 + 16 * _MIB
+
+
+def command(conversion: Conversion) -> tuple[str, ...]:
+    """Return the qemu-img command line, without what confines it.
+
+    Raises:
+        ToolMissingError: qemu-img is not installed.
+    """
+    program = find("qemu-img", conversion.limits.path, "qemu-utils")
+    name = str(conversion.source.absolute()).replace(",", ",,")
+    source = f"driver={conversion.found.format},file.driver=file,file.filename={name}{_INPUT[conversion.found.format]}"
+    output = _OUTPUT[conversion.target]
+    if conversion.options.compress:
+        output = _COMPRESSED_OUTPUT.get(conversion.target, output)
+    # Without -W: out-of-order writes are no faster and give other bytes each time.
+    tail = ("--image-opts", source, str(conversion.into.absolute()))
+    return (program, "convert", "-p", "-O", conversion.target.value, *output, *tail)
+
+
+def _run(conversion: Conversion, progress: Progress) -> None:
+    limits, size = conversion.limits, conversion.found.virtual_size
+    gib = -(-size // _GIB)
+    kernel = Limits(limits.memory, limits.cpu + limits.cpu_per_gib * gib, worst_case(size))
+    qemu = command(conversion)
+    confinement = confine(kernel, conversion.source.absolute(), conversion.into.absolute().parent, limits.path)
+    log.debug("converting %s to %s under %s", conversion.found.format, conversion.target, confinement.name)
+    reported = 0
+
+    def share(done: float) -> None:
+        nonlocal reported
+        progress(int(done * size) - reported)
+        reported = int(done * size)
+
+    watch = Watch(conversion.into, limits.stall, limits.deadline + limits.deadline_per_gib * gib, share)
+    try:
+        outcome = run((*confinement.prefix, *qemu), environment(limits.path), watch)
+    except OSError as error:
+        raise ConversionError(conversion.subject, f"qemu-img cannot be started: {error.strerror}") from error
+    _judge(conversion, outcome)
+    share(1.0)
+
+
+def _judge(conversion: Conversion, outcome: Outcome) -> None:
+    subject, said = conversion.subject, f": {outcome.stderr}" if outcome.stderr else ""
+    if "No space left on device" in outcome.stderr or "Disk quota exceeded" in outcome.stderr:
+        raise NoSpaceError(subject, f"the disk became full while converting to {conversion.target}", "free some space")
+    if outcome.gave_up:
+        raise ConversionError(subject, f"qemu-img was stopped, {outcome.gave_up}{said}")
+    if outcome.signal:
+        name = signal.Signals(outcome.signal).name
+        why = " (its processor time was used up)" if outcome.signal == signal.SIGXCPU else ""
+        raise ConversionError(subject, f"qemu-img was killed by {name}{why}{said}")
+    if outcome.status:
+        raise ConversionError(subject, f"qemu-img ended with status {outcome.status}{said or ' without a word'}")
+
+
+def _checked(conversion: Conversion) -> Inspection:
+    subject, target, size = conversion.subject, conversion.target, conversion.found.virtual_size
+    try:
+        result = inspect(
+            conversion.into, subject=subject, max_virtual_size=max(TIB, 2 * size), bare=target is Format.RAW
+        )
+    except ImagesyncError as error:
+        raise ConversionError(subject, f"qemu-img ended well, but its output is no {target}: {error.detail}") from error
+    if result.format != target:
+        if target is Format.RAW:
+            raise Fault.CONTENT_CONFUSION.error(subject, f"it begins as {result.format}")
+        raise ConversionError(subject, f"qemu-img wrote {result.format} where {target} was asked for")
+    if result.virtual_size != size:
+        raise ConversionError(subject, f"the disk had {size} bytes and has {result.virtual_size} after conversion")
+    return result

@@ -1,0 +1,285 @@
+"""From an endorsed image to the file that a target takes, with no work done twice.
+
+What an artifact is called in the store, and in fingerprints, is (source SHA-512, format, tag). The tag is empty for
+the published file itself, ``unpacked`` for what was only taken out of an archive, and the tag of the conversion
+options for what qemu-img wrote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from imagesync.backend import Progress
+from imagesync.errors import ContentError, DigestMismatchError, HostileImageError, UnsupportedFormatError
+from imagesync.images.archive import UnpackLimits, unwrap
+from imagesync.images.convert import Conversion, ConversionLimits, ConversionOptions, convert, short_name, worst_case
+from imagesync.images.entries import Entry, EntryName, Record, converted_name, source_name
+from imagesync.images.file import opened
+from imagesync.images.identify import Wrapper, identify
+from imagesync.images.inspect import TIB, Inspection, inspect
+from imagesync.images.store import Store
+from imagesync.model import Digest, Format
+
+log = logging.getLogger(__name__)
+
+UNPACKED = "unpacked"
+
+Fetch = Callable[[Path, Progress], None]
+"""Writes the published bytes, verified against the SHA-512, to the given path."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRequest:
+    """What a target wants. ``formats`` in order of preference; sizes in bytes."""
+
+    sha512: Digest
+    size: int
+    formats: tuple[Format, ...]
+    options: ConversionOptions = field(default_factory=ConversionOptions)
+    max_virtual_size: int = TIB
+    limits: ConversionLimits = field(default_factory=ConversionLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file ready for upload; it stays in the store while the ``prepare`` that gave it is open.
+
+    ``digest`` is the SHA-512 of the file, ``size`` its length, ``virtual_size`` what a guest sees, all sizes in bytes.
+    ``source_format`` is the format inside what was published; ``converted`` says that the file is not the published
+    one, and ``tag`` how it was made. ``downloaded`` is the number of bytes fetched for it now.
+    """
+
+    path: Path
+    digest: Digest
+    size: int
+    virtual_size: int
+    format: Format
+    source_format: Format
+    converted: bool
+    downloaded: int
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What to make of an image: itself (``tag`` is ``None``), or the result of that name."""
+
+    format: Format
+    tag: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One call of ``prepare``: what is wanted, where it is kept, and how it is had."""
+
+    request: ArtifactRequest
+    store: Store
+    fetch: Fetch
+    progress: Progress
+    converting: Progress
+
+    @property
+    def subject(self) -> str:
+        return short_name(self.request.sha512)
+
+    def inspect(self, path: Path, *, bare: bool = False) -> Inspection:
+        return inspect(path, subject=self.subject, max_virtual_size=self.request.max_virtual_size, bare=bare)
+
+
+def _ignore(_count: int) -> None:
+    pass
+
+
+@contextmanager
+def prepare(
+    request: ArtifactRequest, store: Store, fetch: Fetch, progress: Progress, converting: Progress = _ignore
+) -> Iterator[Artifact]:
+    """Yield the artifact, held against eviction until the end.
+
+    A finished result or a source that is in the store is used; else ``fetch`` is called, once however many processes
+    ask. ``progress`` counts the bytes of the download; ``converting`` counts up to ``request.size`` as well, while
+    qemu-img works.
+
+    Raises:
+        ContentError: not the endorsed bytes, no usable or safe format, no room, or the conversion failed.
+        SourceError: it could not be fetched.
+        StoreError: the cache cannot be used.
+    """
+    job = _Job(request, store, fetch, progress, converting)
+    with ExitStack() as held:
+        yield _finished(job, held, 0) or _made(job, held)
+
+
+def _finished(job: _Job, held: ExitStack, downloaded: int) -> Artifact | None:
+    """Return what an earlier run made, if it is what would be made now."""
+    for wanted, tag in _candidates(job.request):
+        with ExitStack() as stack:
+            entry = stack.enter_context(job.store.borrow(converted_name(job.request.sha512, wanted, tag)))
+            if entry is not None and _fits(job, entry, wanted, tag):
+                held.push(stack.pop_all())
+                return _result(entry, tag, downloaded)
+    return None
+
+
+def _candidates(request: ArtifactRequest) -> Iterator[tuple[Format, str]]:
+    for wanted in request.formats:
+        yield wanted, request.options.tag()
+        yield wanted, UNPACKED
+
+
+def _fits(job: _Job, entry: Entry, wanted: Format, tag: str) -> bool:
+    if entry.record.source_format is None:
+        return False
+    try:
+        choice = _choose(job, entry.record.source_format, wrapped=entry.record.wrapped)
+        found = job.inspect(entry.path, bare=wanted is Format.RAW)
+    except ContentError as error:
+        log.warning("not using the cached %s: %s", entry.name, error)
+        return False
+    return choice == _Choice(wanted, tag) and found.format is wanted
+
+
+def _choose(job: _Job, found: Format, *, wrapped: bool) -> _Choice:
+    """Return what to make of an image in format ``found``: what the target takes with the least work.
+
+    Raises:
+        UnsupportedFormatError: the target takes neither it nor anything that it can be converted to.
+    """
+    formats = job.request.formats
+    if found in formats:
+        return _Choice(found, UNPACKED if wrapped else None)
+    targets = [wanted for wanted in formats if wanted is not Format.ISO]
+    if found is Format.ISO or not targets:
+        detail = f"it is {found}, the target takes {', '.join(formats) or 'nothing'}, and there is no conversion"
+        raise UnsupportedFormatError(job.subject, detail, f"add {found} to the target's formats")
+    return _Choice(targets[0], job.request.options.tag())
+
+
+def _made(job: _Job, held: ExitStack) -> Artifact:
+    """Return the artifact after doing what is missing: download, unpacking, conversion."""
+    name = source_name(job.request.sha512)
+    try:
+        with ExitStack() as source:
+            entry, downloaded = _source(job, name, source)
+            if (artifact := _passed_through(job, entry, downloaded)) is not None:
+                held.push(source.pop_all())
+                return artifact
+            with job.store.working(converted_name(job.request.sha512, job.request.formats[0])):
+                return _finished(job, held, downloaded) or _produced(job, entry, held, downloaded)
+    except HostileImageError:
+        # Nobody may use it by another way either.
+        job.store.discard(name)
+        raise
+
+
+def _source(job: _Job, name: EntryName, held: ExitStack) -> tuple[Entry, int]:
+    """Return the published file, held in the store, and how many bytes were fetched for it."""
+    if (entry := _borrowed(job, name, held)) is not None:
+        return entry, 0
+    with job.store.working(name):
+        if (entry := _borrowed(job, name, held)) is not None:
+            return entry, 0
+        return held.enter_context(_downloaded(job, name)), job.request.size
+
+
+def _borrowed(job: _Job, name: EntryName, held: ExitStack) -> Entry | None:
+    entry = held.enter_context(job.store.borrow(name))
+    return entry if entry is not None and entry.record.size == job.request.size else None
+
+
+@contextmanager
+def _downloaded(job: _Job, name: EntryName) -> Iterator[Entry]:
+    with ExitStack() as held:
+        with job.store.workspace() as work:
+            file = work / "source"
+            job.store.make_room(job.request.size, kept=job.request.size)
+            with job.store.errors():
+                job.fetch(file, job.progress)
+                size = file.stat().st_size
+            if size != job.request.size:
+                detail = f"{size} bytes were fetched, {job.request.size} are endorsed"
+                raise DigestMismatchError(job.subject, detail)
+            entry = held.enter_context(job.store.add(name, file, Record(job.request.sha512, size)))
+        yield entry
+
+
+def _passed_through(job: _Job, source: Entry, downloaded: int) -> Artifact | None:
+    """Return the published file itself as the artifact, if the target takes it as it is."""
+    with opened(source.path, job.subject) as file:
+        if isinstance(identify(file), Wrapper):
+            return None
+    found = job.inspect(source.path)
+    if _choose(job, found.format, wrapped=False).tag is not None:
+        return None
+    digest, size = source.record.digest, source.record.size
+    return Artifact(
+        source.path,
+        digest,
+        size,
+        found.virtual_size,
+        found.format,
+        found.format,
+        converted=False,
+        downloaded=downloaded,
+    )
+
+
+def _produced(job: _Job, source: Entry, held: ExitStack, downloaded: int) -> Artifact:
+    with job.store.workspace() as work, job.store.errors():
+        limits = UnpackLimits(worst_case(job.request.max_virtual_size), reserve=job.store.make_room)
+        unpacked = unwrap(source.path, work, limits, job.subject)
+        image = unpacked or source.path
+        found = job.inspect(image)
+        choice = _choose(job, found.format, wrapped=unpacked is not None)
+        tag = choice.tag or ""
+        result = (image, found) if tag == UNPACKED else _converted(job, image, found, work / "result")
+        record = _record(found.format, *result, wrapped=unpacked is not None)
+        name = converted_name(job.request.sha512, choice.format, tag)
+        entry = held.enter_context(job.store.add(name, result[0], record))
+    return _result(entry, tag, downloaded)
+
+
+def _converted(job: _Job, image: Path, found: Inspection, into: Path) -> tuple[Path, Inspection]:
+    request = job.request
+    target = _choose(job, found.format, wrapped=False).format
+    job.store.make_room(worst_case(found.virtual_size))
+    conversion = Conversion(image, found, into, target, request.sha512, request.options, request.limits)
+    return into, convert(conversion, _scaled(job.converting, found.virtual_size, request.size))
+
+
+def _scaled(progress: Progress, total: int, scale: int) -> Progress:
+    """Return a callback that counts to ``total`` and reports as much of ``scale``."""
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        before, done = done * scale // total, done + more
+        progress(done * scale // total - before)
+
+    return count
+
+
+def _record(source_format: Format, path: Path, found: Inspection, *, wrapped: bool) -> Record:
+    with path.open("rb") as file:
+        digest = Digest(hashlib.file_digest(file, "sha512").hexdigest())
+    return Record(digest, path.stat().st_size, found.virtual_size, found.format, source_format, wrapped)
+
+
+def _result(entry: Entry, tag: str, downloaded: int) -> Artifact:
+    record = entry.record
+    return Artifact(
+        path=entry.path,
+        digest=record.digest,
+        size=record.size,
+        virtual_size=record.virtual_size,
+        format=record.format or Format.RAW,
+        source_format=record.source_format or Format.RAW,
+        converted=True,
+        downloaded=downloaded,
+        tag=tag,
+    )
