@@ -30,7 +30,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from imagesync.model import Digest, Fingerprint, Format, ImageKey
+from imagesync.model import Digest, Fingerprint, Format, ImageId, ImageKey, ListId
 
 __all__ = [
     "STATE_PROPERTIES",
@@ -40,8 +40,10 @@ __all__ = [
     "Digest",
     "Fingerprint",
     "Format",
+    "ImageId",
     "ImageKey",
     "ImageSpec",
+    "ListId",
     "Metadata",
     "OpenBackend",
     "OwnedImage",
@@ -190,7 +192,9 @@ class Backend(Protocol):
         """Store the bytes of ``data`` as a record that nobody can boot, and return it in state ``STAGED``.
 
         Called again with the same key and fingerprint it returns the staged record, or finishes or replaces the
-        partial one; it never makes a second.
+        partial one; it never makes a second. A published or retired record is returned as it is. Only a record whose
+        attested digest is not ``spec.digest`` (bytes missing or changed) does not count: a new one, with another
+        ``ref``, is staged beside it, so that the caller can publish it before it retires the bad one.
 
         Raises:
             BackendRefusedError: quota, permission, size.
@@ -200,7 +204,11 @@ class Backend(Protocol):
         ...
 
     def publish(self, ref: str) -> None:
-        """Offer a staged or retired image to its users. Publishing a published image changes nothing."""
+        """Offer a staged or retired image to its users. Publishing a published image changes nothing.
+
+        Raises:
+            BackendConflictError: there is no such record, or its bytes are not all there.
+        """
         ...
 
     def update(self, ref: str, metadata: Metadata) -> None:

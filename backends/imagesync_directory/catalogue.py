@@ -1,0 +1,137 @@
+"""The catalogue as a value: its records, who may have which link, and its JSON form. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from imagesync.backend import ImageKey, State
+from imagesync_directory.entry import Entry, from_json, to_json
+from imagesync_directory.names import link_names
+
+FILE = "catalogue.json"
+"""The catalogue's name in the directory."""
+
+INTERNAL = ".imagesync"
+"""The directory for locks and for what is being written. Its leading dot keeps it out of a libvirt pool."""
+
+_LISTED = frozenset({State.PUBLISHED, State.RETIRED})
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All records of a directory, of every instance.
+
+    ``removing`` maps names that have to go to the target of the link, or to an empty text for a file: written before
+    the first of them is removed, so that whoever comes next can finish. ``extra`` are keys of somebody else.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    removing: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def find(self, instance: str, ref: str) -> Entry | None:
+        """Return the record of ``instance`` with that reference."""
+        return next((entry for entry in self.entries if (entry.instance, entry.ref) == (instance, ref)), None)
+
+    def put(self, entry: Entry) -> Catalogue:
+        """Return the catalogue with ``entry`` in place of the record with its reference, or as a new one."""
+        if any(other.ref == entry.ref for other in self.entries):
+            return replace(self, entries=tuple(entry if other.ref == entry.ref else other for other in self.entries))
+        return replace(self, entries=(*self.entries, entry))
+
+    def append(self, entry: Entry) -> Catalogue:
+        """Return the catalogue with ``entry`` as its last record: of one image, the last published has the link."""
+        return self.drop(entry.ref).put(entry)
+
+    def drop(self, ref: str) -> Catalogue:
+        """Return the catalogue without a record."""
+        return replace(self, entries=tuple(entry for entry in self.entries if entry.ref != ref))
+
+    def files(self) -> frozenset[str]:
+        """Return the names of all files that belong to a record."""
+        return frozenset(entry.file for entry in self.entries)
+
+    def names(self) -> dict[str, str]:
+        """Return every name that the records account for; a link with its target, a file with an empty text."""
+        names = {partial_name(entry): "" for entry in self.entries if not entry.complete}
+        names.update({entry.file: "" for entry in self.entries})
+        names.update({entry.link: entry.file for entry in self.entries if entry.link})
+        return names
+
+
+def partial_name(entry: Entry) -> str:
+    """Return where the bytes of a partial record are collected, relative to the directory."""
+    return f"{INTERNAL}/partial/{entry.ref}"
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+def with_links(catalogue: Catalogue, is_free: Callable[[str], bool]) -> Catalogue:
+    """Return the catalogue with a link for each published image, and none for anything else.
+
+    An image keeps its link over its versions as long as its title allows it. Of two images with one title, the one
+    that came first has the plain name and the other one a name with a hash of its key. ``is_free`` says whether a
+    name on the disk is absent or ours.
+    """
+    holders = {(entry.instance, entry.key): entry for entry in catalogue.entries if entry.state is State.PUBLISHED}
+    held = {(entry.instance, entry.key): entry.link for entry in catalogue.entries if entry.link}
+    taken = set(catalogue.files())
+    links: dict[str, str] = {}
+    for whose, entry in sorted(holders.items(), key=lambda item: item[0] not in held):
+        wanted = list(link_names(entry.metadata.name, entry.format, _mark(*whose)))
+        kept = held.get(whose, "")
+        choices = [kept, *wanted] if kept in wanted else wanted
+        links[entry.ref] = next((name for name in choices if name not in taken and is_free(name)), "")
+        taken.add(links[entry.ref])
+    return replace(
+        catalogue, entries=tuple(replace(entry, link=links.get(entry.ref, "")) for entry in catalogue.entries)
+    )
+
+
+def _mark(instance: str, key: ImageKey) -> str:
+    return json.dumps([instance, key.owner, key.list, key.image])
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+def encode(catalogue: Catalogue) -> bytes:
+    """Return the file's content, one record a line: readable, and written by the fast encoder."""
+    arrays = {"images": [to_json(entry) for entry in catalogue.entries if entry.state in _LISTED]}
+    pending = [to_json(entry) for entry in catalogue.entries if entry.state not in _LISTED]
+    if pending:
+        arrays["pending"] = pending
+    parts = [f"{json.dumps(name)}: {_lines(forms)}" for name, forms in arrays.items()]
+    if catalogue.removing:
+        parts.append(f'"removing": {json.dumps(dict(catalogue.removing))}')
+    parts += [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in catalogue.extra.items()]
+    return ("{" + ",\n".join(parts) + "}\n").encode("ascii")
+
+
+def decode(content: bytes) -> Catalogue:
+    """Return the catalogue that a file holds.
+
+    Raises:
+        ValueError: it is not a catalogue.
+    """
+    try:
+        form = json.loads(content)
+        entries = tuple(from_json(entry) for name in ("images", "pending") for entry in _array(form, name))
+        removing = {str(name): str(target) for name, target in form.get("removing", {}).items()}
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    if len({entry.ref for entry in entries}) != len(entries):
+        raise ValueError("two records for the same image and file")
+    extra = {name: value for name, value in form.items() if name not in ("images", "pending", "removing")}
+    return Catalogue(entries, removing, extra)
+
+
+def _array(form: Mapping[str, Any], name: str) -> list[Any]:
+    array = form["images"] if name == "images" else form.get(name, [])
+    if not isinstance(array, list):
+        raise TypeError(f"{name} is not an array")
+    return array
+
+
+def _lines(forms: list[dict[str, Any]]) -> str:
+    return "[\n" + ",\n".join(map(json.dumps, forms)) + "\n]" if forms else "[]"
