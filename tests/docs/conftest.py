@@ -20,12 +20,9 @@ def blocks() -> Callable[[Path, str], list[str]]:
     """Return a function from a document and a language to the text of its code blocks, in order."""
 
     def find(document: Path, language: str) -> list[str]:
-        found: list[str] = []
         lines = iter(document.read_text(encoding="utf-8").splitlines())
-        for line in lines:
-            if line.strip() == f".. code-block:: {language}":
-                found.append(_block(lines, len(line) - len(line.lstrip())))
-        return found
+        heads = (line for line in lines if line.strip() == f".. code-block:: {language}")
+        return [_block(lines, len(line) - len(line.lstrip())) for line in heads]
 
     return find
 
