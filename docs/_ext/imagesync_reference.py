@@ -59,7 +59,6 @@ class _Generated(SphinxDirective):
         """Return the parsed text; nothing where the module is not part of the installation."""
         if find_spec(self.module) is None:
             return []
-        self.env.note_dependency(__file__)
         return self.parse_text_to_nodes(type(self).render(), allow_section_headings=True)
 
 
