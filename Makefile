@@ -48,7 +48,7 @@ fixtures: ## make the generated fixtures again (a second run changes nothing)
 docs: ## build the documentation into build/docs; a warning is an error
 	@.ci/system-packages base
 	@.ci/venv test
-	$(BIN)/sphinx-build -W -n --keep-going -q -d build/doctrees docs build/docs
+	$(BIN)/sphinx-build -W -n -E --keep-going -q -d build/doctrees docs build/docs
 
 bench: ## measure ratios and limits; writes build/bench.json, fails beyond a limit
 	@.ci/system-packages test

@@ -1,0 +1,75 @@
+"""What the documentation says about errors, commands and configuration keys is complete."""
+
+import importlib.util
+import inspect
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from imagesync import errors
+
+PARTS = ("Means", "By itself", "To do")
+
+
+def _error_classes() -> list[type[errors.ImagesyncError]]:
+    found = [cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, errors.ImagesyncError)]
+    return [cls for cls in found if cls is not errors.ImagesyncError]
+
+
+def _reason(cls: type[errors.ImagesyncError]) -> str:
+    return cls.__new__(cls).reason
+
+
+@pytest.fixture(scope="module")
+def runbook(root: Path) -> dict[str, str]:
+    """Return the entries of the runbook by their heading."""
+    text = (root / "docs" / "runbook.rst").read_text(encoding="utf-8")
+    pieces = re.split(r"^([a-z-]+)\n~+\n", text, flags=re.MULTILINE)
+    return dict(zip(pieces[1::2], pieces[2::2], strict=True))
+
+
+@pytest.fixture(scope="module")
+def reference(root: Path) -> ModuleType:
+    """Return the Sphinx extension that renders the reference pages."""
+    spec = importlib.util.spec_from_file_location("imagesync_reference", root / "docs/_ext/imagesync_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("cls", _error_classes(), ids=_reason)
+def test_the_runbook_says_what_an_error_means_and_what_to_do(runbook: dict[str, str], cls: type) -> None:
+    entry = runbook[_reason(cls)]
+
+    assert [part for part in PARTS if not re.search(rf"^:{part}: \S", entry, flags=re.MULTILINE)] == []
+
+
+def test_the_runbook_has_no_entry_without_an_error(runbook: dict[str, str]) -> None:
+    assert set(runbook) == {_reason(cls) for cls in _error_classes()}
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["sync", "plan", "status", "list verify", "list show", "list make", "list sign", "config check", "config show",
+     "config schema", "config init", "backends", "prune", "demo"],
+)  # fmt: skip
+def test_the_command_reference_has_a_command(reference: ModuleType, command: str) -> None:
+    assert f"\nimagesync {command}\n---" in reference.command_reference()
+
+
+@pytest.mark.parametrize("key", ["instance", "cache", "anchors", "endorsers", "formats", "delete_after", "min_images"])
+def test_the_configuration_reference_has_a_key(reference: ModuleType, key: str) -> None:
+    assert key in reference.option_reference()
+
+
+def test_readme_and_concepts_agree_on_the_exit_codes(root: Path) -> None:
+    readme = re.findall(r"^(\d)     \S", (root / "README.rst").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    concepts = re.findall(
+        r"^   \* - (\d)$", (root / "docs/concepts.rst").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+
+    assert readme == concepts == list("01234567")

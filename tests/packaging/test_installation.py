@@ -1,0 +1,120 @@
+"""The scripts behind the make verbs: they install what is missing, and only that."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+# Stands for the interpreter, and for the one in the environment that it makes; writes down how it was called.
+PYTHON = """#!/bin/sh
+echo "$*" >>"$CALLS"
+[ "$2" != venv ] || { mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; }
+"""
+
+
+def _program(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def _system_packages(root: Path, verb: str, path: str, python: str) -> subprocess.CompletedProcess[str]:
+    command = [str(root / ".ci" / "system-packages"), verb]
+    environment = {"PATH": path, "PYTHON": python}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_without_root_it_prints_the_one_line_to_run(root: Path, tmp_path: Path) -> None:
+    _program(tmp_path / "id", "#!/bin/sh\necho 1000\n")
+
+    ran = _system_packages(root, "demo", str(tmp_path), "no-such-python")
+
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.splitlines()[-1] == "  apt-get install --no-install-recommends python3-venv qemu-utils openssl"
+
+
+def test_with_everything_there_it_says_nothing(root: Path, tmp_path: Path) -> None:
+    for tool in ("qemu-img", "openssl", "bwrap", "curl", "nginx", "initdb", "systemd-analyze", "python"):
+        _program(tmp_path / tool, "#!/bin/sh\n")
+
+    ran = _system_packages(root, "test", str(tmp_path), "python")
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_an_unknown_verb_is_wrong_usage(root: Path) -> None:
+    assert _system_packages(root, "everything", os.defpath, "python3").returncode == 2
+
+
+@pytest.fixture
+def checkout(root: Path, tmp_path: Path) -> Path:
+    """Return a checkout with what the virtual environment depends on, and a stand-in for the interpreter."""
+    for name in (".ci/venv", "pyproject.toml", "imagesync/__init__.py"):
+        _program(tmp_path / name, (root / name).read_text(encoding="utf-8"))
+    _program(tmp_path / "python", PYTHON)
+    return tmp_path
+
+
+def _installations(checkout: Path, *extra: str) -> list[str]:
+    calls = checkout / "calls"
+    calls.write_text("")
+    environment = {"PATH": os.environ["PATH"], "PYTHON": str(checkout / "python"), "CALLS": str(calls)}
+    subprocess.run(
+        [str(checkout / ".ci" / "venv"), *extra], env=environment, capture_output=True, check=True, timeout=60
+    )
+    return [line.split()[-1] for line in calls.read_text().splitlines() if " install " in line]
+
+
+def test_the_environment_is_made_once(checkout: Path) -> None:
+    assert _installations(checkout) == ["."]
+    assert _installations(checkout) == []
+
+
+def test_the_environment_for_tests_serves_the_demo_too(checkout: Path) -> None:
+    assert _installations(checkout, "test") == [".[test]"]
+    assert _installations(checkout) == []
+
+
+def test_the_environment_of_the_demo_does_not_serve_the_tests(checkout: Path) -> None:
+    assert _installations(checkout) == ["."]
+    assert _installations(checkout, "test") == [".[test]"]
+
+
+def test_changed_dependencies_make_the_environment_anew(checkout: Path) -> None:
+    _installations(checkout)
+    with (checkout / "pyproject.toml").open("a") as file:
+        file.write("# changed\n")
+
+    assert _installations(checkout) == ["."]
+
+
+def test_an_installation_that_failed_is_not_taken_for_done(checkout: Path) -> None:
+    _program(checkout / "python", PYTHON + '[ "$3" != install ]\n')
+    with pytest.raises(subprocess.CalledProcessError):
+        _installations(checkout)
+    _program(checkout / "python", PYTHON)
+
+    assert _installations(checkout) == ["."]
+
+
+def test_make_alone_lists_every_verb(root: Path) -> None:
+    listed = subprocess.run(
+        ["make", "--no-print-directory"], cwd=root, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert [line.split()[1] for line in listed.stdout.splitlines()] == [
+        "help", "demo", "test", "lint", "fixtures", "docs", "bench", "clean",
+    ]  # fmt: skip
+
+
+def test_ci_runs_make_test_in_the_checkout_it_lies_in(root: Path, tmp_path: Path) -> None:
+    make = _program(tmp_path / "make", '#!/bin/sh\necho "$PWD $CI $*"\n')
+    path = f"{make.parent}:{os.environ['PATH']}"
+
+    ran = subprocess.run(
+        [str(root / ".ci/run")], env={"PATH": path}, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert ran.stdout == f"{root} true test\n"
