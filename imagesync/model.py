@@ -30,6 +30,10 @@ Fingerprint = NewType("Fingerprint", str)
 """What makes two uploads interchangeable: source SHA-512, target format and conversion options (design, section 7)."""
 
 
+UNPACKED = "unpacked"
+"""Stands for conversion options in the fingerprint of an image that was only taken out of an archive."""
+
+
 class Format(StrEnum):
     """Disk formats as found in the bytes, by qemu-img's names; the value is also what a configuration says."""
 

@@ -23,11 +23,9 @@ from imagesync.images.file import opened
 from imagesync.images.identify import Wrapper, identify
 from imagesync.images.inspect import TIB, Inspection, inspect
 from imagesync.images.store import Store
-from imagesync.model import Digest, Format
+from imagesync.model import UNPACKED, Digest, Format
 
 log = logging.getLogger(__name__)
-
-UNPACKED = "unpacked"
 
 Fetch = Callable[[Path, Progress], None]
 """Writes the published bytes, verified against the SHA-512, to the given path."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from imagesync.backend import Digest, Fingerprint, Format, ImageKey, ImageSpec, Metadata
 from imagesync.lists.select import Selected
-from imagesync.model import Image, TrustedList
+from imagesync.model import UNPACKED, Image, TrustedList
 
 ARTIFACT_PROPERTIES = frozenset({"imagesync_fingerprint", "imagesync_sha512", "imagesync_source_format"})
 """Properties that describe the uploaded file. They are written once and survive every metadata update."""
@@ -91,15 +91,15 @@ class File:
 def fingerprint(source: Digest, target_format: Format, options: str) -> Fingerprint:
     """Return what identifies the result of bringing ``source`` into ``target_format`` with conversion ``options``.
 
-    ``options`` is empty for what is passed through. No tool version is part of it (contracts of detail), so that an
+    ``options`` is empty for what is passed through, ``UNPACKED`` for what only left its archive. No tool version is part of it (contracts of detail), so that an
     upgrade of qemu-img uploads nothing anew.
     """
     return Fingerprint(hashlib.sha256(f"{source}\n{target_format}\n{options}".encode()).hexdigest())
 
 
 def acceptable(source: Digest, formats: tuple[Format, ...], options: str) -> dict[Fingerprint, Format]:
-    """Return every final form of ``source`` that is right for a target: passed through, or converted."""
-    return {fingerprint(source, form, tag): form for form in formats for tag in ("", options)}
+    """Return every final form of ``source`` that is right for a target: as published, unpacked, or converted."""
+    return {fingerprint(source, form, tag): form for form in formats for tag in ("", UNPACKED, options)}
 
 
 def want(

@@ -61,7 +61,6 @@ class Workshop:
 
     prepare: Prepare
     display: Display
-    options: str
     ahead: int = 2
     stop: Event = field(default_factory=Event)
 
@@ -103,7 +102,7 @@ def _upload(action: Action, ready: _Ready, plan: Plan, tools: tuple[Backend, Wor
 
 def _transfer(action: Action, artifact: Artifact, plan: Plan, tools: tuple[Backend, Workshop]) -> Outcome:
     backend, workshop = tools
-    file = _file(action, artifact, workshop.options)
+    file = _file(action, artifact)
     spec = complete(_wanted(action), file, plan.at)
     with workshop.display.task(Step.UPLOAD, action.title, artifact.size) as progress:
         stored = backend.upload(spec, artifact.path, interruptible(progress, workshop.stop))
@@ -118,8 +117,8 @@ def _transfer(action: Action, artifact: Artifact, plan: Plan, tools: tuple[Backe
     return Outcome(action, "done", downloaded=artifact.downloaded, uploaded=artifact.size, file=file)
 
 
-def _file(action: Action, artifact: Artifact, options: str) -> File:
-    form = fingerprint(_wanted(action).image.sha512, artifact.format, options if artifact.converted else "")
+def _file(action: Action, artifact: Artifact) -> File:
+    form = fingerprint(_wanted(action).image.sha512, artifact.format, artifact.tag)
     return File(form, artifact.digest, artifact.size, artifact.virtual_size, artifact.format, artifact.source_format)
 
 

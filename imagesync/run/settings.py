@@ -28,7 +28,6 @@ class Subscription:
     image_policy: HttpPolicy
     signature: SignaturePolicy = field(default_factory=SignaturePolicy)
     selection: SelectionRules = field(default_factory=SelectionRules)
-    guard: GuardRules = field(default_factory=GuardRules)
     identifier: ListId | None = None
     appdb_ids: bool = False
     enabled: bool = True
@@ -51,7 +50,10 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One target. ``subscriptions`` is ``None`` for all; ``settings`` are the backend's own."""
+    """One target.
+
+    ``subscriptions`` is ``None`` for all; ``settings`` are the backend's own; ``guards`` are by subscription.
+    """
 
     name: str
     backend: str
@@ -61,10 +63,15 @@ class Target:
     subscriptions: frozenset[str] | None = None
     selection: SelectionRules = field(default_factory=SelectionRules)
     delete_after: timedelta = timedelta(days=30)
+    guards: Mapping[str, GuardRules] = field(default_factory=dict)
 
     def takes(self, subscription: str) -> bool:
         """Return whether the images of a subscription belong on this target."""
         return self.subscriptions is None or subscription in self.subscriptions
+
+    def guard(self, subscription: str) -> GuardRules:
+        """Return how many removals of a subscription's images are believed here."""
+        return self.guards.get(subscription, GuardRules())
 
 
 @dataclass(frozen=True, slots=True)

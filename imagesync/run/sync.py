@@ -164,11 +164,10 @@ def _converge(
     plan = replace(plan, actions=tuple(action for action in plan.actions if chosen(action, task.scope.images)))
     if task.dry:
         return TargetResult(target.name, plan)
-    rules = {identifier: item.subscription.guard for item in seen if (identifier := identifier_of(item))}
+    rules = {identifier: target.guard(item.subscription.name) for item in seen if (identifier := identifier_of(item))}
     workshop = Workshop(
         lambda wanted, progress: ports.prepare(wanted, target, progress),
         ports.display,
-        target.options.tag(),
         task.ahead,
         ports.stop,
     )

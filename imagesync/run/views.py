@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from imagesync.backend import Backend, ImageKey, OwnedImage
 from imagesync.errors import BackendRefusedError
-from imagesync.lists.select import FIELDS, Cause, Selected, Skipped, select
+from imagesync.lists.select import Cause, Selected, Skipped, select
 from imagesync.model import Image, ImageId, ListId, TrustedList, Unknown, Verdict
 from imagesync.plan.spec import Wanted, want
 from imagesync.plan.values import Action, ListView
@@ -19,14 +19,16 @@ from imagesync.run.settings import Scope, Target
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """A local rule that no image may be offered which matches all of ``matchers`` (field, glob), and why."""
+    """A local rule that no image may be offered which matches all of ``patterns``, and why.
 
-    matchers: tuple[tuple[str, str], ...]
+    A pattern is a field and a glob; the fields are those of ``deny.d`` (configuration reference)."""
+
+    patterns: tuple[tuple[str, str], ...]
     reason: str
 
-    def matches(self, fields: Mapping[str, str]) -> bool:
-        """Return whether an image with these fields is denied, without regard to case."""
-        return all(fnmatchcase(fields.get(name, "").lower(), glob.lower()) for name, glob in self.matchers)
+    def matches(self, facts: Mapping[str, str]) -> bool:
+        """Return whether an image of which ``facts`` gives the fields is denied, without regard to case."""
+        return all(fnmatchcase(facts.get(name, "").casefold(), glob.casefold()) for name, glob in self.patterns)
 
 
 def views(
@@ -53,7 +55,7 @@ def _view(
         item.accepted,
         expiry_grace=rules.expiry_grace,
         keep_unselected=rules.keep_unselected,
-        guard=rules.guard,
+        guard=target.guard(rules.name),
     )
     if not isinstance(item.observation, TrustedList):
         return view
@@ -63,7 +65,7 @@ def _view(
     except BackendRefusedError as error:
         unknown = Unknown(rules.name, rules.vo, trusted.identifier, Verdict.UNAVAILABLE, str(error), error.hint)
         return replace(view, observation=unknown)
-    chosen = [_denied(one, denials) for one in select(trusted, (rules.selection, target.selection), marks[1])]
+    chosen = [_denied(one, trusted, denials) for one in select(trusted, (rules.selection, target.selection), marks[1])]
     wanted = [
         want(trusted, one, owner, (target.formats, target.options.tag()), marks[0])
         for one in chosen
@@ -74,10 +76,11 @@ def _view(
     return replace(view, wanted=tuple(wanted), skipped=skipped)
 
 
-def _denied(one: Selected | Skipped, denials: Sequence[Denial]) -> Selected | Skipped:
+def _denied(one: Selected | Skipped, trusted: TrustedList, denials: Sequence[Denial]) -> Selected | Skipped:
     if isinstance(one, Skipped):
         return one
-    reason = next((denial.reason for denial in denials if denial.matches(_image_fields(one.image))), None)
+    facts = _listed_facts(one.image, trusted)
+    reason = next((denial.reason for denial in denials if denial.matches(facts)), None)
     if reason is None:
         return one
     return Skipped(one.image.identifier, one.image.title, Cause.REVOKED, f"denied locally: {reason}")
@@ -87,28 +90,33 @@ def revoked(owned: Iterable[OwnedImage], denials: Sequence[Denial]) -> dict[Imag
     """Return the reason for each record that a local rule denies, by what its properties say of it."""
     found = {}
     for image in owned:
-        fields = _record_fields(image)
-        reason = next((denial.reason for denial in denials if denial.matches(fields)), None)
+        facts = _recorded_facts(image)
+        reason = next((denial.reason for denial in denials if denial.matches(facts)), None)
         if reason is not None:
             found[image.key] = f"denied locally: {reason}"
     return found
 
 
-def _image_fields(image: Image) -> dict[str, str]:
-    return {name: read(image) for name, read in FIELDS.items()}
+def _listed_facts(image: Image, trusted: TrustedList) -> dict[str, str]:
+    return {
+        "identifier": image.identifier,
+        "list": trusted.identifier,
+        "list_version": trusted.content.version,
+        "mpuri": image.mpuri,
+        "sha512": image.sha512,
+        "signer": trusted.content.signer.identity.dn,
+    }
 
 
-def _record_fields(image: OwnedImage) -> dict[str, str]:
+def _recorded_facts(image: OwnedImage) -> dict[str, str]:
     properties = image.metadata.properties
     return {
         "identifier": image.key.image,
-        "title": properties.get("APPLIANCE_TITLE", image.metadata.name),
+        "list": image.key.list,
+        "list_version": properties.get("imagesync_list_version", ""),
         "mpuri": properties.get("APPLIANCE_MPURI", ""),
         "sha512": properties.get("imagesync_source_sha512", ""),
-        "version": properties.get("APPLIANCE_VERSION", ""),
-        "arch": properties.get("architecture", ""),
-        "os": properties.get("os_distro", ""),
-        "osversion": properties.get("os_version", ""),
+        "signer": properties.get("imagesync_signer", ""),
     }
 
 

@@ -1,0 +1,221 @@
+"""From a configuration to what a pass needs: plain values, and the real things behind its ports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import structlog
+
+from imagesync import registry
+from imagesync.backend import Backend, Context, Progress
+from imagesync.config import Config
+from imagesync.config.schema import Select
+from imagesync.config.schema import Subscription as ConfiguredSubscription
+from imagesync.config.schema import Target as ConfiguredTarget
+from imagesync.errors import ConfigError, TooLargeError
+from imagesync.http import Credential, HttpPolicy, ignored_proxy_warning, origin_of
+from imagesync.images.confine import STANDARD_PATH
+from imagesync.images.convert import ConversionLimits, ConversionOptions
+from imagesync.images.download import DownloadRequest, download
+from imagesync.images.prepare import Artifact, ArtifactRequest, prepare
+from imagesync.images.store import Store
+from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
+from imagesync.lists.names import normalise
+from imagesync.lists.select import Matcher, SelectionRules
+from imagesync.lists.smime import SignaturePolicy
+from imagesync.lists.source import NotModified
+from imagesync.model import Identity, ListId
+from imagesync.plan.spec import Wanted
+from imagesync.plan.values import GuardRules
+from imagesync.run.observe import Fetch
+from imagesync.run.progress import Display
+from imagesync.run.settings import Scope, Subscription, Target
+from imagesync.run.sync import Ports, Task
+from imagesync.run.views import Denial
+from imagesync.state import open_state
+
+log = structlog.get_logger(__name__)
+
+_APPDB = ".appdb.egi.eu"
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+def task(config: Config, scope: Scope, now: datetime, *, allowed: int | None = None, dry: bool = False) -> Task:
+    """Return what one pass over ``scope`` is to do. ``allowed`` removals pass whatever the guard says."""
+    return Task(
+        instance=config.instance,
+        now=now,
+        subscriptions=tuple(_subscription(item, config) for item in config.subscriptions),
+        targets=tuple(_target(item, config, allowed) for item in config.targets),
+        denials=tuple(
+            Denial(tuple(entry.patterns().items()), entry.reason or "no reason given") for entry in config.deny
+        ),
+        scope=scope,
+        dry=dry,
+    )
+
+
+def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
+    policy = _policy(item, config)
+    host = urlsplit(item.url).hostname or ""
+    schemes = frozenset({"https", "http"} if item.allow_http else {"https"})
+    return Subscription(
+        name=item.name,
+        vo=item.vo,
+        url=item.url,
+        source=item.source,
+        endorsers=tuple(_normal(endorser.identity) for endorser in item.endorsers),
+        list_policy=replace(policy, named_hosts=frozenset({host})),
+        image_policy=replace(policy, schemes=schemes),
+        signature=SignaturePolicy(CrlMode(config.trust.crl), pinned=True),
+        selection=_selection(item.select),
+        identifier=ListId(item.identifier) if item.identifier else None,
+        appdb_ids=host.endswith(_APPDB) if item.appdb_ids is None else item.appdb_ids,
+        enabled=item.enabled,
+        expiry_grace=config.expiry_grace_for(item),
+        keep_unselected=config.on_unselected == "keep",
+        max_list_bytes=config.limits.max_list_bytes,
+    )
+
+
+def _policy(item: ConfiguredSubscription, config: Config) -> HttpPolicy:
+    limits = config.limits
+    secret = item.token.value() if item.token else None
+    return HttpPolicy(
+        allow_private=item.allow_private_addresses,
+        max_redirects=limits.max_redirects,
+        connect_timeout=limits.connect_timeout.total_seconds(),
+        header_timeout=limits.header_timeout.total_seconds(),
+        stall_timeout=limits.stall_timeout.total_seconds(),
+        minimum_rate=float(limits.minimum_rate),
+        proxies={key: proxy.address() for key, proxy in config.proxies.items()},
+        ca_bundle=item.ca_bundle,
+        credential=Credential(origin_of(item.url), item.auth, secret) if secret else None,
+    )
+
+
+def _normal(identity: Identity) -> Identity:
+    return Identity(normalise(identity.dn), normalise(identity.ca))
+
+
+def _selection(select: Select) -> SelectionRules:
+    include, exclude = (
+        tuple(tuple(Matcher(*pair) for pair in rule) for rule in rules)
+        for rules in (select.include_rules(), select.exclude_rules())
+    )
+    return SelectionRules(include, exclude)
+
+
+def _target(item: ConfiguredTarget, config: Config, allowed: int | None) -> Target:
+    guards = {one.name: config.guard_for(one, item) for one in config.subscriptions_of(item)}
+    return Target(
+        name=item.name,
+        backend=item.backend,
+        formats=item.formats,
+        settings=item.settings,
+        options=ConversionOptions(compress=item.convert.compress),
+        subscriptions=None if item.subscriptions is None else frozenset(item.subscriptions),
+        selection=_selection(item.select),
+        delete_after=item.delete_after,
+        guards={name: GuardRules(guard.share, guard.min_images, allowed) for name, guard in guards.items()},
+    )
+
+
+# --- the real things -------------------------------------------------------------------------------------------------
+@contextmanager
+def open_ports(
+    config: Config, environment: Mapping[str, str], display: Display, *, dry: bool = False
+) -> Iterator[Ports]:
+    """Open what a pass touches: trust anchors, state, cache; targets are opened when their turn comes.
+
+    Raises:
+        ConfigError: the anchors directory cannot be used, or the cache cannot be made.
+        StateError: the state cannot be opened.
+    """
+    warning = ignored_proxy_warning(environment, {key: proxy.url for key, proxy in config.proxies.items()})
+    if warning:
+        log.warning(warning)
+    anchors = load_anchors(config.trust.anchors)
+    for problem in anchors.warnings:
+        log.debug("trust anchor not usable", problem=problem)
+    policies = {item.name: _subscription(item, config).image_policy for item in config.subscriptions}
+    with open_state(config.state.url, _password(config), readonly=dry) as state:
+        yield Ports(
+            fetch=_source,
+            anchors=anchors,
+            open_target=partial(_open_target, config.instance),
+            prepare=_preparation(config, policies, environment),
+            state=state,
+            display=display,
+        )
+
+
+def open_store(config: Config) -> Store:
+    """Return the cache.
+
+    Raises:
+        ConfigError: its directory cannot be made or used.
+    """
+    return Store(config.cache, max_bytes=config.cache_max_bytes, reserve_bytes=config.cache_reserve_bytes)
+
+
+def stored_only(ports: Ports) -> Ports:
+    """Return ports that take every list as last accepted and ask no server."""
+    return replace(ports, fetch=lambda _: lambda _: NotModified(None))
+
+
+def _password(config: Config) -> str | None:
+    return config.state.password.value() if config.state.password else None
+
+
+def _source(subscription: Subscription) -> Fetch:
+    fetch: Fetch = registry.load_source(subscription.source)
+    return fetch
+
+
+def _open_target(instance: str, target: Target) -> AbstractContextManager[Backend]:
+    load = registry.load_backend(target.backend)
+    return registry.opened(load, target.settings, Context(target.name, instance))
+
+
+def _preparation(
+    config: Config, policies: Mapping[str, HttpPolicy], environment: Mapping[str, str]
+) -> Callable[[Wanted, Target, Progress], AbstractContextManager[Artifact]]:
+    """Return the function that brings an image into a target's form. The cache is opened when it is first needed."""
+    stores: list[Store] = []
+    limits = _conversion_limits(config, environment.get("PATH", STANDARD_PATH))
+
+    @contextmanager
+    def bring(wanted: Wanted, target: Target, progress: Progress) -> Iterator[Artifact]:
+        image = wanted.image
+        if image.size > config.limits.max_image_bytes:
+            bound = f"{image.size} bytes are more than {config.limits.max_image_bytes}"
+            raise TooLargeError(wanted.title, bound, "raise limits.max_image_bytes if that is right")
+        if not stores:
+            stores.append(open_store(config))
+        source = DownloadRequest(
+            image.uri, image.size, image.sha512, policies[wanted.subscription], config.limits.attempts
+        )
+        request = ArtifactRequest(
+            image.sha512,
+            image.size,
+            target.formats,
+            target.options,
+            config.limits.max_virtual_size,
+            limits,
+        )
+        with prepare(request, stores[0], partial(download, source), progress) as artifact:
+            yield artifact
+
+    return bring
+
+
+def _conversion_limits(config: Config, path: str) -> ConversionLimits:
+    timeout = config.limits.convert_timeout.total_seconds()
+    return ConversionLimits(memory=config.limits.convert_memory, deadline=timeout, deadline_per_gib=0.0, path=path)
