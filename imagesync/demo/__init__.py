@@ -1,0 +1,1 @@
+"""The main job, shown on this machine: a publisher, a site, and what happens between them."""
