@@ -184,6 +184,13 @@ class NoSpaceError(ContentError):
     retry = Retry.LATER
 
 
+# --- our own disk ----------------------------------------------------------------------------------------------------
+class StoreError(ImagesyncError):
+    """The cache directory cannot be read or written."""
+
+    retry = Retry.LATER
+
+
 # --- targets ---------------------------------------------------------------------------------------------------------
 class BackendError(ImagesyncError):
     """A target did not do what was asked."""
