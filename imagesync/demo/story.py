@@ -142,6 +142,8 @@ def _farewell(telling: _Telling, *, keep: bool) -> None:
     site = telling.site
     if telling.surprises:
         telling.chapter("This did not go as it should", *telling.surprises)
+        if not keep:
+            telling.echo("`imagesync demo --keep DIR` keeps everything to look at.")
         return
     telling.chapter("That was the main job. The publisher is gone, nothing is left running.")
     if not keep:

@@ -132,7 +132,10 @@ def _head(described: Description, publication: _Publication) -> dict[str, Any]:
 
 def _describe_folder(folder: Path, options: MakeOptions) -> Description:
     """Return a description of the images directly inside ``folder``; what is no image is left out and named."""
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    except OSError as error:
+        raise ConfigError(str(folder), f"cannot be read: {error.strerror}") from error
     images = [path for path in files if options.sniff(path) is not None]
     for path in sorted(set(files) - set(images)):
         logger.warning("%s is no image and is left out", path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from imagesync.errors import ConfigError
+
 _SECTOR = 512
 _HEAD = 0x8006
 
@@ -30,6 +32,9 @@ def sniff(path: Path) -> str | None:
     """Return the format of the file by its magic numbers, ``None`` if it has none of an image.
 
     A file without any, named ``.raw`` or ``.img``, is a bare file system. A fixed-size VHD is known by its footer.
+
+    Raises:
+        ConfigError: the file cannot be read, which does not mean that it is no image.
     """
     try:
         with path.open("rb") as stream:
@@ -37,8 +42,8 @@ def sniff(path: Path) -> str | None:
             size = path.stat().st_size
             stream.seek(max(0, size - _SECTOR))
             tail = stream.read(_SECTOR)
-    except OSError:
-        return None
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
     if tail.startswith(b"conectix"):
         return "vhd"
     for offset, magic, name in _MAGIC:

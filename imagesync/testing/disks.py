@@ -227,9 +227,11 @@ def _reproducible(path: Path, kind: Kind, disk: Disk) -> None:
 
 
 def _fix_vmdk(head: bytearray, seed: bytes) -> None:
-    match = re.search(rb"\nCID=([0-9a-f]{8})", head)
-    if match:
-        head[match.start(1) : match.end(1)] = seed[:4].hex().encode()
+    offset, size = (_SECTOR * sectors for sectors in struct.unpack_from("<QQ", head, 28))
+    text = bytes(head[offset : offset + size]).rstrip(b"\0")
+    # qemu-img writes the number without leading zeros: its length varies.
+    fixed = re.sub(rb"\nCID=[0-9a-f]+", b"\nCID=" + seed[:4].hex().encode(), text)
+    head[offset : offset + size] = fixed.ljust(size, b"\0")
 
 
 def _fix_vdi(head: bytearray, seed: bytes) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from imagesync.config.load import load
 
 Blocks = Callable[[Path, str], list[str]]

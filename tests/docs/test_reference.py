@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from imagesync import errors
+from imagesync.plan.values import Cause, Kind
 
 PARTS = ("Means", "By itself", "To do")
 
@@ -64,6 +65,16 @@ def test_the_command_reference_has_a_command(reference: ModuleType, command: str
 @pytest.mark.parametrize("key", ["instance", "cache", "anchors", "endorsers", "formats", "delete_after", "min_images"])
 def test_the_configuration_reference_has_a_key(reference: ModuleType, key: str) -> None:
     assert key in reference.option_reference()
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_the_safety_model_explains_a_reason(root: Path, cause: Cause) -> None:
+    assert f"   * - ``{cause.value}``\n     - " in (root / "docs" / "safety.rst").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_the_concepts_explain_a_decision(root: Path, kind: Kind) -> None:
+    assert f"   * - {kind.value}\n     - " in (root / "docs" / "concepts.rst").read_text(encoding="utf-8")
 
 
 def test_readme_and_concepts_agree_on_the_exit_codes(root: Path) -> None:

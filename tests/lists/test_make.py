@@ -319,3 +319,19 @@ def test_a_link_that_leads_nowhere_is_no_image(folder: Path) -> None:
     (folder / "loop.img").symlink_to("loop.img")
 
     assert len(entries(describe(folder, OPTIONS))) == 2
+
+
+def test_an_image_that_cannot_be_read_is_named(folder: Path) -> None:
+    path = folder / "debian.img"
+
+    def remove(_path: Path) -> str:
+        path.unlink()
+        return "raw"
+
+    with pytest.raises(ConfigError, match=r"debian\.img: cannot be read: No such file"):
+        describe(write_yaml(folder, "images: [{file: debian.img}]\n"), replace(OPTIONS, sniff=remove))
+
+
+def test_an_unreadable_previous_document_is_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        describe(folder, replace(OPTIONS, previous=tmp_path))
