@@ -142,7 +142,7 @@ def _is_right(copy: OwnedImage, wanted: Wanted, target: TargetView) -> bool:
     """Return whether a record holds an acceptable final form, by what the target attests of its bytes.
 
     Passed-through images have the list's own SHA-512; for converted ones the state's record counts, and without one
-    the property that was written at upload (contracts of detail, ``ownership``).
+    the property that was written at upload.
     """
     if copy.fingerprint not in wanted.fingerprints or copy.digest is None:
         return False
@@ -252,7 +252,7 @@ def _refuse_rollbacks(
 ) -> tuple[list[ListView], dict[ListId, str]]:
     """Turn a trusted list into an unknown one where the target holds images of a higher version of it.
 
-    The version in the records' properties is the floor when the state was lost (contracts of detail, "Knowledge").
+    The version in the records' properties is the floor when the state was lost.
     """
     kept, refused = [], {}
     for view in views:

@@ -1,6 +1,6 @@
 """The dates that an endorser signed: they count whatever is known of the list in this pass. Pure.
 
-Expiry is knowledge, not ignorance (contracts of detail, "Knowledge, expiry, removal").
+Expiry is knowledge, not ignorance.
 """
 
 from __future__ import annotations

@@ -91,8 +91,8 @@ class File:
 def fingerprint(source: Digest, target_format: Format, options: str) -> Fingerprint:
     """Return what identifies the result of bringing ``source`` into ``target_format`` with conversion ``options``.
 
-    ``options`` is empty for what is passed through, ``UNPACKED`` for what only left its archive. No tool version is part of it (contracts of detail), so that an
-    upgrade of qemu-img uploads nothing anew.
+    ``options`` is empty for what is passed through and ``UNPACKED`` for what only left its archive. No tool version
+    is part of it , so that an upgrade of qemu-img uploads nothing anew.
     """
     return Fingerprint(hashlib.sha256(f"{source}\n{target_format}\n{options}".encode()).hexdigest())
 

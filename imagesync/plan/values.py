@@ -62,7 +62,7 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GuardRules:
-    """How many removals of one list at one target are believed within 24 hours (contracts of detail, ``guard``).
+    """How many removals of one list at one target are believed within 24 hours.
 
     ``share`` is a fraction of the published images, counted from ``min_images`` of them. ``allowed`` is the
     operator's word for this run: that many removals pass whatever the rules say.

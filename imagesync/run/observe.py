@@ -24,7 +24,7 @@ Fetch = Callable[[ListRequest], Fetched | NotModified]
 """A source: ``imagesync.lists.source.fetch``, or what a plug-in registers."""
 
 CLOCK_TOLERANCE = timedelta(hours=1)
-"""How far the local clock may be from a server's before nothing expires (contracts of detail, "Clock")."""
+"""How far the local clock may be from a server's before nothing expires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def observe(subscription: Subscription, fetch: Fetch, anchors: Anchors, memory: 
     """Return what is known of a subscription's list at ``now``; never raises for what is wrong with the list.
 
     A 304 means that the stored message is verified and admitted again, with this pass's clock, CRLs and
-    configuration (contracts of detail, "Lists").
+    configuration.
     """
     with structlog.contextvars.bound_contextvars(list=subscription.name):
         try:

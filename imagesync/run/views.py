@@ -21,7 +21,8 @@ from imagesync.run.settings import Scope, Target
 class Denial:
     """A local rule that no image may be offered which matches all of ``patterns``, and why.
 
-    A pattern is a field and a glob; the fields are those of ``deny.d`` (configuration reference)."""
+    A pattern is a field and a glob; the fields are those of ``deny.d`` (configuration reference).
+    """
 
     patterns: tuple[tuple[str, str], ...]
     reason: str

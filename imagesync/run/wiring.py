@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import structlog
@@ -18,14 +17,14 @@ from imagesync.config import Config
 from imagesync.config.schema import Select
 from imagesync.config.schema import Subscription as ConfiguredSubscription
 from imagesync.config.schema import Target as ConfiguredTarget
-from imagesync.errors import ConfigError, TooLargeError
+from imagesync.errors import TooLargeError
 from imagesync.http import Credential, HttpPolicy, ignored_proxy_warning, origin_of
 from imagesync.images.confine import STANDARD_PATH
 from imagesync.images.convert import ConversionLimits, ConversionOptions
 from imagesync.images.download import DownloadRequest, download
 from imagesync.images.prepare import Artifact, ArtifactRequest, prepare
 from imagesync.images.store import Store
-from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
+from imagesync.lists.anchors import CrlMode, load_anchors
 from imagesync.lists.names import normalise
 from imagesync.lists.select import Matcher, SelectionRules
 from imagesync.lists.smime import SignaturePolicy
