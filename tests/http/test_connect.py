@@ -316,6 +316,21 @@ def test_a_proxy_is_not_asked_for_an_address_that_is_refused(server: HazardServe
     assert server.connections == 0
 
 
+def test_https_goes_through_a_proxy_end_to_end(
+    server: HazardServer, trusting: HttpPolicy, authority: TlsAuthority
+) -> None:
+    with HazardServer(authority.server("images.example.org")) as origin:
+        origin.at("/image", hazards.answer(BODY))
+        server.at("images.example.org:443", hazards.tunnel(origin.port))
+        url = "https://images.example.org/image"
+        policy = replace(trusting, allow_private=False, proxies={"https": server.url("")})
+
+        assert read(url, with_token(policy, url)) == BODY
+        assert origin.requests[0].headers["authorization"] == basic(TOKEN)
+        assert "authorization" not in server.requests[0].headers
+        assert server.requests[0].method == "CONNECT"
+
+
 def test_a_redirect_behind_a_proxy_is_checked_too(server: HazardServer) -> None:
     server.at("http://images.example.org/image", hazards.redirect("http://169.254.169.254/latest"))
 

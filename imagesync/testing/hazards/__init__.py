@@ -29,6 +29,7 @@ from imagesync.testing.hazards.behaviours import (
     status,
     truncated,
     truncated_chunks,
+    tunnel,
     without_length,
 )
 from imagesync.testing.hazards.server import Behaviour, Connection, HazardServer, Request
@@ -55,5 +56,6 @@ __all__ = [
     "status",
     "truncated",
     "truncated_chunks",
+    "tunnel",
     "without_length",
 ]

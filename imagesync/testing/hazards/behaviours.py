@@ -45,6 +45,16 @@ def redirect(location: str, code: int = 302, body: Behaviour | None = None) -> B
     return behave
 
 
+def tunnel(port: int) -> Behaviour:
+    """Answer CONNECT as a proxy does, and lead to a loopback port, whatever the request names."""
+
+    def behave(connection: Connection) -> None:
+        connection.head()
+        connection.join(port)
+
+    return behave
+
+
 def in_turn(*behaviours: Behaviour) -> Behaviour:
     """Behave like the first on the first request, and so on; the last one stays."""
 

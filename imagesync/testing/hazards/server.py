@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -57,6 +58,17 @@ class Connection:
         self._link.settimeout(_PATIENCE)
         if self._over.is_set():
             raise ConnectionError
+
+    def join(self, port: int) -> None:
+        """Pass everything between the client and a loopback port, until one of them closes."""
+        with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) as there:
+            sides = {self._link: there, there: self._link}
+            while not self._over.is_set():
+                for side in select.select(list(sides), [], [], _PATIENCE)[0]:
+                    data = side.recv(_HEAD_LIMIT)
+                    if not data:
+                        return
+                    sides[side].sendall(data)
 
     def reset(self) -> None:
         """End the connection with a TCP reset."""
