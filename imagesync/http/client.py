@@ -181,7 +181,12 @@ class _Visit:
             )
         except failure.FOREIGN as error:
             raise self.failed(subject, error, "") from None
-        self.arrived(subject)
+        try:
+            # http.client takes a connection that ends within the headers for the end of the headers.
+            self.arrived(subject)
+        except TooSlowError:
+            answer.close()
+            raise
         return answer
 
     def allow_until(self, due: float, why: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from functools import cached_property
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,15 +42,13 @@ class Gate(Protocol):
 def open_session(direct: Gate, proxied: Gate, ca_bundle: Path | None) -> Session:
     """Return a session that reads no environment, follows no redirect and keeps no cookie.
 
-    ``proxied`` decides about connections to a proxy, ``direct`` about all others.
-
-    Raises:
-        ConfigError: the CA bundle cannot be read.
+    ``proxied`` decides about connections to a proxy, ``direct`` about all others. Using the session raises
+    ``ConfigError`` when the CA bundle cannot be read or a proxy is of a kind that is not supported.
     """
     session = _PlainSession()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    adapter = _Adapter(_pools(direct), _pools(proxied), _tls(ca_bundle))
+    adapter = _Adapter(_pools(direct), _pools(proxied), ca_bundle)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
@@ -63,9 +62,14 @@ class _PlainSession(Session):
 class _Adapter(HTTPAdapter):
     """Requests' adapter with our connection classes and our TLS context."""
 
-    def __init__(self, direct: _Pools, proxied: _Pools, tls: ssl.SSLContext) -> None:
-        self._direct, self._proxied, self._tls = direct, proxied, tls
+    def __init__(self, direct: _Pools, proxied: _Pools, ca_bundle: Path | None) -> None:
+        self._direct, self._proxied, self._ca_bundle = direct, proxied, ca_bundle
         super().__init__(max_retries=0)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Reading a CA bundle takes 40 ms, which a plain http request need not wait for."""
+        return _tls(self._ca_bundle)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the overridden method has it
         super().init_poolmanager(*args, **kwargs)
@@ -74,7 +78,9 @@ class _Adapter(HTTPAdapter):
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:  # noqa: ANN401 - as the overridden method has it
         if not proxy.lower().startswith(("http://", "https://")):
             raise ConfigError("proxies", "only http and https proxies are supported", "name an http:// proxy")
-        manager = super().proxy_manager_for(proxy, proxy_ssl_context=self._tls, **kwargs)
+        if proxy.lower().startswith("https://"):
+            kwargs["proxy_ssl_context"] = self._tls
+        manager = super().proxy_manager_for(proxy, **kwargs)
         manager.pool_classes_by_scheme = self._proxied
         return manager
 
@@ -85,7 +91,7 @@ class _Adapter(HTTPAdapter):
         cert: Any = None,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        return host, {"ssl_context": self._tls}
+        return host, {"ssl_context": self._tls} if host["scheme"] == "https" else {}
 
     def cert_verify(self, conn: object, url: object, verify: object, cert: object) -> None:
         """Leave the connection alone: the overridden method would add certifi's roots to our context."""
@@ -117,7 +123,7 @@ def _dial(wanted: HTTPConnection, gate: Gate) -> socket.socket:
         OSError: no name, no connection.
         ConnectTimeoutError: no connection in time.
     """
-    failure: Exception = OSError("the name has no address")
+    failure: Exception = socket.gaierror(socket.EAI_NONAME, "no address")
     for address in _resolve(wanted):
         try:
             gate.address(wanted.host, address)
@@ -171,9 +177,8 @@ def _tls(ca_bundle: Path | None) -> ssl.SSLContext:
 def _load_system_store(context: ssl.SSLContext) -> None:
     paths = ssl.get_default_verify_paths()
     file, directory = Path(paths.openssl_cafile), Path(paths.openssl_capath)
-    if file.is_file():
-        context.load_verify_locations(cafile=str(file))
-    if directory.is_dir():
+    # Debian has both, with the same content; a directory with hashed names costs nothing until it is asked.
+    if any(directory.glob("*.0")):
         context.load_verify_locations(capath=str(directory))
-    if not file.is_file() and not directory.is_dir():
-        context.load_verify_locations(cafile=DEFAULT_CA_BUNDLE_PATH)
+    else:
+        context.load_verify_locations(cafile=str(file) if file.is_file() else DEFAULT_CA_BUNDLE_PATH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -18,9 +19,9 @@ FOREIGN = (RequestException, HTTPError, OSError, http.client.HTTPException, Valu
 """What requests, urllib3, http.client and the socket layer raise."""
 
 _DEEPEST = 12
+_TUNNEL = re.compile(r"^Tunnel connection failed: (\d{3})\b")
 AGAIN = "the next pass tries again; if it stays so, tell who runs the server"
 _NETWORK = "check the server, the firewall and the route; configure `proxies` if this host needs a proxy"
-_CERTIFICATE = "check the server's certificate; if its CA is the site's own, name that CA in `ca_bundle`"
 
 
 def from_exception(subject: str, error: BaseException) -> SourceError:
@@ -28,24 +29,35 @@ def from_exception(subject: str, error: BaseException) -> SourceError:
     root = _root(error)
     # The order matters: what reads better is a subclass of what follows.
     match root:
-        case ssl.SSLCertVerificationError():
-            detail, hint = f"its TLS certificate is not trusted: {root.verify_message}", _CERTIFICATE
         case ssl.SSLError():
-            reason = (root.reason or "connection closed").replace("_", " ").lower()
-            detail, hint = f"TLS failed: {reason}", "check that the server speaks TLS on this port"
-        case socket.gaierror():
-            detail, hint = f"the name does not resolve: {root.strerror}", "check the name and the DNS of this host"
+            detail, hint = _tls(root)
         case ConnectTimeoutError():
             detail, hint = "no connection in time", _NETWORK
         case TimeoutError() | Timeout() | ReadTimeoutError():
             return TooSlowError(subject, "no answer in time", AGAIN)
         case http.client.RemoteDisconnected() | http.client.IncompleteRead():
             detail, hint = "the server closed the connection early", AGAIN
-        case OSError(strerror=str(text)):
-            detail, hint = text[:1].lower() + text[1:], _NETWORK
+        case OSError():
+            detail, hint = _network(root)
         case _:
             detail, hint = f"no proper HTTP answer ({type(root).__name__})", "check what serves this address"
     return UnreachableError(subject, detail, hint)
+
+
+def _tls(error: ssl.SSLError) -> tuple[str, str]:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        hint = "check the server's certificate; if its CA is the site's own, name that CA in `ca_bundle`"
+        return f"its TLS certificate is not trusted: {error.verify_message}", hint
+    reason = (error.reason or "connection closed").replace("_", " ").lower()
+    return f"TLS failed: {reason}", "check that the server speaks TLS on this port"
+
+
+def _network(error: OSError) -> tuple[str, str]:
+    if isinstance(error, socket.gaierror):
+        return f"the name does not resolve: {error.strerror}", "check the name and the DNS of this host"
+    if refused := _TUNNEL.search(str(error)):
+        return f"the proxy refuses with HTTP {refused[1]}", "check the proxy and what it allows"
+    return (error.strerror or "the connection broke").lower(), _NETWORK
 
 
 def _root(error: BaseException) -> BaseException:
@@ -53,7 +65,7 @@ def _root(error: BaseException) -> BaseException:
     for _ in range(_DEEPEST):
         candidates = (getattr(error, "reason", None), *error.args, error.__cause__, error.__context__)
         inner = next((c for c in candidates if isinstance(c, BaseException)), None)
-        if inner is None or isinstance(error, ssl.SSLError):
+        if inner is None or isinstance(error, (ssl.SSLError, http.client.HTTPException)):
             return error
         error = inner
     return error

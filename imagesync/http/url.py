@@ -40,7 +40,7 @@ def redact(url: str) -> str:
     except ValueError:
         return "(unreadable URL)"
     shown = f"{parts.scheme}:" if parts.scheme else ""
-    if parts.netloc:
+    if parts.netloc or parts.scheme == "file":
         shown += f"//{parts.netloc.rpartition('@')[2]}"
     malformed = not parts.netloc and (parts.scheme in _PORTS or not parts.path.startswith("/"))
     shown += parts.path.rpartition("@")[2] if malformed else parts.path

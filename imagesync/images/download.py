@@ -15,7 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
+from tenacity.wait import wait_base
 
 from imagesync.backend import Progress
 from imagesync.errors import (
@@ -151,16 +152,16 @@ def _worth_repeating(error: BaseException) -> bool:
             return False
 
 
-class _Wait(wait_exponential_jitter):
+class _Wait(wait_base):
     """Exponential back-off with jitter, but at least what the server asked for."""
 
     def __init__(self, backoff: float) -> None:
-        super().__init__(initial=backoff, max=LONGEST_WAIT, jitter=backoff)
+        self._backoff = wait_exponential(multiplier=backoff, max=LONGEST_WAIT) + wait_random(0, backoff)
 
     def __call__(self, retry_state: RetryCallState) -> float:
         error = retry_state.outcome.exception() if retry_state.outcome else None
         asked = error.retry_after if isinstance(error, HttpStatusError) else None
-        return max(super().__call__(retry_state), asked or 0.0)
+        return max(self._backoff(retry_state), asked or 0.0)
 
 
 def _log_retry(state: RetryCallState) -> None:

@@ -1,0 +1,265 @@
+import hashlib
+import resource
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imagesync.errors import (
+    ContentError,
+    DigestMismatchError,
+    ForbiddenAddressError,
+    HttpStatusError,
+    ImagesyncError,
+    NoSpaceError,
+    TooSlowError,
+    UnreachableError,
+)
+from imagesync.http import HttpPolicy
+from imagesync.images.download import DownloadRequest, download
+from imagesync.model import Digest
+from imagesync.testing import hazards
+from imagesync.testing.hazards import Behaviour, HazardServer
+
+IMAGE = bytes(range(256)) * 4096 * 3  # 3 MiB
+POLICY = HttpPolicy(allow_private=True, header_timeout=30, stall_timeout=30)
+
+
+@pytest.fixture
+def server() -> Iterator[HazardServer]:
+    with HazardServer() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left() -> Iterator[None]:
+    yield
+    assert not {"sha512", "http-watchdog"} & {thread.name for thread in threading.enumerate()}
+
+
+def wanted(url: str, image: bytes = IMAGE, policy: HttpPolicy = POLICY, attempts: int = 3) -> DownloadRequest:
+    digest = Digest(hashlib.sha512(image).hexdigest())
+    return DownloadRequest(url, len(image), digest, policy, attempts, backoff=0.01)
+
+
+def ignore(_count: int) -> None:
+    pass
+
+
+# --- what works ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("behaviour", [hazards.answer(IMAGE), hazards.without_length(IMAGE)])
+def test_the_endorsed_bytes_end_up_in_the_file(server: HazardServer, tmp_path: Path, behaviour: Behaviour) -> None:
+    into = tmp_path / "image"
+
+    download(wanted(server.at("/image", behaviour)), into, ignore)
+
+    assert into.read_bytes() == IMAGE
+
+
+def test_progress_counts_every_byte(server: HazardServer, tmp_path: Path) -> None:
+    counts: list[int] = []
+
+    download(wanted(server.at("/image", hazards.answer(IMAGE))), tmp_path / "image", counts.append)
+
+    assert sum(counts) == len(IMAGE)
+    assert len(counts) > 1
+
+
+def test_what_was_in_the_file_before_is_gone(server: HazardServer, tmp_path: Path) -> None:
+    into = tmp_path / "image"
+    into.write_bytes(b"x" * (len(IMAGE) + 1000))
+
+    download(wanted(server.at("/image", hazards.answer(IMAGE))), into, ignore)
+
+    assert into.read_bytes() == IMAGE
+
+
+# --- not the endorsed bytes ------------------------------------------------------------------------------------------
+CHANGED = IMAGE[:-1] + b"\0"
+WRONG: dict[str, tuple[Behaviour, str]] = {
+    "other content": (hazards.answer(CHANGED), r"SHA-512 is [0-9a-f]{16}…, the list says [0-9a-f]{16}…"),
+    "announced longer": (hazards.answer(IMAGE + b"x"), "the list says 3145728 bytes"),
+    "announced shorter": (hazards.answer(IMAGE[:-1]), "the server offers 3145727"),
+    "one byte more": (hazards.without_length(IMAGE + b"x"), "the server sends more"),
+    "endless": (hazards.endless(), "the server sends more"),
+    "endless chunks": (hazards.endless_chunks(), "the server sends more"),
+    "html": (hazards.html(), "the list says 3145728 bytes"),
+}
+
+
+@pytest.mark.parametrize(("behaviour", "reason"), WRONG.values(), ids=WRONG.keys())
+def test_bytes_that_are_not_the_endorsed_ones_are_refused_and_not_asked_for_again(
+    server: HazardServer, tmp_path: Path, behaviour: Behaviour, reason: str
+) -> None:
+    with pytest.raises(DigestMismatchError, match=reason):
+        download(wanted(server.at("/image", behaviour)), tmp_path / "image", ignore)
+
+    assert list(tmp_path.iterdir()) == []
+    assert len(server.requests) == 1
+
+
+def test_a_complete_chunked_body_of_the_wrong_size_is_a_mismatch(server: HazardServer, tmp_path: Path) -> None:
+    def chunked(connection: hazards.Connection) -> None:
+        connection.head(headers={"Transfer-Encoding": "chunked"})
+        connection.send(b"5\r\nabcde\r\n0\r\n\r\n")
+
+    with pytest.raises(DigestMismatchError, match="the server sent 5"):
+        download(wanted(server.at("/image", chunked)), tmp_path / "image", ignore)
+
+
+def test_no_more_than_the_endorsed_size_reaches_the_disk(server: HazardServer, tmp_path: Path) -> None:
+    sizes: list[int] = []
+    into = tmp_path / "image"
+
+    with pytest.raises(DigestMismatchError):
+        download(wanted(server.at("/", hazards.endless())), into, lambda _: sizes.append(into.stat().st_size))
+
+    assert max(sizes) <= len(IMAGE)
+
+
+# --- could not be had ------------------------------------------------------------------------------------------------
+LOST: dict[str, tuple[Behaviour, type[ImagesyncError]]] = {
+    "truncated": (hazards.truncated(IMAGE[:1000], len(IMAGE)), UnreachableError),
+    "closed without length": (hazards.without_length(IMAGE[:1000]), UnreachableError),
+    "truncated chunks": (hazards.truncated_chunks(IMAGE[:1000]), UnreachableError),
+    "reset": (hazards.reset(IMAGE[:1000], len(IMAGE)), UnreachableError),
+    "garbage": (hazards.garbage(), UnreachableError),
+    "gzip": (hazards.encoded(IMAGE), UnreachableError),
+    "drip": (hazards.drip_body(length=len(IMAGE)), TooSlowError),
+    "drip of headers": (hazards.drip_headers(), TooSlowError),
+    "stall": (hazards.stall(IMAGE[:1000], len(IMAGE)), TooSlowError),
+    "503": (hazards.status(503, retry_after="0"), HttpStatusError),
+}
+
+
+@pytest.mark.parametrize(("behaviour", "error"), LOST.values(), ids=LOST.keys())
+def test_what_may_pass_is_tried_again_a_few_times_and_leaves_no_file(
+    server: HazardServer, tmp_path: Path, behaviour: Behaviour, error: type[ImagesyncError]
+) -> None:
+    hurried = replace(POLICY, header_timeout=0.4, stall_timeout=0.4, rate_window=0.3)
+
+    with pytest.raises(error):
+        download(wanted(server.at("/image", behaviour), policy=hurried), tmp_path / "image", ignore)
+
+    assert list(tmp_path.iterdir()) == []
+    assert len(server.requests) == 3
+
+
+def test_a_failure_that_passes_is_no_failure(server: HazardServer, tmp_path: Path) -> None:
+    broken, busy = hazards.reset(IMAGE[:1000], len(IMAGE)), hazards.status(503)
+    url = server.at("/image", hazards.in_turn(broken, busy, hazards.answer(IMAGE)))
+
+    download(wanted(url), tmp_path / "image", ignore)
+
+    assert (tmp_path / "image").read_bytes() == IMAGE
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("code", [400, 401, 403, 404, 410, 501])
+def test_a_status_that_will_not_pass_is_not_tried_again(server: HazardServer, tmp_path: Path, code: int) -> None:
+    with pytest.raises(HttpStatusError):
+        download(wanted(server.at("/image", hazards.status(code))), tmp_path / "image", ignore)
+
+    assert len(server.requests) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_retry_after_is_waited_for(server: HazardServer, tmp_path: Path) -> None:
+    url = server.at("/image", hazards.in_turn(hazards.status(503, retry_after="1"), hazards.answer(IMAGE)))
+    began = time.monotonic()
+
+    download(wanted(url), tmp_path / "image", ignore)
+
+    assert time.monotonic() - began >= 1.0
+
+
+def test_a_server_that_asks_for_an_hour_is_left_to_a_later_pass(server: HazardServer, tmp_path: Path) -> None:
+    with pytest.raises(HttpStatusError) as caught:
+        download(wanted(server.at("/image", hazards.status(503, retry_after="3600"))), tmp_path / "image", ignore)
+
+    assert caught.value.retry_after == 3600.0
+    assert len(server.requests) == 1
+
+
+def test_each_retry_is_logged(server: HazardServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    url = server.at("/image", hazards.in_turn(hazards.status(503), hazards.answer(IMAGE)))
+
+    with caplog.at_level("INFO", logger="imagesync"):
+        download(wanted(url), tmp_path / "image", ignore)
+
+    assert "attempt 1 failed" in caplog.text
+    assert "HTTP 503" in caplog.text
+
+
+# --- not allowed -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("uri", ["file:///etc/passwd", "ftp://example.org/image", "data:,x", "/etc/passwd"])
+def test_a_list_may_name_nothing_but_http(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(ForbiddenAddressError, match="scheme"):
+        download(wanted(uri), tmp_path / "image", ignore)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "2130706433", "0x7f000001", "127.1", "localhost", "[::1]"])
+def test_a_list_may_not_name_loopback(server: HazardServer, tmp_path: Path, host: str) -> None:
+    server.at("/image", hazards.answer(IMAGE))
+
+    with pytest.raises(ForbiddenAddressError):
+        download(wanted(server.url("/image", host), policy=HttpPolicy()), tmp_path / "image", ignore)
+
+    assert server.connections == 0
+
+
+# --- disk ------------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def limit_file_size() -> Iterator[Callable[[int], None]]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_no_space_and_leaves_no_file(
+    server: HazardServer, tmp_path: Path, limit_file_size: Callable[[int], None]
+) -> None:
+    url = server.at("/image", hazards.answer(IMAGE))
+    limit_file_size(1 << 20)
+
+    with pytest.raises(NoSpaceError) as caught:
+        download(wanted(url), tmp_path / "image", ignore)
+
+    assert "room" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+    assert len(server.requests) == 1
+
+
+def test_a_missing_directory_is_said_before_anything_is_asked(server: HazardServer, tmp_path: Path) -> None:
+    url = server.at("/image", hazards.answer(IMAGE))
+
+    with pytest.raises(ContentError, match="no such file or directory"):
+        download(wanted(url), tmp_path / "missing" / "image", ignore)
+
+    assert server.requests == []
+
+
+def test_a_link_is_not_followed(server: HazardServer, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (tmp_path / "image").symlink_to(victim)
+
+    with pytest.raises(ContentError):
+        download(wanted(server.at("/image", hazards.answer(IMAGE))), tmp_path / "image", ignore)
+
+    assert victim.read_bytes() == b"precious"
+
+
+def test_an_error_of_the_caller_leaves_no_file(server: HazardServer, tmp_path: Path) -> None:
+    def interrupt(_count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download(wanted(server.at("/image", hazards.answer(IMAGE))), tmp_path / "image", interrupt)
+
+    assert list(tmp_path.iterdir()) == []
