@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from imagesync.errors import BadEnvelopeError
 
@@ -23,7 +24,7 @@ MAX_HEADERS = 64
 MAX_SIGNATURE_BYTES = 1024 * 1024
 
 _SUBJECT = "message"
-_MOST_DELIMITERS = 3
+_MOST_DELIMITERS = 16
 _SIGNATURE_TYPES = ("application/pkcs7-signature", "application/x-pkcs7-signature")
 _OPAQUE_TYPES = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 _CONTENT_TYPES = ("text/plain", "application/json")
@@ -174,7 +175,7 @@ def _multipart_boundary(headers: Headers) -> bytes:
 # --- parts -----------------------------------------------------------------------------------------------------------
 def _two_parts(body: bytes, boundary: bytes) -> tuple[bytes, bytes]:
     """Return the two parts between the delimiter lines; what stands before and after them does not count."""
-    marks = list(_delimiters(body, b"--" + boundary))
+    marks = list(islice(_delimiters(body, b"--" + boundary), _MOST_DELIMITERS))
     if [tail for _, _, tail in marks] != [b"", b"", b"--"]:
         raise _bad(_what_is_wrong([tail for _, _, tail in marks]))
     (_, start, _), (middle, again, _), (end, _, _) = marks
@@ -183,24 +184,23 @@ def _two_parts(body: bytes, boundary: bytes) -> tuple[bytes, bytes]:
 
 def _delimiters(body: bytes, delimiter: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Yield start, start of the next line, and what follows the delimiter, of each line that begins with it."""
-    at, count = body.find(delimiter), 0
+    at = body.find(delimiter)
     while at != -1:
         end = body.find(b"\n", at)
         end = len(body) if end == -1 else end + 1
         if at == 0 or body[at - 1 : at] == b"\n":
             yield at, end, body[at + len(delimiter) : end].rstrip()
-            count += 1
-        if count > _MOST_DELIMITERS:
-            raise _bad("it has more than two parts")
         at = body.find(delimiter, end)
 
 
 def _what_is_wrong(tails: list[bytes]) -> str:
     if any(tail not in {b"", b"--"} for tail in tails):
         return "a line in it begins like a part delimiter and is none: it can be read in two ways"
+    if tails.count(b"") > 2:
+        return "it has more than two parts"
     if b"--" not in tails:
         return "it is truncated: the closing delimiter is missing"
-    return f"it has {tails.count(b'')} parts where exactly two are needed"
+    return "it has not exactly two parts and one closing delimiter"
 
 
 def _without_line_end(part: bytes) -> bytes:

@@ -106,7 +106,7 @@ def normalise(text: str) -> str:
     # A match behind an odd number of backslashes is an escaped slash inside a value, not the start of an RDN.
     starts = [match for match in _ATTRIBUTE.finditer(text) if _backslashes(text[: match.start()]) % 2 == 0]
     if not starts or starts[0].start() != 0:
-        return _escape(text)
+        return "".join(c if c.isprintable() else _hex(c.encode("utf-8", "surrogatepass")) for c in text)
     ends = [match.start() for match in starts[1:]] + [len(text)]
     return "".join(
         f"/{_canonical_type(match[1])}={_canonical_value(text[match.end() : end])}"

@@ -65,10 +65,19 @@ Rule = tuple[Matcher, ...]
 
 @dataclass(frozen=True, slots=True)
 class SelectionRules:
-    """What a subscription or a target wants: any rule of ``include`` (none: everything), no rule of ``exclude``."""
+    """What a subscription or a target wants: any rule of ``include`` (none: everything), no rule of ``exclude``.
+
+    Raises:
+        ConfigError: A rule has no matcher.
+    """
 
     include: tuple[Rule, ...] = ()
     exclude: tuple[Rule, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse an empty rule: as an exclusion it would take everything away."""
+        if not all((*self.include, *self.exclude)):
+            raise ConfigError("select", "a rule is empty", "name a field and a pattern, or remove the rule")
 
     def objection(self, image: Image) -> str:
         """Return why the image is not wanted, or an empty string."""

@@ -1,0 +1,126 @@
+import pytest
+from cryptography import x509
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagesync.errors import UntrustedSignerError
+from imagesync.lists.names import normalise, render, renderings
+
+OIDS = ("2.5.4.3", "2.5.4.10", "0.9.2342.19200300.100.1.1", "1.2.840.113549.1.9.1", "1.2.3.4")
+
+
+def named(*pairs):
+    return x509.Name([x509.NameAttribute(x509.ObjectIdentifier(oid), value) for oid, value in pairs])
+
+
+def test_renders_in_the_order_of_the_certificate_with_short_types():
+    name = named(("0.9.2342.19200300.100.1.25", "EU"), ("2.5.4.10", "EGI.eu"), ("2.5.4.3", "appdb.egi.eu"))
+
+    assert render(name) == "/DC=EU/O=EGI.eu/CN=appdb.egi.eu"
+
+
+def test_renders_an_unknown_type_dotted_and_keeps_slashes_and_utf8():
+    assert render(named(("1.2.3.4", "x"), ("2.5.4.3", "host/é"))) == "/1.2.3.4=x/CN=host/é"
+
+
+def test_escapes_what_cannot_be_shown():
+    assert render(named(("2.5.4.3", "a\nb\\c\u202e"))) == r"/CN=a\x0Ab\x5Cc\xE2\x80\xAE"
+
+
+def test_refuses_several_attributes_in_one_rdn():
+    rdn = x509.RelativeDistinguishedName([*named(("2.5.4.3", "a")).rdns[0], *named(("2.5.4.10", "b")).rdns[0]])
+
+    with pytest.raises(UntrustedSignerError, match="several attributes in one RDN"):
+        render(x509.Name([rdn]))
+
+
+@pytest.mark.parametrize("value", ["a/CN=b", "x/1.2.3=y", "/emailAddress=z"])
+def test_refuses_a_value_that_reads_like_a_name(value):
+    with pytest.raises(UntrustedSignerError, match="reads like a name"):
+        render(named(("2.5.4.10", value)))
+
+
+def test_refuses_a_value_that_is_no_text():
+    bits = x509.NameAttribute(x509.NameOID.X500_UNIQUE_IDENTIFIER, b"\x01", x509.name._ASN1Type.BitString)
+
+    with pytest.raises(UntrustedSignerError, match="is no text"):
+        render(x509.Name([bits]))
+
+
+def test_refuses_an_empty_name():
+    with pytest.raises(UntrustedSignerError, match="empty name"):
+        render(x509.Name([]))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "/O=Université/CN=host/a.b/emailAddress=a@b.c/UID=x1",
+        r"/O=Universit\xC3\xA9/CN=host\/a.b/emailAddress=a@b.c/UID=x1",
+        "/O=Université/CN=host/a.b/Email=a@b.c/USERID=x1",
+        "  /O=Université/CN=host/a.b/E=a@b.c/userId=x1\n",
+        "/2.5.4.10=Université/CN=host/a.b/1.2.840.113549.1.9.1=a@b.c/UID=x1",
+    ],
+)
+def test_equivalent_renderings_become_one(written):
+    assert normalise(written) == "/O=Université/CN=host/a.b/emailAddress=a@b.c/UID=x1"
+
+
+@pytest.mark.parametrize(
+    ("written", "canonical"),
+    [
+        ("CN=a,O=b", "CN=a,O=b"),
+        ("", ""),
+        ("/no type", "/no type"),
+        (r"/CN=a\b", r"/CN=a\x5Cb"),
+        (r"/CN=a\\/O=b", r"/CN=a\x5C/O=b"),
+        (r"/CN=\xFF", r"/CN=\x5CxFF"),
+    ],
+)
+def test_other_texts_come_back_unharmed(written, canonical):
+    assert normalise(written) == canonical
+
+
+def test_an_escaped_slash_never_turns_into_another_rdn():
+    assert normalise(r"/CN=a\/O=b") != normalise("/CN=a/O=b")
+    assert normalise(r"/CN=a\x2FO=b") != normalise("/CN=a/O=b")
+
+
+def test_case_is_significant():
+    assert normalise("/CN=A") != normalise("/CN=a")
+
+
+names = st.lists(st.tuples(st.sampled_from(OIDS), st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)), min_size=1, max_size=4)
+
+
+def rendered(pairs):
+    try:
+        return render(named(*pairs))
+    except UntrustedSignerError:
+        return None
+
+
+@given(names)
+def test_a_rendered_name_is_its_own_canonical_form(pairs):
+    text = rendered(pairs)
+
+    # Spaces at the end of a whole text are trimmed when somebody wrote it down.
+    assert text is None or normalise(text) == text.strip()
+
+
+@given(names, names)
+def test_two_names_never_render_alike(one, other):
+    left, right = rendered(one), rendered(other)
+
+    assert left is None or (left == right) == (one == other)
+
+
+@given(st.text(max_size=60))
+def test_normalising_twice_changes_nothing(text):
+    assert normalise(normalise(text)) == normalise(text)
+
+
+def test_other_spellings_are_offered_to_policy_files():
+    assert renderings("/UID=u/emailAddress=m") == tuple(
+        sorted({"/UID=u/emailAddress=m", "/UID=u/Email=m", "/UID=u/E=m", "/USERID=u/emailAddress=m"})
+    )

@@ -1,0 +1,68 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagesync.errors import ListFormatError
+from imagesync.lists.strict_json import MAX_DEPTH, loads
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", max_size=3), inner, max_size=3),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(values)
+def test_reads_what_json_writes(value):
+    assert loads(json.dumps(value).encode()) == value
+    assert loads(json.dumps(value, ensure_ascii=False).encode()) == value
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", "not JSON: Expecting value in line 1, column 1"),
+        (b"{} x", "not JSON: Extra data"),
+        (b"\xef\xbb\xbf{}", "byte order mark"),
+        ("{}".encode("utf-16"), "byte order mark"),
+        ('{"a": 1}'.encode("utf-16-le"), "not JSON"),
+        (b'"\xff"', r"not UTF-8 \(byte 1\)"),
+        (b'"\xc0\xaf"', "not UTF-8"),
+        (b'{"a": [{"b": 1, "c": 2, "b": 3}]}', r"a\[0\]\.b occurs twice"),
+        (b'{"a": 1, "\\u0061": 1}', "a occurs twice"),
+        (b"[NaN]", r"\[0\] is NaN"),
+        (b"[1, -Infinity]", r"\[1\] is -Infinity"),
+        (b"NaN", "the document is NaN"),
+        (b"[1e999]", r"\[0\] is too large a number"),
+        (b"[" + b"1" * 21 + b"]", r"\[0\] is a number of over 20 digits"),
+        (b"[" + b"9" * 5000 + b"]", "over 20 digits"),
+        (b'{"t": "\\ud800"}', "t has a character that is none"),
+        (b'{"t": "\\udc00\\ud800"}', "t has a character that is none"),
+        (b'{"t": {"\\ud800": 1}}', "t has a key with a character that is none"),
+        (b'["\\u0000"]', r"\[0\] has a character that is none"),
+        (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "more than 16 levels"),
+        (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "more than 16 levels"),
+        (b"[" * 200_000, "more than 16 levels"),
+        (b"[" + b"0," * 1_000_000 + b"0]", "more than 1000000 values"),
+    ],
+)
+def test_refuses_what_can_be_read_in_two_ways(data, text):
+    with pytest.raises(ListFormatError, match=text):
+        loads(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b'"\\ud83d\\ude00"', "\U0001f600"),
+        (b'"\\\\ud800"', "\\ud800"),
+        (b"[0.0, -0.0, 1e3]", [0.0, 0.0, 1000.0]),
+        (b"-12345678901234567890"[:20], -1234567890123456789),
+        (b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, json.loads("[" * MAX_DEPTH + "]" * MAX_DEPTH)),
+    ],
+)
+def test_accepts_what_only_looks_odd(data, value):
+    assert loads(data) == value
