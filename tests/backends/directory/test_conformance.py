@@ -1,0 +1,11 @@
+from pathlib import Path
+
+import pytest
+
+from imagesync.testing.conformance import BackendConformance, Subject
+
+
+class TestDirectory(BackendConformance):
+    @pytest.fixture
+    def subject(self, make_subject, root: Path) -> Subject:
+        return make_subject(root)
