@@ -128,7 +128,8 @@ def _bad_keys_here(node: yaml.MappingNode) -> Iterator[str]:
     for key, _ in node.value:
         place = _place(key.start_mark)
         if not isinstance(key, yaml.ScalarNode) or key.tag not in {f"{_PLAIN_TAG}str", f"{_PLAIN_TAG}merge"}:
-            yield f"{place}the key {getattr(key, 'value', '')!r} is not read as text: put it in quotes"
+            what = f"the key {key.value}" if isinstance(key, yaml.ScalarNode) else "a key"
+            yield f"{place}{what} is not read as text: put it in quotes"
         elif key.value in first:
             yield f"{place}the key {key.value} is given twice, first in line {first[key.value]}: keep one"
         else:

@@ -43,7 +43,7 @@ from imagesync.model import Format, Identity
 
 # --- the whole -------------------------------------------------------------------------------------------------------
 class State(Section):
-    """Where pins, history and back-off are kept."""
+    """The database that holds what cannot be observed again."""
 
     url: Annotated[str, Field(strict=True)] = Field(
         description="An SQLAlchemy URL: ``sqlite:////path`` or ``postgresql+psycopg://USER@HOST/DATABASE``."

@@ -42,9 +42,9 @@ def parse_duration(value: object) -> timedelta:
     """
     if isinstance(value, timedelta):
         return value
-    if value in {0, "0"} and not isinstance(value, bool):
+    text = str(value).strip() if isinstance(value, str | int) else ""
+    if text == "0":
         return timedelta()
-    text = value.strip() if isinstance(value, str) else ""
     if not _DURATION.fullmatch(text):
         raise ValueError("is no duration: write a number with its unit, like 90s, 15m, 72h or 30d")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _PARTS.findall(text))
@@ -57,7 +57,7 @@ def format_duration(value: timedelta) -> str:
     """Return ``value`` in the largest unit in which it is whole, as ``parse_duration`` reads it."""
     seconds = value.total_seconds()
     unit = next((unit for unit in "dhms" if seconds and seconds % _SECONDS[unit] == 0), "s")
-    return f"{seconds / _SECONDS[unit]:g}{unit}"
+    return f"{seconds / _SECONDS[unit]:.6f}".rstrip("0").rstrip(".") + unit
 
 
 def parse_size(value: object) -> int:
