@@ -1,0 +1,326 @@
+"""The configuration as values. What each option means stands here, and nowhere else: the reference is made from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from imagesync.config.merge import Merged
+from imagesync.config.secrets import SecretRef
+from imagesync.config.selection import DenyEntry, Select
+from imagesync.config.urls import check_proxy_url, check_source_url, check_state_url
+from imagesync.config.values import (
+    AbsolutePath,
+    Count,
+    DiskFormat,
+    Duration,
+    Flag,
+    Name,
+    Section,
+    Share,
+    Size,
+    Text,
+    off_for_false,
+    short_form,
+)
+from imagesync.model import Format, Identity
+
+
+# --- the whole -------------------------------------------------------------------------------------------------------
+class State(Section):
+    """The database that holds what cannot be observed again."""
+
+    url: Annotated[str, Field(strict=True)] = Field(
+        description="An SQLAlchemy URL: ``sqlite:////path`` or ``postgresql+psycopg://USER@HOST/DATABASE``."
+    )
+    password: SecretRef | None = Field(default=None, description="The database password; never a part of the URL.")
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: str, info: ValidationInfo) -> str:
+        return check_state_url(value, (info.context or {}).get("directory"))
+
+
+class Trust(Section):
+    """What signatures are judged by."""
+
+    anchors: AbsolutePath = Field(
+        default=Path("/etc/grid-security/certificates"),
+        description="A directory in IGTF layout: CA certificates, CRLs, signing policies.",
+    )
+    crl: Annotated[Literal["require", "if-present", "off"], BeforeValidator(off_for_false)] = Field(
+        default="require", description="Whether every CA on the path needs a fresh revocation list."
+    )
+
+
+class Proxy(Section):
+    """An HTTP proxy."""
+
+    url: Annotated[str, Field(strict=True)] = Field(description="``http://HOST:PORT``, without user and password.")
+    user: Text | None = Field(default=None, description="The user name at the proxy.")
+    password: SecretRef | None = Field(default=None, description="The password at the proxy.")
+
+    _check_url = field_validator("url")(check_proxy_url)
+
+    def address(self) -> str:
+        """Return the URL with user and password in it. It is a secret.
+
+        Raises:
+            ConfigError: the password cannot be read.
+        """
+        if self.user is None:
+            return self.url
+        password = f":{quote(self.password.value(), safe='')}" if self.password else ""
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(netloc=f"{quote(self.user, safe='')}{password}@{parts.netloc}"))
+
+
+class Guard(Section):
+    """How many removals of one list at one target are believed within 24 hours."""
+
+    share: Share = Field(
+        default=0.5,
+        description="The largest share of the published images; 1 switches the guard off.",
+    )
+    min_images: Count = Field(
+        default=4,
+        description="With fewer published images than this, the share is not looked at.",
+    )
+
+
+class GuardOverride(Section):
+    """Exceptions from the guard; what is not given here is as above it."""
+
+    share: Share | None = Field(default=None, description="The largest share of the published images.")
+    min_images: Count | None = Field(
+        default=None,
+        description="With fewer published images, the share is not looked at.",
+    )
+
+
+class Limits(Section):
+    """What anything from outside may cost."""
+
+    max_list_bytes: Size = Field(default=16 << 20, description="The largest signed list.")
+    max_image_bytes: Size = Field(default=100 << 30, description="The largest image file to download.")
+    max_virtual_size: Size = Field(default=1 << 40, description="The largest disk that an image may describe.")
+    unpack_ratio: Count = Field(
+        default=200, description="How many times larger than its archive an image may be (over 16 MiB)."
+    )
+    max_redirects: Count = Field(default=5, description="How many HTTP redirects are followed.")
+    attempts: Annotated[Count, Field(ge=1)] = Field(default=3, description="How often a download is tried in one pass.")
+    connect_timeout: Duration = Field(
+        default=timedelta(seconds=15),
+        description="How long connecting to one address may take.",
+    )
+    header_timeout: Duration = Field(default=timedelta(seconds=60), description="How long a server may take to answer.")
+    stall_timeout: Duration = Field(default=timedelta(seconds=60), description="How long no byte may come.")
+    minimum_rate: Size = Field(default=32 << 10, description="The lowest mean rate, in bytes per second over a minute.")
+    convert_timeout: Duration = Field(default=timedelta(hours=4), description="How long one conversion may take.")
+    convert_memory: Size = Field(default=2 << 30, description="How much memory one conversion may use.")
+
+
+# --- subscriptions ---------------------------------------------------------------------------------------------------
+class Endorser(Section):
+    """Who may sign a list, by subject and issuer of the certificate."""
+
+    dn: Text = Field(description="Distinguished name of the certificate: ``/DC=…/CN=…``.")
+    ca: Text = Field(description="Distinguished name of the CA that issued it.")
+
+    @field_validator("dn", "ca")
+    @classmethod
+    def _check(cls, value: str) -> str:
+        if "=" not in value:
+            raise ValueError("is no distinguished name: write it as imagesync list verify shows it")
+        return value
+
+    @property
+    def identity(self) -> Identity:
+        """Return both names as they are written here, not normalised."""
+        return Identity(self.dn, self.ca)
+
+
+class Subscription(Section):
+    """A list to follow."""
+
+    name: Name = Field(description="What the list is called here; on command lines, in logs and in the state.")
+    vo: Text = Field(description="The VO whose images these are; the list must say the same.")
+    url: Annotated[str, Field(strict=True)] = Field(description="Where the list is: https, http or file.")
+    source: Name = Field(default="hepix", description="The kind of list; other kinds come as plug-ins.")
+    token: SecretRef | None = Field(
+        default=None, description="Access token; sent over https and to the list's own scheme, host and port only."
+    )
+    auth: Literal["basic", "bearer"] = Field(
+        default="basic",
+        description="How the token is sent: as user name with the password ``x-oauth-basic``, or as bearer.",
+    )
+    endorsers: Annotated[tuple[Endorser, ...], Field(min_length=1)] = Field(
+        description="Who may sign the list; several, so that certificates can be replaced."
+    )
+    identifier: Text | None = Field(
+        default=None, description="Identifier that the list must have. Without it, the first one accepted is pinned."
+    )
+    appdb_ids: Flag | None = Field(
+        default=None,
+        description="Whether identifiers must be those that AppDB computes from VO and image.",
+        json_schema_extra={"default_text": "true for hosts under .appdb.egi.eu"},
+    )
+    select: Select = Field(default=Select(), description="Which images of the list are wanted.")
+    every: Duration = Field(default=timedelta(hours=6), description="How often the daemon looks at the list.")
+    enabled: Flag = Field(default=True, description="When false, images are held as they are until their own dates.")
+    allow_private_addresses: Flag = Field(
+        default=False, description="Whether the list may name images on loopback or private addresses."
+    )
+    allow_http: Flag = Field(
+        default=True, description="Whether images may come over plain http; their SHA-512 is checked anyway."
+    )
+    ca_bundle: AbsolutePath | None = Field(
+        default=None,
+        description="TLS certificates of the list's server: a PEM file or a hashed directory.",
+        json_schema_extra={"default_text": "the system's"},
+    )
+    guard: GuardOverride | None = Field(default=None, description="Exceptions from the guard for this list.")
+    expiry_grace: Duration | None = Field(default=None, description="Exception from ``expiry_grace`` for this list.")
+
+    _check_url = field_validator("url")(check_source_url)
+
+    @field_validator("token")
+    @classmethod
+    def _token_needs_https(cls, value: SecretRef | None, info: ValidationInfo) -> SecretRef | None:
+        if value is not None and not str(info.data.get("url", "https://")).startswith("https://"):
+            raise ValueError("is sent over https only: use an https url, or remove the token")
+        return value
+
+
+# --- targets ---------------------------------------------------------------------------------------------------------
+class Convert(Section):
+    """How images are converted, where they are."""
+
+    compress: Flag = Field(default=False, description="Whether converted images are compressed, where the format can.")
+
+
+class Target(BaseModel):
+    """A catalogue to keep equal to the lists. Every other key is a setting of the backend."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True)
+
+    name: Name = Field(description="What the target is called here; on command lines, in logs and in the state.")
+    backend: Name = Field(description="What kind of target; ``imagesync backends`` lists them.")
+    path: AbsolutePath | None = Field(default=None, description="Where the target is, for one in a file system.")
+    formats: Annotated[tuple[DiskFormat, ...], Field(min_length=1)] = Field(
+        default=(Format.QCOW2, Format.RAW),
+        description="What the target takes. An image in one of them is passed on, others become the first.",
+    )
+    subscriptions: tuple[Name, ...] | None = Field(
+        default=None, description="Names of the lists that it follows.", json_schema_extra={"default_text": "all"}
+    )
+    select: Select = Field(default=Select(), description="Which images of those lists it gets.")
+    delete_after: Duration = Field(default=timedelta(days=30), description="How long a retired image is kept.")
+    convert: Convert = Field(default=Convert(), description="How images are converted.")
+    guard: GuardOverride | None = Field(default=None, description="Exceptions from the guard for this target.")
+
+    @field_validator("formats")
+    @classmethod
+    def _no_format_twice(cls, value: tuple[Format, ...]) -> tuple[Format, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("names a format twice: write each once, the preferred one first")
+        return value
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """Return what the backend gets: every key that is none of ours, and ``path``, absolute, if it is given."""
+        return dict(self.model_extra or {}) | ({"path": str(self.path)} if self.path else {})
+
+
+class Config(Section):
+    """A whole configuration, checked."""
+
+    instance: Name = Field(
+        default="imagesync",
+        description="The ownership mark. Whoever changes it, disowns every image.",
+    )
+    state: Annotated[State, BeforeValidator(short_form("url"))] = Field(
+        description="Where pins, history and back-off are kept.",
+        json_schema_extra={"default_text": "state.db under /var/lib/imagesync for root, else under ~/.local/state"},
+    )
+    cache: AbsolutePath = Field(
+        description="Directory for downloaded and converted images.",
+        json_schema_extra={"default_text": "/var/cache/imagesync for root, else under ~/.cache"},
+    )
+    cache_max_bytes: Size | None = Field(
+        default=None, description="How large the cache may grow.", json_schema_extra={"default_text": "no limit"}
+    )
+    cache_reserve_bytes: Size = Field(default=1 << 30, description="How much room the cache leaves on its file system.")
+    trust: Trust = Field(default=Trust(), description="What signatures are judged by.")
+    proxies: Mapping[str, Annotated[Proxy, BeforeValidator(short_form("url"))]] = Field(
+        default={}, description="Proxies by what they are for: ``https``, ``http``, or ``https://HOST``."
+    )
+    subscriptions: tuple[Subscription, ...] = Field(default=(), description="The lists to follow.")
+    targets: tuple[Target, ...] = Field(default=(), description="The catalogues to keep.")
+    guard: Guard = Field(default=Guard(), description="How many removals are believed.")
+    expiry_grace: Duration = Field(
+        default=timedelta(hours=72),
+        description="How long images stay after their list's own date, when no newer list came.",
+    )
+    on_unselected: Literal["retire", "keep"] = Field(
+        default="retire", description="What becomes of published images that are no longer selected."
+    )
+    history: Duration = Field(default=timedelta(days=365), description="How long runs and superseded lists are kept.")
+    limits: Limits = Field(default=Limits(), description="What anything from outside may cost.")
+    deny: tuple[DenyEntry, ...] = Field(default=(), description="What is recalled; normally in ``deny.d/*.yaml``.")
+
+    _merged: Merged = PrivateAttr(default_factory=lambda: Merged(Path()))
+
+    @field_validator("proxies")
+    @classmethod
+    def _check_proxied(cls, value: Mapping[str, Proxy]) -> Mapping[str, Proxy]:
+        for key in value:
+            if not re.fullmatch(r"https?(://[^/@]+)?", key):
+                raise ValueError(f"{key} is nothing to have a proxy for: write https, http, or https://HOST")
+        return value
+
+    @model_validator(mode="after")
+    def _keep_origin(self, info: ValidationInfo) -> Self:
+        if info.context and "merged" in info.context:
+            self._merged = info.context["merged"]
+        return self
+
+    @property
+    def path(self) -> Path:
+        """Return the main file; ``conf.d`` and ``deny.d`` are beside it."""
+        return self._merged.main
+
+    def place(self, *location: str | int) -> str:
+        """Return ``file: path.to[0].key`` for the option at ``location``."""
+        return str(self._merged.place(location))
+
+    def subscriptions_of(self, target: Target) -> tuple[Subscription, ...]:
+        """Return the subscriptions that ``target`` follows, also those that are not enabled."""
+        wanted = target.subscriptions
+        return tuple(item for item in self.subscriptions if wanted is None or item.name in wanted)
+
+    def guard_for(self, subscription: Subscription, target: Target) -> Guard:
+        """Return the guard for one list at one target: the target's word first, then the subscription's."""
+        values = self.guard.model_dump()
+        for override in (subscription.guard, target.guard):
+            values |= override.model_dump(exclude_none=True) if override else {}
+        return Guard(**values)
+
+    def expiry_grace_for(self, subscription: Subscription) -> timedelta:
+        """Return how long images of ``subscription`` stay after their list's date."""
+        return self.expiry_grace if subscription.expiry_grace is None else subscription.expiry_grace
