@@ -123,7 +123,8 @@ class _BoundedReads:
         return self.position
 
     def read(self, length: int = -1) -> bytes:
-        if not 0 <= length <= _ZIP_DIRECTORY:
+        length = max(self.file.size - self.position, 0) if length < 0 else length
+        if length > _ZIP_DIRECTORY:
             raise Fault.ARCHIVE_MEMBERS.error(self.file.subject, "its directory is larger than 1 MiB")
         data = self.file.at(self.position, length)
         self.position += len(data)

@@ -81,6 +81,9 @@ _UNSUPPORTED = frozenset(
         Fault.NESTED_ARCHIVE,
         Fault.UNCLEAN,
         Fault.ARCHIVE_METHOD,
+        Fault.ARCHIVE_MEMBERS,
+        Fault.OVA_DESCRIPTOR,
+        Fault.OVA_DISKS,
     }
 )
 

@@ -1,0 +1,54 @@
+"""How a child is started."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from imagesync.errors import ToolMissingError
+from imagesync.images.confine import STANDARD_PATH, Limits, confine, environment
+
+LIMITS = Limits(memory=1 << 30, cpu=60, file_size=1 << 30)
+
+
+def tools(directory: Path, bwrap: str) -> str:
+    directory.mkdir()
+    for program in ("setpriv", "prlimit"):
+        (directory / program).symlink_to(str(shutil.which(program, path=STANDARD_PATH)))
+    if bwrap:
+        (directory / "bwrap").write_text(f"#!/bin/sh\n{bwrap}\n")
+        (directory / "bwrap").chmod(0o755)
+    return str(directory)
+
+
+def test_limits_alone_are_named_where_there_is_no_bubblewrap(tmp_path: Path) -> None:
+    assert confine(LIMITS, tmp_path / "in", tmp_path, tools(tmp_path / "tools", "")).name == "limits"
+
+
+def test_a_bubblewrap_that_does_not_work_here_is_left_out(tmp_path: Path) -> None:
+    assert confine(LIMITS, tmp_path / "in", tmp_path, tools(tmp_path / "tools", "exit 1")).name == "limits"
+
+
+def test_bubblewrap_is_used_where_it_works(tmp_path: Path) -> None:
+    found = confine(LIMITS, tmp_path / "in", tmp_path, tools(tmp_path / "tools", "exit 0"))
+    words = " ".join(found.prefix)
+    assert found.name == "bubblewrap"
+    assert "--unshare-all --die-with-parent --cap-drop ALL --ro-bind /usr /usr" in words
+    assert words.endswith(f"--bind {tmp_path} {tmp_path} --ro-bind {tmp_path}/in {tmp_path}/in --chdir {tmp_path} --")
+
+
+def test_the_prefix_starts_a_program(tmp_path: Path) -> None:
+    found = confine(LIMITS, tmp_path / "in", tmp_path, tools(tmp_path / "tools", ""))
+    done = subprocess.run([*found.prefix, "/bin/echo", "hello"], env=environment(), capture_output=True, check=True)
+    assert done.stdout == b"hello\n"
+
+
+@pytest.mark.parametrize("missing", ["setpriv", "prlimit"])
+def test_a_missing_tool_is_named(missing: str, tmp_path: Path) -> None:
+    path = tools(tmp_path / "tools", "")
+    (tmp_path / "tools" / missing).unlink()
+    with pytest.raises(ToolMissingError, match=f"{missing}.*apt install util-linux"):
+        confine(LIMITS, tmp_path / "in", tmp_path, path)
