@@ -11,10 +11,10 @@ from imagesync.cli.context import as_json, write_json
 @as_json
 def backends(*, as_json: bool) -> None:
     """Show the target backends that are installed, and which package each comes from."""
-    from imagesync import registry
     from imagesync.cli import show
+    from imagesync.registry import backends as installed
 
-    found = list(registry.backends().values())
+    found = list(installed().values())
     if as_json:
         write_json([{"name": one.name, "distribution": one.distribution, "version": one.version} for one in found])
         return

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from imagesync.config import Config
+    from imagesync.config.schema import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Options:
         Raises:
             ConfigError: with every problem found.
         """
-        from imagesync.config import load
+        from imagesync.config.load import load
 
         return load(self.config_path, os.environ)
 

@@ -13,6 +13,6 @@ import click
 @click.pass_context
 def demo(ctx: click.Context, directory: Path | None, *, keep: bool) -> None:
     """Show the whole job on this machine: a list server, signed lists, real images, a directory target."""
-    from imagesync.demo import run_demo
+    from imagesync.demo.story import run_demo
 
     ctx.exit(run_demo(directory, keep=keep, echo=click.echo))

@@ -150,14 +150,14 @@ def reset(ctx: click.Context, name: str, *, identifier: bool, version: bool, as_
     """Forget what is pinned for the subscription NAME, until the next accepted list pins anew. It is logged."""
     import structlog
 
-    from imagesync.state import open_state
+    from imagesync.run.wiring import open_configured_state
 
     if not (identifier or version):
         raise ConfigError("list reset", "say what to reset", "give --identifier, --version, or both")
     options: Options = ctx.obj
     config = options.config()
     options.start_logging()
-    with open_state(config.state.url, config.state.secret()) as state:
+    with open_configured_state(config) as state:
         dropped = state.reset(name, identifier=identifier, version=version)
     structlog.get_logger(__name__).warning("pins dropped", list=name, identifier=identifier, version=version)
     if not dropped:

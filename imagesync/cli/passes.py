@@ -15,7 +15,7 @@ from imagesync.errors import ConfigError
 
 if TYPE_CHECKING:
     from imagesync.cli.context import Options
-    from imagesync.config import Config
+    from imagesync.config.schema import Config
     from imagesync.run.report import Exit
     from imagesync.run.settings import Scope
     from imagesync.run.sync import PassResult
@@ -128,6 +128,33 @@ def look(options: Options, wish: Wish) -> dict[str, Any]:
             for target in result.targets
         ]
     return {"lists": [list_as_json(item) for item in result.seen], "targets": targets}
+
+
+def clean_up(options: Options, wish: Wish, *, unsubscribed: bool) -> tuple[dict[str, Any], Exit]:
+    """Delete what is due on the targets, in the cache and in the state; return the report and the exit code.
+
+    Raises:
+        ConfigError: the configuration or a selector is wrong.
+        StateError: the state cannot be read or written.
+    """
+    from imagesync.cli.context import clock, environment
+    from imagesync.run.progress import Silent
+    from imagesync.run.report import targets_as_json, worst_of
+    from imagesync.run.sync import prune_all
+    from imagesync.run.wiring import open_ports, open_store, task
+
+    config = options.config()
+    options.start_logging("warning")
+    now = clock()
+    work = task(config, wish.scope(config), now)
+    with open_ports(config, environment(), Silent()) as ports:
+        results = prune_all(work, ports, unsubscribed=unsubscribed)
+        forgotten = ports.state.prune(now - config.history)
+    removed = open_store(config).prune()
+    history = {"runs": forgotten.runs, "messages": forgotten.messages}
+    code = worst_of(results)
+    cache = [str(name) for name in removed]
+    return {"exit": int(code), "targets": targets_as_json(results), "history": history, "cache": cache}, code
 
 
 @contextmanager

@@ -132,12 +132,12 @@ def unverified(source: str, options: Options) -> dict[str, Any]:
 
 
 def _stored(name: str, options: Options) -> bytes | None:
-    from imagesync.state import open_state
+    from imagesync.run.wiring import open_configured_state
 
     if Path(name).exists():
         return None
     config = options.config()
-    with open_state(config.state.url, config.state.secret(), readonly=True) as state:
+    with open_configured_state(config, readonly=True) as state:
         listing = state.stored(name)
     if listing is None:
         raise ConfigError(

@@ -43,6 +43,17 @@ SEVERITY = (
 """When several apply, the first of them is the exit code."""
 
 
+def worst_of(results: Iterable[TargetResult]) -> Exit:
+    """Return the exit code that the targets alone lead to."""
+    applying = {Exit.DONE, *_of_targets(results)}
+    return next(code for code in SEVERITY if code in applying)
+
+
+def targets_as_json(results: Iterable[TargetResult]) -> list[dict[str, Any]]:
+    """Return what became of each target."""
+    return [_target_as_json(result) for result in results]
+
+
 def exit_code(result: PassResult) -> Exit:
     """Return the exit code of a pass: the most severe that applies."""
     applying = {Exit.DONE, *_of_lists(result.seen), *_of_targets(result.targets)}
@@ -96,7 +107,7 @@ def as_json(result: PassResult, run: str) -> dict[str, Any]:
         "clock": "trusted" if result.clock_trusted else "clock",
         "state": "lost" if result.state_lost else "kept",
         "lists": [list_as_json(item) for item in result.seen],
-        "targets": [_target_as_json(target) for target in result.targets],
+        "targets": targets_as_json(result.targets),
         "totals": _totals(outcomes),
     }
 

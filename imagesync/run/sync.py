@@ -24,6 +24,7 @@ from imagesync.plan.values import ListView, Plan, TargetView
 from imagesync.run.apply import Outcome, Workshop, apply
 from imagesync.run.observe import Fetch, Memory, Seen, accepted_from, clock_is_trusted, observe
 from imagesync.run.progress import Display, Silent
+from imagesync.run.prune import prune_plan
 from imagesync.run.record import memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.views import Denial, chosen, identifier_of, in_scope, revoked, views
@@ -95,12 +96,31 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
     trusted_clock = clock_is_trusted(dates, _last_pass(ports.state), task.now)
     if not trusted_clock:
         log.error("clock is not trusted, nothing expires in this pass", now=task.now.isoformat())
-    targets = [target for target in task.targets if not task.scope.targets or target.name in task.scope.targets]
-    results = tuple(_sync_target(target, seen, (task, ports), trusted_clock=trusted_clock) for target in targets)
+    converge = partial(_converge, seen=seen, tools=(task, ports), trusted_clock=trusted_clock)
+    results = tuple(_at(target, task, ports, partial(converge, target)) for target in _chosen_targets(task))
     seen = tuple(_refuse(item, results) for item in seen)
     if not task.dry:
         _remember(seen, task, ports.state)
     return PassResult(task, seen, results, trusted_clock, ports.state.fresh)
+
+
+def prune_all(task: Task, ports: Ports, *, unsubscribed: bool) -> tuple[TargetResult, ...]:
+    """Delete what is due on every target, and with ``unsubscribed`` retire what no active subscription names."""
+    names = {item.name for item in task.subscriptions if item.enabled}
+    identifiers = {identifier for identifier, name in ports.state.pins().items() if name in names}
+    subscribed = names | identifiers if unsubscribed else None
+
+    def prune(target: Target, backend: Backend) -> TargetResult:
+        taken = None if subscribed is None else subscribed - {name for name in names if not target.takes(name)}
+        owned = tuple(backend.owned())
+        plan = prune_plan(target.name, owned, task.now, target.delete_after, taken)
+        return TargetResult(target.name, plan, tuple(apply(plan, backend, _workshop(target, task, ports), owned, {})))
+
+    return tuple(_at(target, task, ports, partial(prune, target)) for target in _chosen_targets(task))
+
+
+def _chosen_targets(task: Task) -> list[Target]:
+    return [target for target in task.targets if not task.scope.targets or target.name in task.scope.targets]
 
 
 # --- observe ---------------------------------------------------------------------------------------------------------
@@ -134,16 +154,16 @@ def _last_pass(state: Repository) -> datetime | None:
 
 
 # --- one target ------------------------------------------------------------------------------------------------------
-def _sync_target(
-    target: Target, seen: Sequence[Seen], tools: tuple[Task, Ports], *, trusted_clock: bool
-) -> TargetResult:
-    """Plan and carry out for one target; whatever goes wrong is this target's result and stops no other."""
-    task, ports = tools
+def _at(target: Target, task: Task, ports: Ports, work: Callable[[Backend], TargetResult]) -> TargetResult:
+    """Do ``work`` with an opened target, under its lock unless the pass is dry.
+
+    Whatever goes wrong is this target's result and stops no other.
+    """
     with structlog.contextvars.bound_contextvars(target=target.name):
         try:
             lock = nullcontext() if task.dry else ports.state.lock(target.name, task.now)
             with lock, ports.open_target(target) as backend:
-                return _converge(target, backend, seen, tools, trusted_clock=trusted_clock)
+                return work(backend)
         except ImagesyncError as error:
             log.error("target failed", cause=error.reason, reason=str(error))
             return TargetResult(target.name, error=error)
@@ -154,7 +174,7 @@ def _sync_target(
 
 
 def _converge(
-    target: Target, backend: Backend, seen: Sequence[Seen], tools: tuple[Task, Ports], *, trusted_clock: bool
+    target: Target, backend: Backend, *, seen: Sequence[Seen], tools: tuple[Task, Ports], trusted_clock: bool
 ) -> TargetResult:
     task, ports = tools
     owned = in_scope(backend.owned(), seen, task.scope)
@@ -165,18 +185,18 @@ def _converge(
     if task.dry:
         return TargetResult(target.name, plan)
     rules = {identifier: target.guard(item.subscription.name) for item in seen if (identifier := identifier_of(item))}
-    workshop = Workshop(
-        lambda wanted, progress: ports.prepare(wanted, target, progress),
-        ports.display,
-        task.ahead,
-        ports.stop,
-    )
-    outcomes = apply(plan, backend, workshop, owned, rules)
+    outcomes = apply(plan, backend, _workshop(target, task, ports), owned, rules)
     known = memory(outcomes, ports.state.images(target.name), task.now)
     ports.state.record(target.name, known.records)
     ports.state.forget(target.name, known.gone)
     ports.state.remember(*known.artifacts)
     return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, seen))
+
+
+def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:
+    return Workshop(
+        lambda wanted, progress: ports.prepare(wanted, target, progress), ports.display, task.ahead, ports.stop
+    )
 
 
 def _target_view(

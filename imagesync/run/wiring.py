@@ -13,8 +13,7 @@ import structlog
 
 from imagesync import registry
 from imagesync.backend import Backend, Context, Progress
-from imagesync.config import Config
-from imagesync.config.schema import Select
+from imagesync.config.schema import Config, Select
 from imagesync.config.schema import Subscription as ConfiguredSubscription
 from imagesync.config.schema import Target as ConfiguredTarget
 from imagesync.errors import TooLargeError
@@ -38,6 +37,7 @@ from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.sync import Ports, Task
 from imagesync.run.views import Denial
 from imagesync.state import open_state
+from imagesync.state.repository import Repository
 
 log = structlog.get_logger(__name__)
 
@@ -144,7 +144,7 @@ def open_ports(
     for problem in anchors.warnings:
         log.debug("trust anchor not usable", problem=problem)
     policies = {item.name: _subscription(item, config).image_policy for item in config.subscriptions}
-    with open_state(config.state.url, _password(config), readonly=dry) as state:
+    with open_configured_state(config, readonly=dry) as state:
         yield Ports(
             fetch=_source,
             anchors=anchors,
@@ -153,6 +153,17 @@ def open_ports(
             state=state,
             display=display,
         )
+
+
+def open_configured_state(config: Config, *, readonly: bool = False) -> Repository:
+    """Return the state that the configuration names.
+
+    Raises:
+        ConfigError: its password cannot be read.
+        StateError: it cannot be opened.
+    """
+    password = config.state.password.value() if config.state.password else None
+    return open_state(config.state.url, password, readonly=readonly)
 
 
 def open_store(config: Config) -> Store:
@@ -167,10 +178,6 @@ def open_store(config: Config) -> Store:
 def stored_only(ports: Ports) -> Ports:
     """Return ports that take every list as last accepted and ask no server."""
     return replace(ports, fetch=lambda _: lambda _: NotModified(None))
-
-
-def _password(config: Config) -> str | None:
-    return config.state.password.value() if config.state.password else None
 
 
 def _source(subscription: Subscription) -> Fetch:
