@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -80,7 +80,8 @@ def download(request: DownloadRequest, into: Path, progress: Progress) -> None:
     try:
         retrying(_attempt, request, into, progress)
     except BaseException:
-        into.unlink(missing_ok=True)
+        with suppress(OSError):
+            into.unlink()
         raise
 
 

@@ -15,6 +15,9 @@ from imagesync.http import HttpPolicy, Response, get, http_date, origin_of, reda
 MAX_BYTES = 16 << 20
 """The default bound: a list of ten thousand images has about 10 MiB."""
 
+BASE_DEADLINE = 120.0
+"""Seconds at most for what does not depend on the size: a list is small, and a pass waits for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class ListRequest:
@@ -57,7 +60,8 @@ def fetch(request: ListRequest) -> Fetched | NotModified:
     if split(request.url).scheme.lower() == "file":
         return _read(request)
     named = request.policy.named_hosts | {origin_of(request.url).host}
-    policy = replace(request.policy, named_hosts=named)
+    deadline = min(request.policy.base_deadline, BASE_DEADLINE)
+    policy = replace(request.policy, named_hosts=named, base_deadline=deadline)
     with get(request.url, policy, max_bytes=request.max_bytes, headers=_conditions(request)) as response:
         return _answer(response)
 

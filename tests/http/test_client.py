@@ -104,7 +104,7 @@ def test_a_length_beyond_the_bound_is_refused_before_the_body(server: HazardServ
         read(url, private, max_bytes=16_999)
 
 
-@pytest.mark.parametrize("behaviour", [hazards.endless(), hazards.endless_chunks()])
+@pytest.mark.parametrize("behaviour", [hazards.endless(), hazards.endless_chunks()], ids=["plain", "chunked"])
 def test_an_endless_body_ends_one_byte_after_the_bound(
     server: HazardServer, private: HttpPolicy, behaviour: Behaviour
 ) -> None:

@@ -1,6 +1,7 @@
 """Whom we talk to, and what we tell them: addresses, TLS, credentials, proxies."""
 
 import base64
+import contextlib
 import socket
 import subprocess
 from dataclasses import replace
@@ -130,6 +131,19 @@ def test_the_next_address_is_tried_when_one_does_not_answer(
     server.at("/image", hazards.answer(BODY))
 
     assert read(server.url("/image", "images.example.org"), private) == BODY
+
+
+def test_a_host_that_does_not_answer_is_left_in_time(private: HttpPolicy) -> None:
+    # A full queue of connections that nobody accepts: the kernel drops what comes on top.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, contextlib.ExitStack() as queue:
+        address = deaf.getsockname()
+        for _ in range(3):
+            waiting = queue.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(address)
+
+        with pytest.raises(UnreachableError, match="no connection in time"):
+            read(f"http://127.0.0.1:{address[1]}/", replace(private, connect_timeout=0.3))
 
 
 def test_private_addresses_can_be_allowed(server: HazardServer, private: HttpPolicy) -> None:

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import resource
 import threading
 import time
@@ -19,7 +20,7 @@ from imagesync.errors import (
     UnreachableError,
 )
 from imagesync.http import HttpPolicy
-from imagesync.images.download import DownloadRequest, download
+from imagesync.images.download import DownloadRequest, _write, download
 from imagesync.model import Digest
 from imagesync.testing import hazards
 from imagesync.testing.hazards import Behaviour, HazardServer
@@ -50,7 +51,7 @@ def ignore(_count: int) -> None:
 
 
 # --- what works ------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("behaviour", [hazards.answer(IMAGE), hazards.without_length(IMAGE)])
+@pytest.mark.parametrize("behaviour", [hazards.answer(IMAGE), hazards.without_length(IMAGE)], ids=["length", "none"])
 def test_the_endorsed_bytes_end_up_in_the_file(server: HazardServer, tmp_path: Path, behaviour: Behaviour) -> None:
     into = tmp_path / "image"
 
@@ -235,6 +236,15 @@ def test_a_full_disk_is_no_space_and_leaves_no_file(
     assert len(server.requests) == 1
 
 
+def test_a_device_without_room_is_no_space() -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    try:
+        with pytest.raises(NoSpaceError, match="no space left"):
+            _write(descriptor, b"x", Path("image"))
+    finally:
+        os.close(descriptor)
+
+
 def test_a_missing_directory_is_said_before_anything_is_asked(server: HazardServer, tmp_path: Path) -> None:
     url = server.at("/image", hazards.answer(IMAGE))
 
@@ -242,6 +252,11 @@ def test_a_missing_directory_is_said_before_anything_is_asked(server: HazardServ
         download(wanted(url), tmp_path / "missing" / "image", ignore)
 
     assert server.requests == []
+
+
+def test_a_directory_in_the_way_is_said(server: HazardServer, tmp_path: Path) -> None:
+    with pytest.raises(ContentError, match="is a directory"):
+        download(wanted(server.at("/image", hazards.answer(IMAGE))), tmp_path, ignore)
 
 
 def test_a_link_is_not_followed(server: HazardServer, tmp_path: Path) -> None:
