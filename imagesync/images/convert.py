@@ -13,10 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagesync.backend import Progress
-from imagesync.errors import ConversionError, ImagesyncError, NoSpaceError, UnsupportedFormatError
+from imagesync.errors import (
+    ContentError,
+    ConversionError,
+    ImagesyncError,
+    NoSpaceError,
+    SourceError,
+    UnsupportedFormatError,
+)
 from imagesync.images import stamp
 from imagesync.images.confine import STANDARD_PATH, Limits, confine, environment, find
 from imagesync.images.faults import Fault
+from imagesync.images.file import opened
+from imagesync.images.identify import identify
 from imagesync.images.inspect import TIB, Inspection, inspect
 from imagesync.images.process import Outcome, Watch, run
 from imagesync.model import Digest, Format
@@ -192,6 +201,8 @@ def _judge(conversion: Conversion, outcome: Outcome) -> None:
 
 def _checked(conversion: Conversion) -> Inspection:
     subject, target, size = conversion.subject, conversion.target, conversion.found.virtual_size
+    if target is Format.RAW:
+        _refuse_confusing_content(conversion)
     try:
         result = inspect(
             conversion.into, subject=subject, max_virtual_size=max(TIB, 2 * size), bare=target is Format.RAW
@@ -199,9 +210,20 @@ def _checked(conversion: Conversion) -> Inspection:
     except ImagesyncError as error:
         raise ConversionError(subject, f"qemu-img ended well, but its output is no {target}: {error.detail}") from error
     if result.format != target:
-        if target is Format.RAW:
-            raise Fault.CONTENT_CONFUSION.error(subject, f"it begins as {result.format}")
         raise ConversionError(subject, f"qemu-img wrote {result.format} where {target} was asked for")
     if result.virtual_size != size:
         raise ConversionError(subject, f"the disk had {size} bytes and has {result.virtual_size} after conversion")
     return result
+
+
+def _refuse_confusing_content(conversion: Conversion) -> None:
+    """Refuse raw output that somebody could take for another format (the second half of CVE-2024-32498)."""
+    try:
+        with opened(conversion.into, conversion.subject) as file:
+            kind = identify(file, bare=True) if file.size else Format.RAW
+    except SourceError as error:
+        raise ConversionError(conversion.subject, "qemu-img ended well, but wrote nothing") from error
+    except ContentError as error:
+        raise Fault.CONTENT_CONFUSION.error(conversion.subject, error.detail) from error
+    if kind is not Format.RAW:
+        raise Fault.CONTENT_CONFUSION.error(conversion.subject, f"it begins as {kind}")

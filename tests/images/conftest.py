@@ -152,7 +152,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 16 MiB."""
     point = tmp_path / "small"
     point.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(point)], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(point)], capture_output=True, check=False
+    )
     assert done.returncode == 0, f"this test mounts a tmpfs and has to run as root: {done.stderr.decode()}"
     yield point
     subprocess.run(["umount", str(point)], check=True)

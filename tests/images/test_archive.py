@@ -26,7 +26,9 @@ def work(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["gz", "gz-two-members", "xz", "bz2", "zip"])
-def test_what_was_packed_comes_out(name: str, hostile: ModuleType, build: Callable[[str, bytes], Path], work: Path) -> None:
+def test_what_was_packed_comes_out(
+    name: str, hostile: ModuleType, build: Callable[[str, bytes], Path], work: Path
+) -> None:
     unpacked = unwrap(build("x", hostile.GOOD[name]()), work, LIMITS)
     assert unpacked is not None
     assert unpacked.read_bytes() == hostile.mbr()
@@ -40,7 +42,9 @@ def test_zstd_is_unpacked(hostile: ModuleType, build: Callable[[str, bytes], Pat
 
 
 @pytest.mark.parametrize("name", ["ova", "ova-gz", "ova-sha1-manifest"])
-def test_the_disk_of_an_ova_comes_out(name: str, hostile: ModuleType, build: Callable[[str, bytes], Path], work: Path) -> None:
+def test_the_disk_of_an_ova_comes_out(
+    name: str, hostile: ModuleType, build: Callable[[str, bytes], Path], work: Path
+) -> None:
     unpacked = unwrap(build("x", hostile.GOOD[name]()), work, LIMITS)
     assert unpacked is not None
     assert unpacked.read_bytes() == hostile.vmdk("streamOptimized")
@@ -52,14 +56,18 @@ def test_a_bare_image_is_left_alone(hostile: ModuleType, build: Callable[[str, b
     assert list(work.iterdir()) == []
 
 
-def test_the_disk_is_the_one_that_the_descriptor_names(hostile: ModuleType, build: Callable[[str, bytes], Path], work: Path) -> None:
+def test_the_disk_is_the_one_that_the_descriptor_names(
+    hostile: ModuleType, build: Callable[[str, bytes], Path], work: Path
+) -> None:
     data = hostile.ova(("another.vmdk", hostile.vmdk()), ("cloud init.iso", hostile.iso()))
     unpacked = unwrap(build("x", data), work, LIMITS)
     assert unpacked is not None
     assert unpacked.read_bytes() == hostile.vmdk("streamOptimized")
 
 
-def test_a_name_that_would_be_an_option_is_only_a_name(hostile: ModuleType, build: Callable[[str, bytes], Path], work: Path) -> None:
+def test_a_name_that_would_be_an_option_is_only_a_name(
+    hostile: ModuleType, build: Callable[[str, bytes], Path], work: Path
+) -> None:
     name = "--checkpoint-action=exec=touch INJECTED #.vmdk"
     disk = hostile.vmdk("streamOptimized")
     data = hostile.tar(("a.ovf", hostile.ovf(len(disk), href=name)), (name, disk))
@@ -67,7 +75,9 @@ def test_a_name_that_would_be_an_option_is_only_a_name(hostile: ModuleType, buil
     assert [path.name for path in work.parent.rglob("*INJECTED*")] == []
 
 
-def test_long_names_and_sizes_in_extension_headers_are_read(hostile: ModuleType, build: Callable[[str, bytes], Path], work: Path) -> None:
+def test_long_names_and_sizes_in_extension_headers_are_read(
+    hostile: ModuleType, build: Callable[[str, bytes], Path], work: Path
+) -> None:
     import tarfile
 
     name = "d" * 150 + ".vmdk"
@@ -89,25 +99,33 @@ def test_holes_stay_holes(build: Callable[[str, bytes], Path], hostile: ModuleTy
     assert unpacked.stat().st_blocks * 512 <= 256 << 10
 
 
-def test_the_bound_in_bytes_holds_where_the_ratio_would_allow_more(build: Callable[[str, bytes], Path], hostile: ModuleType, work: Path) -> None:
+def test_the_bound_in_bytes_holds_where_the_ratio_would_allow_more(
+    build: Callable[[str, bytes], Path], hostile: ModuleType, work: Path
+) -> None:
     packed = build("x", gzip.compress(hostile.mbr(4 * MIB), mtime=0))
     with pytest.raises(HostileImageError, match="archive-bomb"):
         unwrap(packed, work, UnpackLimits(max_bytes=3 * MIB))
     assert (work / "unpacked").stat().st_size <= 3 * MIB
 
 
-def test_a_ratio_below_the_bound_is_accepted_after_16_mib(build: Callable[[str, bytes], Path], hostile: ModuleType, work: Path) -> None:
+def test_a_ratio_below_the_bound_is_accepted_after_16_mib(
+    build: Callable[[str, bytes], Path], hostile: ModuleType, work: Path
+) -> None:
     packed = build("x", gzip.compress(hostile.mbr() + os.urandom(MIB) + bytes(30 * MIB), mtime=0))
     assert unwrap(packed, work, LIMITS) is not None
 
 
-def test_unpacking_that_takes_too_long_is_ended(build: Callable[[str, bytes], Path], hostile: ModuleType, work: Path) -> None:
+def test_unpacking_that_takes_too_long_is_ended(
+    build: Callable[[str, bytes], Path], hostile: ModuleType, work: Path
+) -> None:
     packed = build("x", gzip.compress(hostile.mbr(), mtime=0))
     with pytest.raises(HostileImageError, match="archive-too-slow"):
         unwrap(packed, work, UnpackLimits(max_bytes=64 * MIB, patience=0.0, min_rate=1 << 60))
 
 
-def test_room_is_asked_for_before_anything_is_written(build: Callable[[str, bytes], Path], hostile: ModuleType, work: Path) -> None:
+def test_room_is_asked_for_before_anything_is_written(
+    build: Callable[[str, bytes], Path], hostile: ModuleType, work: Path
+) -> None:
     def none_left(count: int) -> None:
         raise NoSpaceError("cache", f"{count} needed")
 

@@ -41,18 +41,26 @@ def work(tmp_path: Path) -> Path:
 @pytest.fixture
 def ask(real: dict[str, Path], work: Path) -> Ask:
     def build(
-        target: Format = Format.QCOW2, source: Path | str = "raw", path: str = "", compress: bool = False, **limits: float
+        target: Format = Format.QCOW2,
+        source: Path | str = "raw",
+        path: str = "",
+        compress: bool = False,
+        **limits: float,
     ) -> Conversion:
         source = real[source] if isinstance(source, str) else source
         bounds = ConversionLimits(**({"path": path} if path else {}), **limits)  # type: ignore[arg-type]
-        return Conversion(source, inspect(source), work / "result", target, IDENTITY, ConversionOptions(compress), bounds)
+        return Conversion(
+            source, inspect(source), work / "result", target, IDENTITY, ConversionOptions(compress), bounds
+        )
 
     return build
 
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("source", SOURCES)
-def test_every_format_becomes_every_other_and_keeps_its_content(source: str, target: Format, ask: Ask, disk: Path) -> None:
+def test_every_format_becomes_every_other_and_keeps_its_content(
+    source: str, target: Format, ask: Ask, disk: Path
+) -> None:
     conversion = ask(target, source)
     found = convert(conversion, quiet)
     assert (found.format, found.virtual_size) == (target, 8 * MIB)
@@ -103,14 +111,20 @@ def test_without_qemu_img_the_error_says_what_to_install(ask: Ask, without_qemu:
         convert(ask(path=without_qemu), quiet)
 
 
-def test_a_child_gets_no_environment_but_a_path_and_limits(ask: Ask, tool: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_child_gets_no_environment_but_a_path_and_limits(
+    ask: Ask, tool: Callable[[str], str], tmp_path: Path
+) -> None:
     seen = tmp_path / "seen"
     with pytest.raises(ConversionError):
         convert(ask(path=tool(f"(env; pwd; ulimit -a) > {seen}; exit 3")), quiet)
     lines = seen.read_text("utf-8").splitlines()
     assert {line.split("=")[0] for line in lines if "=" in line} == {"PATH", "LC_ALL", "PWD"}
     assert str(tmp_path / "work") in lines
-    limits = {line.rsplit(None, 1)[0].split("  ")[0].split("(")[0].strip(): line.rsplit(None, 1)[1] for line in lines if "  " in line}
+    limits = {
+        line.rsplit(None, 1)[0].split("  ")[0].split("(")[0].strip(): line.rsplit(None, 1)[1]
+        for line in lines
+        if "  " in line
+    }
     assert limits["coredump"] == "0"
     assert limits["nofiles"] == "64"
     assert limits["vmemory"] == str(1 << 20)
@@ -128,19 +142,25 @@ def test_success_without_output_is_a_failure(ask: Ask, tool: Callable[[str], str
         convert(ask(path=tool("exit 0")), quiet)
 
 
-def test_output_in_another_format_is_a_failure(ask: Ask, tool: Callable[[str], str], real: dict[str, Path], work: Path) -> None:
+def test_output_in_another_format_is_a_failure(
+    ask: Ask, tool: Callable[[str], str], real: dict[str, Path], work: Path
+) -> None:
     with pytest.raises(ConversionError, match="wrote vmdk where qcow2 was asked for"):
         convert(ask(path=tool(f"cp {real['vmdk']} result")), quiet)
     assert list(work.iterdir()) == []
 
 
-def test_output_of_another_size_is_a_failure(ask: Ask, tool: Callable[[str], str], build: Callable[[str, bytes], Path], hostile: ModuleType) -> None:
+def test_output_of_another_size_is_a_failure(
+    ask: Ask, tool: Callable[[str], str], build: Callable[[str, bytes], Path], hostile: ModuleType
+) -> None:
     other = build("other", hostile.qcow2())
     with pytest.raises(ConversionError, match="had 8388608 bytes and has 1048576"):
         convert(ask(path=tool(f"cp {other} result")), quiet)
 
 
-def test_content_that_is_itself_an_image_never_becomes_raw(ask: Ask, tmp_path: Path, hostile: ModuleType, work: Path) -> None:
+def test_content_that_is_itself_an_image_never_becomes_raw(
+    ask: Ask, tmp_path: Path, hostile: ModuleType, work: Path
+) -> None:
     inner = tmp_path / "inner"
     hostile.CASES["qcow2-backing-file"].write(inner)
     outer = tmp_path / "outer"
@@ -210,7 +230,9 @@ def test_qemu_img_killed_half_way_is_named_and_leaves_nothing(ask: Ask, slow: Pa
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit])
-def test_an_interrupted_conversion_leaves_no_child_and_no_file(interruption: type[BaseException], ask: Ask, slow: Path, work: Path) -> None:
+def test_an_interrupted_conversion_leaves_no_child_and_no_file(
+    interruption: type[BaseException], ask: Ask, slow: Path, work: Path
+) -> None:
     def interrupt(_count: int) -> None:
         raise interruption
 
@@ -238,7 +260,9 @@ def gone(pid_file: Path) -> bool:
         return True
 
 
-def test_qemu_img_dies_with_a_parent_that_is_killed(tool: Callable[[str], str], real: dict[str, Path], work: Path, tmp_path: Path) -> None:
+def test_qemu_img_dies_with_a_parent_that_is_killed(
+    tool: Callable[[str], str], real: dict[str, Path], work: Path, tmp_path: Path
+) -> None:
     path = tool(f"echo $$ > {tmp_path}/pid.new; mv {tmp_path}/pid.new {tmp_path}/pid; exec sleep 1000")
     script = (
         "import sys\n"

@@ -120,7 +120,9 @@ def test_the_openstack_inspector_is_asked_too(build: Callable[[str, bytes], Path
         inspect(build("x", hostile.vmdk(hint="something unheard of")))
 
 
-def test_a_huge_sparse_file_is_inspected_without_reading_it(build: Callable[[str, bytes], Path], hostile: ModuleType) -> None:
+def test_a_huge_sparse_file_is_inspected_without_reading_it(
+    build: Callable[[str, bytes], Path], hostile: ModuleType
+) -> None:
     path = build("x", hostile.mbr())
     os.truncate(path, 900 * GIB)
     began = time.process_time()
