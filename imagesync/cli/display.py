@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 _EVERY_SECONDS = 60.0
 _EVERY_SHARE = 0.1
+_LEAST_SECONDS = 1.0
 
 
 @contextmanager
@@ -63,7 +64,7 @@ class LogLines:
 
     @contextmanager
     def task(self, step: Step, title: str, total: int) -> Iterator[Progress]:
-        """Log at every tenth of ``total``, or after a minute without a line."""
+        """Log at every tenth of ``total`` but no more than once a second, or after a minute without a line."""
         yield _Counter(step, title, total)
 
 
@@ -81,7 +82,7 @@ class _Counter:
             self._done += count
             now = time.monotonic()
             far_enough = self._done - self._logged >= max(self._total * _EVERY_SHARE, 1)
-            if not far_enough and now - self._at < _EVERY_SECONDS:
+            if now - self._at < (_LEAST_SECONDS if far_enough else _EVERY_SECONDS):
                 return
             self._logged, self._at = self._done, now
         share = f"{min(self._done / self._total, 1):.0%}" if self._total else "-"

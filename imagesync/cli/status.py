@@ -31,7 +31,7 @@ def status(ctx: click.Context, /, *, as_json: bool, **chosen: Any) -> None:  # n
         return
     show.accepted_lists(report)
     rows = [
-        (target["name"], row["state"], row["title"], row["vo"], row["signer"], row["since"], row["reason"])
+        (target["name"], row["state"], row["title"], row["vo"], _short(row["signer"]), row["since"], row["reason"])
         for target in report["targets"]
         for row in target["images"]
     ]
@@ -39,6 +39,11 @@ def status(ctx: click.Context, /, *, as_json: bool, **chosen: Any) -> None:  # n
     for target in report["targets"]:
         if target["error"]:
             click.echo(f"target {target['name']}: {target['error']}")
+
+
+def _short(dn: str) -> str:
+    """Return the last part of a distinguished name; the whole one stands with the list, above the table."""
+    return dn[dn.rfind("/CN=") + 1 :] if "/CN=" in dn else dn
 
 
 def as_row(standing: Standing) -> dict[str, Any]:

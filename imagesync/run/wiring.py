@@ -13,9 +13,10 @@ import structlog
 
 from imagesync import registry
 from imagesync.backend import Backend, Context, Progress
-from imagesync.config.schema import Config, Select
+from imagesync.config.schema import Config
 from imagesync.config.schema import Subscription as ConfiguredSubscription
 from imagesync.config.schema import Target as ConfiguredTarget
+from imagesync.config.selection import Select
 from imagesync.errors import TooLargeError
 from imagesync.http import Credential, HttpPolicy, ignored_proxy_warning, origin_of
 from imagesync.images.confine import STANDARD_PATH

@@ -165,7 +165,11 @@ class Site:
         rules = {self.name: GuardRules(**{"min_images": 99, **self.guard})}
         target = Target("site", "fake", (Format.QCOW2,), delete_after=self.delete_after, guards=rules)
         task = Task(
-            "imagesync", self.now, more.pop("subscriptions", (self.subscription(),)), more.pop("targets", (target,)), ahead=0
+            "imagesync",
+            self.now,
+            more.pop("subscriptions", (self.subscription(),)),
+            more.pop("targets", (target,)),
+            ahead=0,
         )
         task = replace(task, **more)
         with open_state(f"sqlite:///{self.root}/state.db") as state:

@@ -3,10 +3,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from imagesync_directory import open_backend
 
 from imagesync.testing.conformance import Bench, Subject
 from imagesync.testing.subject import listed
-from imagesync_directory import open_backend
 
 EXTENSION = {"note": {"who": "an operator", "number": 7}}
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from imagesync_directory.backend import DirectoryTarget
+from imagesync_directory.disk import Disk
+from imagesync_directory.settings import Settings
 
 from imagesync.backend import Backend, Context, Metadata, OwnedImage, Retirement, State
 from imagesync.testing.conformance import Bench, Subject
 from imagesync.testing.steps import Died, Steps, dying, each_step
 from imagesync.testing.subject import LATER, NOW, listed
-from imagesync_directory.backend import DirectoryTarget
-from imagesync_directory.disk import Disk
-from imagesync_directory.settings import Settings
 
 SUPERSEDED = Retirement(NOW, "superseded", superseded=True)
 TITLE = "Another title"
