@@ -81,7 +81,10 @@ def test_a_cloud_that_goes_down_answers_no_more(cloud: FakeCloud, bench: Bench) 
 
 def test_a_vo_without_project_is_refused() -> None:
     cloud = FakeCloud(projects={"known": ["project"]})
-    with subject_of(cloud, Path()).open() as backend, pytest.raises(BackendRefusedError, match="unknown: has no project"):
+    with (
+        subject_of(cloud, Path()).open() as backend,
+        pytest.raises(BackendRefusedError, match="unknown: has no project"),
+    ):
         backend.owners("unknown")
 
 
