@@ -90,7 +90,11 @@ def test_case_is_significant():
     assert normalise("/CN=A") != normalise("/CN=a")
 
 
-names = st.lists(st.tuples(st.sampled_from(OIDS), st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)), min_size=1, max_size=4)
+names = st.lists(
+    st.tuples(st.sampled_from(OIDS), st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)),
+    min_size=1,
+    max_size=4,
+)
 
 
 def rendered(pairs):
