@@ -157,7 +157,8 @@ def _decode(der: bytes, spec: Asn1, what: str) -> Asn1:
         value, rest = der_decode(der, asn1Spec=spec)
         again = bytes(der_encode(value))
     except PyAsn1Error as error:
-        raise _bad(f"{what} is not what RFC 5652 says: {str(error).splitlines()[0][:120]}") from error
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise _bad(f"{what} is not what RFC 5652 says: {reason}") from error
     if rest:
         raise _bad(f"{what} is followed by {len(rest)} more bytes")
     if again != der:
@@ -278,8 +279,8 @@ def _pss(parameters: Asn1, digest: str) -> Scheme:
         raise _bad("RSASSA-PSS has no parameters")
     values = _decode(bytes(parameters), rfc4055.RSASSA_PSS_params(), "the RSASSA-PSS parameters")
     mask = values["maskGenAlgorithm"]
-    if str(mask["algorithm"]) != _MGF1:
-        raise _bad("RSASSA-PSS has a mask function other than MGF1")
+    if not mask["parameters"].isValue or str(mask["algorithm"]) != _MGF1:
+        raise _bad("RSASSA-PSS has a mask function other than MGF1 with a hash")
     inner = _decode(bytes(mask["parameters"]), rfc5652.DigestAlgorithmIdentifier(), "the MGF1 parameters")
     if {_digest(values["hashAlgorithm"], "RSASSA-PSS hash"), _digest(inner, "MGF1 hash")} != {digest}:
         raise _bad("RSASSA-PSS uses another hash than the digest")

@@ -24,13 +24,13 @@ EACL = """# a comment
         ("""'""'""", "/DC=test/CN=a", False),
     ],
 )
-def test_a_signing_policy_permits_by_globs(conditions, subject, allowed):
+def test_a_signing_policy_permits_by_globs(conditions: str, subject: str, allowed: bool) -> None:
     rules = parse_signing_policy(EACL.format(conditions), "x.signing_policy")
 
     assert rules[CA].permit(subject) is allowed
 
 
-def test_blocks_for_the_same_ca_add_up():
+def test_blocks_for_the_same_ca_add_up() -> None:
     text = EACL.format("""'"/O=a/*"'""") + EACL.format("""'"/O=b/*"'""")
 
     rules = parse_signing_policy(text, "x.signing_policy")[CA]
@@ -40,7 +40,7 @@ def test_blocks_for_the_same_ca_add_up():
     assert rules.file == "x.signing_policy"
 
 
-def test_namespaces_permit_by_regular_expressions_that_match_the_whole_name():
+def test_namespaces_permit_by_regular_expressions_that_match_the_whole_name() -> None:
     text = f"""# NAMESPACES-VERSION: 1.0
 to issuer "{CA}" \\
    permit subject "/DC=test/O=(a|b)/.*"
@@ -66,8 +66,8 @@ TO Issuer "/CN=other" PERMIT Subject ".*"
         f'TO Issuer "{CA}" PERMIT Subject ".*" and more',
     ],
 )
-def test_namespaces_that_are_not_understood_are_an_error(text):
-    with pytest.raises(TrustStoreUnusableError, match="x.namespaces"):
+def test_namespaces_that_are_not_understood_are_an_error(text: str) -> None:
+    with pytest.raises(TrustStoreUnusableError, match=r"x\.namespaces"):
         parse_namespaces(text, "x.namespaces", CA)
 
 
@@ -80,6 +80,6 @@ def test_namespaces_that_are_not_understood_are_an_error(text):
         "access_id_CA X509 '/CN=a'",
     ],
 )
-def test_a_signing_policy_that_is_not_understood_is_an_error(text):
+def test_a_signing_policy_that_is_not_understood_is_an_error(text: str) -> None:
     with pytest.raises(TrustStoreUnusableError, match="not understood"):
         parse_signing_policy(text, "x.signing_policy")
