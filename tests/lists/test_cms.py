@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
@@ -98,3 +99,25 @@ def test_no_pss_with_the_defaults_of_sha1(forge: ModuleType, signed: Callable[..
 def test_rubbish_is_refused(der: bytes) -> None:
     with pytest.raises(BadSignatureError):
         parse(der)
+
+
+@pytest.mark.parametrize("where", ["digests", "certificates", "values"])
+def test_a_flood_of_elements_is_refused_before_it_is_parsed(
+    forge: ModuleType, people: Mapping[str, Any], where: str
+) -> None:
+    flood = b"\x05\x00" * 400_000
+    info = forge.signer_info(CONTENT, people["endorser"])
+    digests = forge.algorithm(SHA256, forge.NULL)
+    attribute = forge.seq(forge.oid("1.2.3"), forge.tlv(0x31, flood))
+    data = forge.seq(
+        forge.integer(1),
+        forge.tlv(0x31, flood if where == "digests" else digests),
+        forge.seq(forge.oid(forge.DATA)),
+        forge.tlv(0xA0, flood if where == "certificates" else b""),
+        forge.tlv(0x31, attribute if where == "values" else info),
+    )
+    start = time.process_time()
+
+    with pytest.raises(BadSignatureError, match="more than 10000 elements"):
+        parse(forge.seq(forge.oid(forge.SIGNED_DATA), forge.tlv(0xA0, data)))
+    assert time.process_time() - start < 1

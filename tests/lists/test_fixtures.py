@@ -186,10 +186,7 @@ REFUSALS: dict[str, tuple[type[TrustError], str]] = {
     "no-signed-attributes": (BadSignatureError, "it has no signed attributes"),
     "no-signer": (BadSignatureError, "it has 0 signers where exactly one is needed"),
     "not-cms": (BadSignatureError, "it is no SignedData but 1.2.840.113549.1.7.1"),
-    "not-der": (
-        BadSignatureError,
-        "the signature is not what RFC 5652 says: Indefinite length encoding not supported by this codec",
-    ),
+    "not-der": (BadSignatureError, "the signature is not in DER"),
     "nul-byte": (BadEnvelopeError, "the signed part contains a NUL byte"),
     "one-part": (BadEnvelopeError, "it has not exactly two parts and one closing delimiter"),
     "opaque": (BadEnvelopeError, "an opaque S/MIME message (the list is inside the signature)"),
