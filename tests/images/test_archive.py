@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import gzip
 import os
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from backports import zstd
 
 from imagesync.errors import HostileImageError, NoSpaceError
 from imagesync.images.archive import UnpackLimits, unwrap
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 MIB = 1 << 20
 LIMITS = UnpackLimits(max_bytes=64 * MIB)
