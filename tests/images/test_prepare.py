@@ -151,7 +151,7 @@ def test_options_have_results_of_their_own(store: Store, real: dict[str, Path], 
         ("ova-gz", Format.RAW, ""),
     ],
 )
-def test_an_archive_is_unpacked_and_converted_only_if_needed(
+def test_an_archive_is_unpacked_and_converted_only_if_needed(  # noqa: PLR0917 - fixtures
     name: str,
     wanted: Format,
     tag: str,
@@ -186,7 +186,7 @@ def test_an_iso_is_taken_where_it_is_wanted(
         pass
 
 
-def test_a_hostile_image_never_reaches_qemu_img(
+def test_a_hostile_image_never_reaches_qemu_img(  # noqa: PLR0917 - fixtures
     hostile_name: str, hostile: ModuleType, tmp_path: Path, store: Store, request_for: Any, fetcher: Any, tool: Any
 ) -> None:
     published = tmp_path / "published"
@@ -424,12 +424,12 @@ def test_memory_does_not_grow_with_a_disk_of_4_gib(made: str, wanted: str, tmp_p
         subprocess.run(
             ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(source), str(source) + ".new"], check=True
         )
-        os.replace(str(source) + ".new", source)
+        Path(str(source) + ".new").replace(source)
     # The digest is not looked at here: fetching compares it.
     arguments = [str(tmp_path / "cache"), str(source), "0" * 128, wanted, str(tmp_path / "count"), ""]
-    done = subprocess.run(
-        [sys.executable, "-c", PREPARE, *arguments], capture_output=True, text=True, check=True, timeout=250
-    )
+    command = [sys.executable, "-c", PREPARE, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
+    assert done.stderr == ""
     ours, children = map(int, done.stdout.splitlines()[-1].split())
     assert ours <= 150
     assert children <= 150
