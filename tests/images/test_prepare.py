@@ -151,7 +151,7 @@ def test_options_have_results_of_their_own(store: Store, real: dict[str, Path], 
         ("ova-gz", Format.RAW, ""),
     ],
 )
-def test_an_archive_is_unpacked_and_converted_only_if_needed(  # noqa: PLR0917 - fixtures
+def test_an_archive_is_unpacked_and_converted_only_if_needed(
     name: str,
     wanted: Format,
     tag: str,
@@ -186,7 +186,7 @@ def test_an_iso_is_taken_where_it_is_wanted(
         pass
 
 
-def test_a_hostile_image_never_reaches_qemu_img(  # noqa: PLR0917 - fixtures
+def test_a_hostile_image_never_reaches_qemu_img(
     hostile_name: str, hostile: ModuleType, tmp_path: Path, store: Store, request_for: Any, fetcher: Any, tool: Any
 ) -> None:
     published = tmp_path / "published"

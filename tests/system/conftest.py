@@ -131,7 +131,7 @@ class Site:
         return Fetched(self.blob, request.url, None, None, self.now)
 
     @contextmanager
-    def prepare(self, wanted, target, progress):
+    def prepare(self, wanted, target, downloading, converting):
         self.steps.step(f"prepare {wanted.image.identifier}")
         if wanted.image.identifier in self.broken:
             raise self.broken[wanted.image.identifier]
@@ -179,7 +179,7 @@ class Site:
         return Ports(
             fetch=lambda _: self.fetch,  # looked up late: tests replace it
             anchors=load_anchors(self.trust.directory),
-            open_target=lambda target: self.open_target(target),
+            open_target=lambda target: self.open_target(target),  # noqa: PLW0108 - looked up late: tests replace it
             prepare=self.prepare,
             state=dying(state, self.steps, "state."),
         )
