@@ -47,7 +47,7 @@ def test_reads_what_json_writes(value: Any) -> None:
         (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "more than 16 levels"),
         (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "more than 16 levels"),
         (b"[" * 200_000, "more than 16 levels"),
-        (b"[" + b"0," * 1_000_000 + b"0]", "more than 1000000 values"),
+        (b"[" + b"0," * 1_000_000 + b"0]", "more than 600000 values"),
     ],
 )
 def test_refuses_what_can_be_read_in_two_ways(data: bytes, text: str) -> None:
