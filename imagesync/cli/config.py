@@ -29,7 +29,8 @@ def check(ctx: click.Context, /, *, connect: bool, as_json: bool) -> None:
         ctx.exit(2 if found else 0)
     for line in (*found, *(f"warning: {warning}" for warning in warnings)):
         click.echo(line)
-    click.echo(f"{options.config_path}: {len(found)} problems" if found else f"{options.config_path}: good")
+    verdict = f"{len(found)} to correct" if found else "good"
+    click.echo(f"{options.config_path}: {verdict}")
     ctx.exit(2 if found else 0)
 
 

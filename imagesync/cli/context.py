@@ -39,12 +39,14 @@ class Options:
     def start_logging(self, level: str = "") -> str:
         """Configure logging to standard error for one run, and return the run's id, which every line carries.
 
-        ``level`` stands for what the command line says when it says nothing.
+        ``level`` is used when the command line names none. Without it that is ``info``, or ``warning`` on a terminal,
+        where progress is drawn and a summary follows.
         """
         from imagesync.cli.logs import configure
 
         run_id = f"{clock():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-        configure(self.log_level or level or "info", json_lines=self.log_json, run=run_id)
+        usual = "warning" if sys.stderr.isatty() else "info"
+        configure(self.log_level or level or usual, json_lines=self.log_json, run=run_id)
         return run_id
 
 

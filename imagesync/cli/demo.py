@@ -8,11 +8,10 @@ import click
 
 
 @click.command()
-@click.option("--directory", type=click.Path(path_type=Path), help="Where to work; a temporary place unless given.")
-@click.option("--keep", is_flag=True, help="Leave everything there to look at.")
+@click.option("--keep", type=click.Path(path_type=Path), metavar="DIR", help="Work in DIR and leave everything there.")
 @click.pass_context
-def demo(ctx: click.Context, directory: Path | None, *, keep: bool) -> None:
+def demo(ctx: click.Context, keep: Path | None) -> None:
     """Show the whole job on this machine: a list server, signed lists, real images, a directory target."""
     from imagesync.demo.story import run_demo
 
-    ctx.exit(run_demo(directory, keep=keep, echo=click.echo))
+    ctx.exit(run_demo(keep, keep=keep is not None, echo=click.echo))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Iterable
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -24,9 +26,21 @@ def configure(level: str, *, json_lines: bool, run: str) -> None:
     structlog.configure(
         processors=list(_processors(json_lines=json_lines)),
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=False,
     )
+
+
+class _StandardError(io.TextIOBase):
+    """Whatever ``sys.stderr`` is at the moment: while bars are drawn, it is what prints above them."""
+
+    def write(self, text: str) -> int:
+        """Write to it."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush it."""
+        sys.stderr.flush()
 
 
 def _processors(*, json_lines: bool) -> Iterable[Processor]:

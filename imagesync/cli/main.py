@@ -63,7 +63,8 @@ class _Commands(click.Group):
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
-    help="The least severe messages that are logged to standard error.  [default: info, for sync and plan]",
+    envvar="IMAGESYNC_LOG_LEVEL",
+    help="The least severe messages on standard error.  [default: info for sync and plan, warning on a terminal]",
 )
 @click.option("--log-json", is_flag=True, help="Log as one JSON object a line.")
 @click.pass_context

@@ -48,7 +48,7 @@ class _Telling:
     def command(self, *arguments: str, expected: int = 0) -> None:
         """Show and run ``imagesync`` with the site's configuration."""
         line = " ".join(arguments)
-        self.echo(f"\n$ imagesync --config {self.site.config} {line}")
+        self.echo(f"\n  $ imagesync {line}")
         code = self.run(["--config", str(self.site.config), *arguments])
         self.echo(f"[exit {code}]")
         if code != expected:
@@ -75,6 +75,7 @@ def _tell(telling: _Telling) -> None:
     now = datetime.now(UTC)
     site = telling.site
     telling.echo("Making a certificate authority and four disk images with qemu-img ...")
+    telling.echo(f"Each command below runs with --config {site.config} and --log-level warning.")
     with ListServer(trust(site, now), now) as server:
         published, identifiers = publish(server, site)
         configure(site, published)
@@ -182,4 +183,5 @@ def _empty(directory: Path | None) -> Path:
 
 def _imagesync(arguments: Sequence[str]) -> int:
     sys.stdout.flush()  # what was said before stands above what the command says
-    return subprocess.run([sys.executable, "-m", "imagesync", *arguments], check=False).returncode
+    command = [sys.executable, "-m", "imagesync", "--log-level", "warning", *arguments]
+    return subprocess.run(command, check=False).returncode

@@ -55,6 +55,10 @@ class Site:
         (target / "catalogue.json").write_text(json.dumps({"images": entries}))
 
 
+def site_config(tmp_path: Path) -> Path:
+    return tmp_path / "demo" / "imagesync.yaml"
+
+
 @pytest.fixture(autouse=True)
 def small_disks(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same images with less in them; the real sizes are tried by running the demonstration itself."""
@@ -67,7 +71,8 @@ def test_the_story_is_told_with_the_real_commands(tmp_path: Path) -> None:
     assert run_demo(tmp_path / "demo", True, said.append, site.run) == 0
 
     assert site.commands == ["sync", "status", "plan", "sync", "status", "sync", "status"]
-    assert any("$ imagesync --config" in line and line.endswith(" sync") for line in said)
+    assert "\n  $ imagesync sync" in said
+    assert f"Each command below runs with --config {site_config(tmp_path)} and --log-level warning." in said
     assert "Nothing is lost: the same 4 images" in "\n".join(said)
 
 
