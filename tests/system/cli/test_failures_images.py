@@ -12,7 +12,7 @@ BAD = {
     "too short": (Shortened(70_000), "the list says", "the publisher changed the file"),
     "too long": (Replaced(bytes(2_000_000)), "the list says", "the publisher changed the file"),
     "truncated": (BrokenOff(after=600_000), "the connection", "the next pass tries again"),
-    "connection reset half-way": (BrokenOff(after=600_000, reset=True), "reset by peer", "the next pass tries again"),
+    "connection reset half-way": (BrokenOff(after=600_000, reset=True), "reset by peer", "check the server"),
     "stalled": (Slow(chunk=1000, pause=30), "no data for 2 s", "the next pass tries again"),
     "redirect to a file": (Redirect("file:///etc/passwd"), "scheme file", "use https or http"),
 }

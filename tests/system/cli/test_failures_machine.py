@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -205,7 +206,7 @@ def test_a_sync_killed_while_it_converts_is_made_up_for(synced, ending, tools, n
     began = synced.root / "began"
     os.mkfifo(began)
     before = synced.titles()
-    with ending(synced.start("sync", "--json", PATH=tools(f"echo $$ > {began}; sleep 60"))) as first:
+    with ending(synced.start("sync", "--json", PATH=tools(f"echo $$ > {began}; exec sleep 60"))) as first:
         qemu = int(began.read_text())
         first.send_signal(number)
         assert first.wait(20) == (-number if number is signal.SIGKILL else 130)
@@ -218,11 +219,27 @@ def test_a_sync_killed_while_it_converts_is_made_up_for(synced, ending, tools, n
 
 
 def is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    """Return whether a process is there and no mere entry that its new parent has not collected yet."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+def test_a_silent_server_does_not_keep_a_sync_from_ending(synced, ending):
+    synced.options["limits"] = {"stall_timeout": "60s"}
+    synced.configure()
+    held = Held(after=100_000)
+    new = synced.shaky.add(synced.image("slow"), title="slow")
+    synced.shaky.publish()
+    synced.shaky.server.misbehave(synced.shaky.image_path(new), held)
+    with ending(synced.start("sync", "--json")) as first:
+        assert held.reached.wait(30)
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(20) == 130
+        assert "the next run cleans up" in first.stderr.read()
+
+    synced.shaky.server.behave()
+    assert synced.sync().code == 0
+    assert synced.leftovers() == []
 
 
 # --- two targets ---
