@@ -191,10 +191,10 @@ class Backend(Protocol):
     def upload(self, spec: ImageSpec, data: Path, progress: Progress) -> OwnedImage:
         """Store the bytes of ``data`` as a record that nobody can boot, and return it in state ``STAGED``.
 
-        Called again with the same key and fingerprint it returns the staged record, or finishes or replaces the
-        partial one; it never makes a second. A published or retired record is returned as it is. Only a record whose
-        attested digest is not ``spec.digest`` (bytes missing or changed) does not count: a new one, with another
-        ``ref``, is staged beside it, so that the caller can publish it before it retires the bad one.
+        Called again with the same key and fingerprint it returns the staged record, now with ``spec.metadata``, or
+        finishes or replaces the partial one; it never makes a second. A published or retired record is returned as it
+        is. Only a record whose attested digest is not ``spec.digest`` (bytes missing or changed) does not count: a new
+        one, with another ``ref``, is staged beside it, so that the caller can publish it before it retires the bad one.
 
         Raises:
             BackendRefusedError: quota, permission, size.

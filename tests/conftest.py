@@ -4,6 +4,11 @@ from collections import Counter
 from pathlib import PurePosixPath
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast a shared machine is says nothing about the code.
+settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared-machine")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -170,8 +170,17 @@ class DirectoryBackend:
             if entry.serves(self._instance, spec) and entry.complete:
                 sighting = self._look(entry)
                 if sighting is not None and sighting.sha512 == spec.digest:
-                    return entry.owned(sighting)
+                    return self._refreshed(entry, spec).owned(sighting)
         return None
+
+    def _refreshed(self, entry: Entry, spec: ImageSpec) -> Entry:
+        """Return a staged record with the metadata of now; it may have been staged for an older version of its list."""
+        fresh = entry.described(spec.metadata)
+        if entry.state is not State.STAGED or fresh == entry:
+            return entry
+        with self._change(entry.ref) as (_, commit):
+            commit(lambda catalogue: catalogue.put(fresh))
+        return fresh
 
     def _check_size(self, spec: ImageSpec, data: Path) -> None:
         size = data.stat().st_size

@@ -80,7 +80,7 @@ def with_links(catalogue: Catalogue, is_free: Callable[[str], bool]) -> Catalogu
     taken = set(catalogue.files())
     links: dict[str, str] = {}
     for whose, entry in sorted(holders.items(), key=lambda item: item[0] not in held):
-        wanted = list(link_names(entry.metadata.name, entry.format, _mark(*whose)))
+        wanted = link_names(entry.metadata.name, entry.format, _mark(*whose))
         kept = held.get(whose, "")
         choices = [kept, *wanted] if kept in wanted else wanted
         links[entry.ref] = next((name for name in choices if name not in taken and is_free(name)), "")

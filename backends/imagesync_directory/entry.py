@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from imagesync.backend import (
@@ -62,8 +63,7 @@ class Entry:
     @property
     def ref(self) -> str:
         """Return what names this record among all of the directory: no two have mark, key and file in common."""
-        identity = [self.instance, self.key.owner, self.key.list, self.key.image, self.file]
-        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
+        return _ref(self.instance, self.key, self.file)
 
     @property
     def complete(self) -> bool:
@@ -110,6 +110,12 @@ class Entry:
             created_at=self.created_at,
             retirement=self.retirement,
         )
+
+
+@lru_cache(maxsize=1 << 14)
+def _ref(instance: str, key: ImageKey, file: str) -> str:
+    identity = [instance, key.owner, key.list, key.image, file]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
 
 
 def begin(spec: ImageSpec, instance: str, file: str) -> Entry:

@@ -11,6 +11,7 @@ the new file. Nothing is taken over from names, sizes or the caller.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -29,6 +30,7 @@ _MODE = 0o444
 # QEMU holds byte-range locks on every image that it has open: from byte 100 for what it does, from 200 for what it
 # forbids others (block/file-posix.c). A lock for writing over them conflicts with any.
 _QEMU_LOCKS = (100, 200)
+_NO_LOCKS = {errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 def copy(source: Path, into: Path, disk: Disk, progress: Progress) -> Digest:
@@ -60,7 +62,10 @@ def look(path: Path, known: Sighting | None = None) -> Sighting | None:
 
 
 def in_use(path: Path) -> bool:
-    """Return whether a QEMU on this host has the file open. Stopped guests and other hosts cannot be seen."""
+    """Return whether a QEMU on this host has the file open.
+
+    Stopped guests, other hosts, and file systems without such locks cannot be seen.
+    """
     try:
         with path.open("rb", buffering=0) as reader:
             return any(_is_locked(reader.fileno(), start) for start in _QEMU_LOCKS)
@@ -71,7 +76,12 @@ def in_use(path: Path) -> bool:
 def _is_locked(descriptor: int, start: int) -> bool:
     # struct flock: type, whence, start, length, pid; 64 bytes cover every permission bit of QEMU.
     question = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, start, 64, 0)
-    answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, question)
+    try:
+        answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, question)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return False
+        raise
     return bool(struct.unpack("@hhqqi4x", answer)[0] != fcntl.F_UNLCK)
 
 

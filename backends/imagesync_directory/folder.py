@@ -17,10 +17,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from imagesync.backend import Fingerprint
+from imagesync.backend import Fingerprint, State
 from imagesync.errors import BackendConflictError, BackendUnavailableError
 from imagesync_directory.catalogue import FILE, INTERNAL, Catalogue, decode, encode, with_links
 from imagesync_directory.disk import Disk
+from imagesync_directory.entry import Entry
 
 LOG = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Folder:
         self.disk = disk
         self._internal = root / INTERNAL
         self._lock_timeout = lock_timeout
+        self._last: tuple[tuple[int, int, int], Catalogue] | None = None
 
     def prepare(self) -> None:
         """Make what is missing, and finish what somebody left half-done.
@@ -52,7 +54,8 @@ class Folder:
             self._sweep(catalogue)
             if not (self.root / FILE).exists():
                 self._write(catalogue)
-            self.commit(catalogue, catalogue)
+            if catalogue.removing or not all(self._points(entry) for entry in catalogue.entries):
+                self.commit(catalogue, catalogue)
 
     # --- locks --------------------------------------------------------------------------------------------------------
     @contextmanager
@@ -103,7 +106,10 @@ class Folder:
         """
         path = self.root / FILE
         try:
-            return decode(path.read_bytes())
+            identity = _identity(path)
+            if self._last is None or self._last[0] != identity:
+                self._last = identity, decode(path.read_bytes())
+            return self._last[1]
         except FileNotFoundError:
             return Catalogue()
         except ValueError as error:
@@ -124,7 +130,7 @@ class Folder:
         if after != before:
             self._write(after)
         for entry in after.entries:
-            if entry.link:
+            if entry.link and not self._points(entry):
                 self._point(entry.link, entry.file)
         if not after.removing:
             return after
@@ -144,6 +150,7 @@ class Folder:
         finally:
             os.close(writer)
         self.disk.rename(fresh, self.root / FILE)
+        self._last = _identity(self.root / FILE), catalogue
         self.disk.sync_directory(self.root)
 
     # --- names --------------------------------------------------------------------------------------------------------
@@ -161,14 +168,18 @@ class Folder:
         path = self.root / name
         return not os.path.lexists(path) or (path.is_symlink() and str(path.readlink()) in ours)
 
+    def _points(self, entry: Entry) -> bool:
+        """Return whether the link of a record is as it should be."""
+        if not entry.link:
+            return entry.state is not State.PUBLISHED
+        path = self.root / entry.link
+        return path.is_symlink() and str(path.readlink()) == entry.file
+
     def _point(self, link: str, file: str) -> None:
-        path = self.root / link
-        if path.is_symlink() and str(path.readlink()) == file:
-            return
         fresh = self._internal / "link.new"
         self.disk.unlink(fresh)
         self.disk.symlink(file, fresh)
-        self.disk.rename(fresh, path)
+        self.disk.rename(fresh, self.root / link)
 
     def _remove(self, name: str, target: str) -> None:
         """Remove a name unless somebody put something else there."""
@@ -188,3 +199,9 @@ class Folder:
         for path in sorted((self._internal / "partial").iterdir()):
             if path.name not in known and stat.S_ISREG(path.lstat().st_mode):
                 self.disk.unlink(path)
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    """Return what tells one version of a file from the next: each is a new file."""
+    facts = path.stat()
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterator
+from functools import lru_cache
 
 from imagesync.backend import Fingerprint, Format
 
@@ -31,13 +31,14 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 def file_name(fingerprint: Fingerprint, form: Format, attempt: int = 0) -> str:
     """Return the name of the file for ``fingerprint``; with ``attempt``, a further one if earlier ones are taken."""
     safe = _UNSAFE.sub("-", fingerprint).lstrip(".-")
-    if safe != fingerprint or len(safe) > 150:
-        safe = f"{safe[:100]}-{_hash(fingerprint)[:16]}"
+    if safe != fingerprint or not 0 < len(safe) <= 150:
+        safe = f"{safe[:100] or 'file'}-{_hash(fingerprint)[:16]}"
     return f"{safe}{f'-{attempt + 1}' if attempt else ''}{EXTENSIONS[form]}"
 
 
-def link_names(title: str, form: Format, mark: str) -> Iterator[str]:
-    """Yield the names under which an image may be offered, best first.
+@lru_cache(maxsize=1 << 14)
+def link_names(title: str, form: Format, mark: str) -> tuple[str, ...]:
+    """Return the names under which an image may be offered, best first.
 
     The first is the title; the others have a part of the hash of ``mark``, which tells equal titles apart.
     """
@@ -45,9 +46,8 @@ def link_names(title: str, form: Format, mark: str) -> Iterator[str]:
     text = _readable(title)
     if text.lower().endswith(extension) and len(text) > len(extension):
         text = text[: -len(extension)]
-    for digits in (0, 8, 16, 64):
-        ending = f"{f'-{_hash(mark)[:digits]}' if digits else ''}{extension}"
-        yield _cut(text, _MAX_BYTES - len(ending)) + ending
+    endings = [extension, *(f"-{_hash(mark)[:digits]}{extension}" for digits in (8, 16, 64))]
+    return tuple(_cut(text, _MAX_BYTES - len(ending)) + ending for ending in endings)
 
 
 def _readable(title: str) -> str:

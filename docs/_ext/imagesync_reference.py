@@ -41,7 +41,7 @@ def command_reference() -> str:
 
 def option_reference() -> str:
     """Return the table of configuration keys."""
-    text: str = import_module(CONFIGURATION).render()
+    text: str = import_module(CONFIGURATION).option_tables()
     return text
 
 

@@ -54,6 +54,7 @@ class _Terminal:
     def task(self, step: Step, title: str, total: int) -> Iterator[Progress]:
         task = self._bars.add_task(printable(title)[:40], total=total, step=str(step))
         try:
+            # A repeated attempt counts its bytes again; rich shows no more than the total.
             yield lambda count: self._bars.advance(task, count)
         finally:
             self._bars.remove_task(task)

@@ -19,6 +19,8 @@ def configure(level: str, *, json_lines: bool, run: str) -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True
     )
+    # It reports formats that it merely tried; what matters is in our own verdicts.
+    logging.getLogger("oslo_utils").setLevel(logging.ERROR)
     structlog.configure(
         processors=list(_processors(json_lines=json_lines)),
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),

@@ -26,7 +26,7 @@ class Place:
         return f"{self.file}: {dotted(self.location)}" if self.location else str(self.file)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Merged:
     """The merged mapping, where its parts come from, and what could not be merged."""
 

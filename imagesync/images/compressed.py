@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Protocol
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+else:
+    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 
 from imagesync.images.faults import Fault
 from imagesync.images.file import ImageFile
@@ -59,8 +65,6 @@ class _Gzip:
 
 
 def _zstd() -> _Decompressor:
-    from backports.zstd import DecompressionParameter, ZstdDecompressor
-
     return ZstdDecompressor(options={DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
 
 
@@ -151,8 +155,6 @@ def _as_file(reads: _BoundedReads) -> IO[bytes]:
 
 @contextmanager
 def _errors(file: ImageFile) -> Iterator[None]:
-    from backports.zstd import ZstdError
-
     try:
         yield
     except NotImplementedError as error:

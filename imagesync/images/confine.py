@@ -75,7 +75,9 @@ def find(program: str, path: str, package: str) -> str:
 
 def environment(path: str = STANDARD_PATH) -> dict[str, str]:
     """Return all the environment that a child gets."""
-    return {"PATH": path, "LC_ALL": "C"}
+    # glibc reserves 64 MiB of address space per arena and up to 8 arenas per processor; on a slow disk qemu-img starts
+    # so many threads that this alone passes the memory limit, and it aborts once in a while.
+    return {"PATH": path, "LC_ALL": "C", "MALLOC_ARENA_MAX": "2"}
 
 
 def _bubble(bwrap: str) -> tuple[str, ...]:

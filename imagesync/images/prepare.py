@@ -33,7 +33,10 @@ Fetch = Callable[[Path, Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class ArtifactRequest:
-    """What a target wants. ``formats`` in order of preference; sizes in bytes."""
+    """What a target wants. ``formats`` in order of preference; sizes in bytes.
+
+    ``unpack_ratio`` is how many times larger than its archive an image may be.
+    """
 
     sha512: Digest
     size: int
@@ -41,6 +44,7 @@ class ArtifactRequest:
     options: ConversionOptions = field(default_factory=ConversionOptions)
     max_virtual_size: int = TIB
     limits: ConversionLimits = field(default_factory=ConversionLimits)
+    unpack_ratio: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +233,9 @@ def _passed_through(job: _Job, source: Entry, downloaded: int) -> Artifact | Non
 
 def _produced(job: _Job, source: Entry, held: ExitStack, downloaded: int) -> Artifact:
     with job.store.workspace() as work, job.store.errors():
-        limits = UnpackLimits(worst_case(job.request.max_virtual_size), reserve=job.store.make_room)
+        request = job.request
+        reserve = job.store.make_room
+        limits = UnpackLimits(worst_case(request.max_virtual_size), ratio=request.unpack_ratio, reserve=reserve)
         unpacked = unwrap(source.path, work, limits, job.subject)
         image = unpacked or source.path
         found = job.inspect(image)

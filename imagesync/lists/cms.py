@@ -22,6 +22,7 @@ from imagesync.errors import BadSignatureError
 
 MAX_CERTIFICATES = 20
 MAX_ATTRIBUTES = 32
+MAX_ELEMENTS = 10_000
 
 Asn1 = Any
 """A pyasn1 value: the library has no types. None of them leaves this module."""
@@ -44,6 +45,7 @@ _SCHEMES = {
     "1.2.840.10045.4.3.4": ("ecdsa", "sha512"),
     "1.3.101.112": ("ed25519", "sha512"),  # RFC 8419 section 3.1: SHA-512 where there are signed attributes
 }
+_LONGEST_OID = 64
 _NULL = b"\x05\x00"
 _TIME = re.compile(r"(?:\d{12}|\d{14})Z", re.ASCII)
 
@@ -134,9 +136,10 @@ def parse(der: bytes) -> SignedMessage:
         BadSignatureError: It is no detached SignedData over plain data, in strict DER, with exactly one signer that
             signs attributes, with algorithms that are good enough.
     """
+    _bound_elements(der)
     content = _decode(der, rfc5652.ContentInfo(), "the signature")
     if content["contentType"] != rfc5652.id_signedData:
-        raise _bad(f"it is no SignedData but {content['contentType']}")
+        raise _bad(f"it is no SignedData but {_dotted(content['contentType'])}")
     data = _decode(bytes(content["content"]), _SIGNED_DATA, "the SignedData")
     _check_encapsulated(data["encapContentInfo"])
     if len(data["signerInfos"]) != 1:
@@ -152,12 +155,48 @@ def _bad(detail: str) -> BadSignatureError:
     return BadSignatureError("signature", detail)
 
 
+def _dotted(oid: Asn1) -> str:
+    """Return an object identifier for a message; a hostile one can be a million digits long."""
+    text = str(oid)
+    return text if len(text) <= _LONGEST_OID else text[:_LONGEST_OID] + "..."
+
+
+def _bound_elements(der: bytes) -> None:
+    """Refuse more elements than an honest message has, before pyasn1 spends some 50 microseconds on each of them."""
+    start, stop = _contents(der, 0, len(der))
+    pending, count = [(start, stop)], 0
+    while pending:
+        at, end = pending.pop()
+        while at < end:
+            constructed = der[at] & 0x20
+            start, at = _contents(der, at, end)
+            count += 1
+            if count > MAX_ELEMENTS:
+                raise _bad(f"it has more than {MAX_ELEMENTS} elements")
+            if constructed:
+                pending.append((start, at))
+
+
+def _contents(der: bytes, at: int, end: int) -> tuple[int, int]:
+    """Return where the contents of the element at a position begin and end (X.690 section 10.1: definite lengths)."""
+    header = der[at : min(at + 6, end)]
+    if len(header) < 2 or header[0] & 0x1F == 0x1F or header[1] in {0x80, *range(0x85, 0x100)}:
+        raise _bad("the signature is not in DER")
+    size = header[1] & 0x7F if header[1] & 0x80 else 0
+    length = int.from_bytes(header[2 : 2 + size], "big") if size else header[1]
+    start = at + 2 + size
+    if start + length > end:
+        raise _bad("the signature is not in DER, or truncated")
+    return start, start + length
+
+
 def _decode(der: bytes, spec: Asn1, what: str) -> Asn1:
     try:
         value, rest = der_decode(der, asn1Spec=spec)
         again = bytes(der_encode(value))
     except PyAsn1Error as error:
-        raise _bad(f"{what} is not what RFC 5652 says: {str(error).splitlines()[0][:120]}") from error
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise _bad(f"{what} is not what RFC 5652 says: {reason}") from error
     if rest:
         raise _bad(f"{what} is followed by {len(rest)} more bytes")
     if again != der:
@@ -167,7 +206,7 @@ def _decode(der: bytes, spec: Asn1, what: str) -> Asn1:
 
 def _check_encapsulated(info: Asn1) -> None:
     if info["eContentType"] != rfc5652.id_data:
-        raise _bad(f"the content type is {info['eContentType']}, not data")
+        raise _bad(f"the content type is {_dotted(info['eContentType'])}, not data")
     if info["eContent"].isValue:
         raise _bad("it carries the content as well (it must be detached)")
 
@@ -214,9 +253,11 @@ def _attributes(found: Asn1) -> dict[str, bytes]:
     for attribute in found:
         kind = str(attribute["attrType"])
         if kind in values:
-            raise _bad(f"the signed attribute {kind} occurs twice")
+            raise _bad(f"the signed attribute {_dotted(kind)} occurs twice")
         if len(attribute["attrValues"]) != 1:
-            raise _bad(f"the signed attribute {kind} has {len(attribute['attrValues'])} values where one is needed")
+            raise _bad(
+                f"the signed attribute {_dotted(kind)} has {len(attribute['attrValues'])} values where one is needed"
+            )
         values[kind] = bytes(attribute["attrValues"][0])
     return values
 
@@ -250,7 +291,9 @@ def _scheme(info: Asn1) -> Scheme:
     if algorithm == _RSA_PSS:
         return _pss(info["signatureAlgorithm"]["parameters"], digest)
     if algorithm not in _SCHEMES:
-        raise _bad(f"the signature algorithm {algorithm} is not accepted (RSA, ECDSA and Ed25519 with SHA-2 are)")
+        raise _bad(
+            f"the signature algorithm {_dotted(algorithm)} is not accepted (RSA, ECDSA and Ed25519 with SHA-2 are)"
+        )
     kind, fixed = _SCHEMES[algorithm]
     _absent_or_null(info["signatureAlgorithm"]["parameters"], allow_null=kind == "rsa")
     if fixed not in {None, digest}:
@@ -261,7 +304,7 @@ def _scheme(info: Asn1) -> Scheme:
 def _digest(algorithm: Asn1, what: str) -> str:
     dotted = str(algorithm["algorithm"])
     if dotted not in _DIGESTS:
-        name = _WEAK_DIGESTS.get(dotted, dotted)
+        name = _WEAK_DIGESTS.get(dotted) or _dotted(dotted)
         raise _bad(f"the {what} algorithm {name} is not accepted (SHA-256, SHA-384 and SHA-512 are)")
     _absent_or_null(algorithm["parameters"], allow_null=True)
     return _DIGESTS[dotted]
@@ -278,8 +321,8 @@ def _pss(parameters: Asn1, digest: str) -> Scheme:
         raise _bad("RSASSA-PSS has no parameters")
     values = _decode(bytes(parameters), rfc4055.RSASSA_PSS_params(), "the RSASSA-PSS parameters")
     mask = values["maskGenAlgorithm"]
-    if str(mask["algorithm"]) != _MGF1:
-        raise _bad("RSASSA-PSS has a mask function other than MGF1")
+    if not mask["parameters"].isValue or str(mask["algorithm"]) != _MGF1:
+        raise _bad("RSASSA-PSS has a mask function other than MGF1 with a hash")
     inner = _decode(bytes(mask["parameters"]), rfc5652.DigestAlgorithmIdentifier(), "the MGF1 parameters")
     if {_digest(values["hashAlgorithm"], "RSASSA-PSS hash"), _digest(inner, "MGF1 hash")} != {digest}:
         raise _bad("RSASSA-PSS uses another hash than the digest")

@@ -67,13 +67,13 @@ _MESSAGE_DIGEST = "1.2.840.113549.1.9.4"
 _SIGNING_TIME = "1.2.840.113549.1.9.5"
 
 
-class _Certificates(univ.SetOf):  # type: ignore[misc]
+class _Certificates(univ.SetOf):  # type: ignore[misc]  # pyasn1 has no types
     """The certificates as the bytes they are: decoding and encoding them again could change what was signed."""
 
     componentType = univ.Any()  # noqa: N815
 
 
-class _SignedData(univ.Sequence):  # type: ignore[misc]
+class _SignedData(univ.Sequence):  # type: ignore[misc]  # pyasn1 has no types
     componentType = namedtype.NamedTypes(  # noqa: N815
         namedtype.NamedType("version", rfc5652.CMSVersion()),
         namedtype.NamedType("digestAlgorithms", rfc5652.DigestAlgorithmIdentifiers()),

@@ -115,15 +115,13 @@ def _find_signer(
 
 
 def _is_named(certificate: x509.Certificate, named: cms.IssuerSerial | cms.KeyIdentifier) -> bool:
-    match named:
-        case cms.IssuerSerial(issuer, serial):
-            return certificate.issuer.public_bytes() == issuer and certificate.serial_number == serial
-        case cms.KeyIdentifier(value):
-            try:
-                extension = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
-            except x509.ExtensionNotFound:
-                return False
-            return extension.value.digest == value
+    if isinstance(named, cms.IssuerSerial):
+        return certificate.issuer.public_bytes() == named.issuer and certificate.serial_number == named.serial
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    except x509.ExtensionNotFound:
+        return False
+    return extension.value.digest == named.value
 
 
 def _check_signature(message: cms.SignedMessage, certificate: x509.Certificate) -> None:

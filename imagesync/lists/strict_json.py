@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from imagesync.errors import ListFormatError
 
 MAX_DEPTH = 16
 MAX_DIGITS = 20
-MAX_VALUES = 1_000_000
+MAX_VALUES = 600_000
 
 Json = Any
 """A value out of ``json.loads``."""
@@ -49,9 +50,8 @@ class _Reading:
     def object(self, pairs: list[tuple[str, Json]]) -> dict[str, Json]:
         value = dict(pairs)
         if len(value) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            value[twice] = self.fault("occurs twice")
+            keys = Counter(key for key, _ in pairs)
+            value[keys.most_common(1)[0][0]] = self.fault("occurs twice")
         return value
 
     def integer(self, digits: str) -> Json:
@@ -70,8 +70,8 @@ def loads(data: bytes) -> Json:
 
     Raises:
         ListFormatError: It is not UTF-8 without a byte order mark, not JSON, or has duplicate keys, NaN or Infinity,
-            numbers of more than 20 digits, lone surrogates or NUL in strings, more than 16 levels, or more than a
-            million values.
+            numbers of more than 20 digits, lone surrogates or NUL in strings, more than 16 levels, or more than
+            600,000 values.
     """
     text = _decode(data)
     reading = _Reading()

@@ -29,12 +29,15 @@ from imagesync.model import ListId
 from imagesync.plan.guard import guard
 from imagesync.plan.spec import File, Wanted, complete, fingerprint
 from imagesync.plan.values import Action, Cause, GuardRules, Kind, Plan
-from imagesync.run.progress import Display, Step, interruptible
+from imagesync.run.progress import Display, Step, interruptible, lazily
 
 log = structlog.get_logger(__name__)
 
-Prepare = Callable[[Wanted, Progress], AbstractContextManager[Artifact]]
-"""Bring a wanted image into a form that the target takes, and keep it there while the context is open."""
+Prepare = Callable[[Wanted, Progress, Progress], AbstractContextManager[Artifact]]
+"""Bring a wanted image into a form that the target takes, and keep it there while the context is open.
+
+The first progress counts the bytes of the download, the second counts up to the image's size during a conversion.
+"""
 
 _UPLOADS = frozenset({Kind.REGISTER, Kind.REPLACE})
 
@@ -167,10 +170,11 @@ def _taken(future: Future[_Held]) -> Iterator[Artifact]:
 @contextmanager
 def _prepare(action: Action, workshop: Workshop) -> Iterator[Artifact]:
     wanted = _wanted(action)
+    show = partial(lazily, workshop.display, title=action.title, total=wanted.image.size)
     with ExitStack() as stack:
-        with workshop.display.task(Step.PREPARE, action.title, wanted.image.size) as progress:
-            ready = workshop.prepare(wanted, interruptible(progress, workshop.stop))
-            artifact = stack.enter_context(ready)
+        with show(step=Step.DOWNLOAD) as downloading, show(step=Step.CONVERT) as converting:
+            steps = (interruptible(progress, workshop.stop) for progress in (downloading, converting))
+            artifact = stack.enter_context(workshop.prepare(wanted, *steps))
         yield artifact
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from enum import StrEnum
 from threading import Event
 from typing import Protocol
@@ -14,7 +14,8 @@ from imagesync.backend import Progress
 class Step(StrEnum):
     """What is going on with an image, in the order of events."""
 
-    PREPARE = "prepare"
+    DOWNLOAD = "download"
+    CONVERT = "convert"
     UPLOAD = "upload"
 
 
@@ -33,6 +34,20 @@ class Silent:
     def task(self, step: Step, title: str, total: int) -> Iterator[Progress]:  # noqa: ARG002 - the port's signature
         """Count nothing."""
         yield lambda _: None
+
+
+@contextmanager
+def lazily(display: Display, step: Step, title: str, total: int) -> Iterator[Progress]:
+    """Open a task of ``display`` when its first byte is reported: what is not needed is not shown."""
+    with ExitStack() as stack:
+        opened: list[Progress] = []
+
+        def report(count: int) -> None:
+            if not opened:
+                opened.append(stack.enter_context(display.task(step, title, total)))
+            opened[0](count)
+
+        yield report
 
 
 class Interrupted(BaseException):

@@ -40,7 +40,7 @@ class Ports:
     fetch: Callable[[Subscription], Fetch]
     anchors: Anchors
     open_target: Callable[[Target], AbstractContextManager[Backend]]
-    prepare: Callable[[Wanted, Target, Progress], AbstractContextManager[Artifact]]
+    prepare: Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]
     state: Repository
     display: Display = field(default_factory=Silent)
     stop: Event = field(default_factory=Event)
@@ -194,9 +194,10 @@ def _converge(
 
 
 def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:
-    return Workshop(
-        lambda wanted, progress: ports.prepare(wanted, target, progress), ports.display, task.ahead, ports.stop
-    )
+    def prepare(wanted: Wanted, *steps: Progress) -> AbstractContextManager[Artifact]:
+        return ports.prepare(wanted, target, *steps)
+
+    return Workshop(prepare, ports.display, task.ahead, ports.stop)
 
 
 def _target_view(

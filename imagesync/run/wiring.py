@@ -193,13 +193,13 @@ def _open_target(instance: str, target: Target) -> AbstractContextManager[Backen
 
 def _preparation(
     config: Config, policies: Mapping[str, HttpPolicy], environment: Mapping[str, str]
-) -> Callable[[Wanted, Target, Progress], AbstractContextManager[Artifact]]:
+) -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
     """Return the function that brings an image into a target's form. The cache is opened when it is first needed."""
     stores: list[Store] = []
     limits = _conversion_limits(config, environment.get("PATH", STANDARD_PATH))
 
     @contextmanager
-    def bring(wanted: Wanted, target: Target, progress: Progress) -> Iterator[Artifact]:
+    def bring(wanted: Wanted, target: Target, downloading: Progress, converting: Progress) -> Iterator[Artifact]:
         image = wanted.image
         if image.size > config.limits.max_image_bytes:
             bound = f"{image.size} bytes are more than {config.limits.max_image_bytes}"
@@ -216,8 +216,9 @@ def _preparation(
             target.options,
             config.limits.max_virtual_size,
             limits,
+            config.limits.unpack_ratio,
         )
-        with prepare(request, stores[0], partial(download, source), progress) as artifact:
+        with prepare(request, stores[0], partial(download, source), downloading, converting) as artifact:
             yield artifact
 
     return bring

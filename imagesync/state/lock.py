@@ -11,7 +11,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -108,7 +108,10 @@ def _hold_advisory(database: Database, target: str, mine: Holder) -> Iterator[No
         try:
             yield
         finally:
-            # A connection that broke has lost the lock already; closing it for good frees it in any case.
+            # A connection that broke has lost the lock already. Closing alone would free it, but only when the
+            # server notices.
+            with suppress(sa.exc.SQLAlchemyError):
+                connection.execute(sa.select(sa.func.pg_advisory_unlock(number)))
             connection.invalidate()
 
 

@@ -150,6 +150,8 @@ class FakeBackend:
             raise BackendRefusedError(spec.metadata.name, f"larger than {self._cloud.max_size} bytes")
         same = [image for image in self._mine() if (image.key, image.fingerprint) == (spec.key, spec.fingerprint)]
         for image in same:
+            if image.state is State.STAGED and image.digest == spec.digest:
+                return self._put(_moved(replace(image, metadata=spec.metadata), State.STAGED))
             if image.state is not State.PARTIAL and image.digest == spec.digest:
                 return image
         partial = next((image for image in same if image.state is State.PARTIAL), None)

@@ -62,6 +62,7 @@ class ListingPromises:
     def test_two_open_sessions_see_each_others_changes(self, bench: Bench) -> None:
         with bench.subject.open() as one, bench.subject.open() as two:
             published = bench.publish(one)
+            assert listed(two) == {published.ref: published}
             two.retire(published.ref, LATER)
 
             assert [image.retirement for image in one.owned()] == [LATER]

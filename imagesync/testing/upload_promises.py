@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesync.backend import Retirement, State
+from imagesync.backend import Metadata, Retirement, State
 from imagesync.errors import BackendConflictError, BackendError, StoredDigestError
 from imagesync.testing.subject import LATER, NOW, Bench, described, listed
 
@@ -54,6 +54,15 @@ class UploadPromises:
 
             assert second == first
             assert list(listed(backend)) == [first.ref]
+
+    def test_uploading_again_brings_a_staged_record_up_to_date(self, bench: Bench) -> None:
+        metadata = Metadata("Title in the next version of the list", {"new": "value"}, min_ram=1)
+        with bench.subject.open() as backend:
+            staged = bench.upload(backend)
+            again = backend.upload(replace(bench.own(backend), metadata=metadata), bench.file(1), lambda _: None)
+
+            assert again == replace(staged, metadata=described(metadata, State.STAGED))
+            assert listed(backend) == {staged.ref: again}
 
     @pytest.mark.parametrize("state", [State.PUBLISHED, State.RETIRED])
     def test_uploading_what_is_there_changes_nothing(self, bench: Bench, state: State) -> None:

@@ -83,4 +83,4 @@ def measure(images: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000), indent=1))
+    json.dump(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000), sys.stdout, indent=1)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import gzip
 import os
+import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from backports import zstd
 
 from imagesync.errors import HostileImageError, NoSpaceError
 from imagesync.images.archive import UnpackLimits, unwrap
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 MIB = 1 << 20
 LIMITS = UnpackLimits(max_bytes=64 * MIB)
@@ -78,15 +84,13 @@ def test_a_name_that_would_be_an_option_is_only_a_name(
 def test_long_names_and_sizes_in_extension_headers_are_read(
     hostile: ModuleType, build: Callable[[str, bytes], Path], work: Path
 ) -> None:
-    import tarfile
-
     name = "d" * 150 + ".vmdk"
     disk = hostile.vmdk("streamOptimized")
     members = (("a.ovf", hostile.ovf(len(disk), href=name)), (name, disk))
-    for number, format in enumerate((tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)):
+    for number, kind in enumerate((tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)):
         into = work / str(number)
         into.mkdir()
-        unpacked = unwrap(build(f"x{number}", hostile.tar(*members, format=format)), into, LIMITS)
+        unpacked = unwrap(build(f"x{number}", hostile.tar(*members, format=kind)), into, LIMITS)
         assert unpacked is not None
         assert unpacked.read_bytes() == disk
 

@@ -97,9 +97,13 @@ def test_the_side_record_is_json(store: Store) -> None:
 
 
 def test_a_workspace_is_gone_after_any_end(store: Store) -> None:
-    with pytest.raises(KeyboardInterrupt), store.workspace() as work:
-        (work / "file").write_bytes(b"x")
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with store.workspace() as work:
+            (work / "file").write_bytes(b"x")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert list((store.root / "tmp").iterdir()) == []
 
 

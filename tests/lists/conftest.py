@@ -1,8 +1,11 @@
 """What the tests of lists share: the committed fixtures, and the tools that made them for whatever else is needed."""
 
 import sys
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -32,7 +35,7 @@ def anchors() -> Anchors:
 
 
 @pytest.fixture(scope="session")
-def forge():
+def forge() -> ModuleType:
     """Return the module that puts messages and certificates together."""
     import forge
 
@@ -40,7 +43,7 @@ def forge():
 
 
 @pytest.fixture(scope="session")
-def pki():
+def pki() -> ModuleType:
     """Return the module with the throw-away PKI."""
     import pki
 
@@ -48,16 +51,16 @@ def pki():
 
 
 @pytest.fixture(scope="session")
-def cas(pki):
+def cas(pki: ModuleType) -> Any:
     return _quietly(pki.authorities)
 
 
 @pytest.fixture(scope="session")
-def people(pki, cas):
+def people(pki: ModuleType, cas: Mapping[str, Any]) -> Any:
     return _quietly(lambda: pki.endorsers(cas))
 
 
-def _quietly(make):
+def _quietly(make: Callable[[], Any]) -> Any:
     from imagesync.lists.anchors import serial_zero_tolerated
 
     with serial_zero_tolerated():
@@ -71,7 +74,7 @@ def signer() -> Signer:
 
 
 @pytest.fixture
-def image():
+def image() -> Callable[..., Image]:
     """Return a function that makes an image with some values changed."""
 
     def make(**changes: object) -> Image:
@@ -98,7 +101,7 @@ def image():
 
 
 @pytest.fixture
-def listing(signer, image):
+def listing(signer: Signer, image: Callable[..., Image]) -> Callable[..., ImageList]:
     """Return a function that makes a parsed list with some values changed."""
 
     def make(**changes: object) -> ImageList:

@@ -1,5 +1,7 @@
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ from imagesync.errors import (
     WrongEndorserError,
 )
 from imagesync.lists.admit import AdmissionRules, admit, compare_versions
-from imagesync.model import Accepted, Digest, Identity, ImageId, ListId
+from imagesync.model import Accepted, Digest, Identity, Image, ImageId, ImageList, ListId, Signer
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 LIST = ListId("5a6a63be-7f86-5a5c-9f3c-6c0a3d6f9c11")
@@ -19,16 +21,16 @@ VO = "vo.example.org"
 
 
 @pytest.fixture
-def rules(signer):
-    def make(**changes):
+def rules(signer: Signer) -> Callable[..., AdmissionRules]:
+    def make(**changes: Any) -> AdmissionRules:
         return AdmissionRules(**({"subscription": "sub", "vo": VO, "endorsers": (signer.identity,)} | changes))
 
     return make
 
 
 @pytest.fixture
-def accepted(signer):
-    def make(**changes):
+def accepted(signer: Signer) -> Callable[..., Accepted]:
+    def make(**changes: Any) -> Accepted:
         values = {
             "subscription": "sub",
             "list": LIST,
@@ -45,7 +47,9 @@ def accepted(signer):
     return make
 
 
-def test_a_first_list_is_admitted_with_its_warnings(listing, rules):
+def test_a_first_list_is_admitted_with_its_warnings(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules]
+) -> None:
     content = listing(warnings=("odd",))
 
     trusted = admit(content, rules(), None, NOW)
@@ -56,41 +60,53 @@ def test_a_first_list_is_admitted_with_its_warnings(listing, rules):
 
 
 # --- who ---
-def test_the_list_must_name_its_signer(listing, rules):
+def test_the_list_must_name_its_signer(listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules]) -> None:
     with pytest.raises(WrongEndorserError, match="but the list names /CN=x"):
         admit(listing(endorser=Identity("/CN=x", "/CN=y")), rules(), None, NOW)
 
 
-def test_the_signer_must_be_an_endorser_of_the_subscription(listing, rules, signer):
+def test_the_signer_must_be_an_endorser_of_the_subscription(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], signer: Signer
+) -> None:
     another_ca = Identity(signer.identity.dn, "/CN=another CA")
 
     with pytest.raises(WrongEndorserError, match="no endorser of this subscription"):
         admit(listing(), rules(endorsers=(another_ca,)), None, NOW)
 
 
-def test_without_endorsers_nobody_may_sign(listing, rules):
+def test_without_endorsers_nobody_may_sign(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules]
+) -> None:
     with pytest.raises(WrongEndorserError):
         admit(listing(), rules(endorsers=()), None, NOW)
 
 
-def test_one_of_several_endorsers_in_another_rendering_is_enough(listing, rules):
+def test_one_of_several_endorsers_in_another_rendering_is_enough(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules]
+) -> None:
     written = Identity(r"/DC=test/DC=imagesync/CN=\x45ndorser", "/DC=test/DC=imagesync/CN=Root CA")
 
     admit(listing(), rules(endorsers=(Identity("/CN=x", "/CN=y"), written)), None, NOW)
 
 
 # --- which ---
-def test_a_configured_identifier_counts(listing, rules):
+def test_a_configured_identifier_counts(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules]
+) -> None:
     with pytest.raises(IdentityMismatchError, match="but other is configured"):
         admit(listing(), rules(identifier=ListId("other")), None, NOW)
 
 
-def test_the_first_accepted_identifier_is_pinned(listing, rules, accepted):
-    with pytest.raises(IdentityMismatchError, match="pinned at the first acceptance.*reset NAME --identifier"):
+def test_the_first_accepted_identifier_is_pinned(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], accepted: Callable[..., Accepted]
+) -> None:
+    with pytest.raises(IdentityMismatchError, match=r"pinned at the first acceptance.*reset NAME --identifier"):
         admit(listing(), rules(), accepted(list=ListId("other")), NOW)
 
 
-def test_a_configured_identifier_replaces_the_pin_and_its_floor(listing, rules, accepted):
+def test_a_configured_identifier_replaces_the_pin_and_its_floor(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], accepted: Callable[..., Accepted]
+) -> None:
     old = accepted(list=ListId("other"), version="99999999999999")
 
     trusted = admit(listing(), rules(identifier=LIST), old, NOW)
@@ -98,28 +114,34 @@ def test_a_configured_identifier_replaces_the_pin_and_its_floor(listing, rules, 
     assert not trusted.floor_lifted
 
 
-def test_a_list_of_another_subscription_is_refused(listing, rules):
+def test_a_list_of_another_subscription_is_refused(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules]
+) -> None:
     with pytest.raises(IdentityMismatchError, match="belongs to the subscription elsewhere"):
         admit(listing(), rules(pinned_elsewhere={LIST: "elsewhere"}), None, NOW)
 
 
-def test_its_own_pin_is_not_elsewhere(listing, rules):
+def test_its_own_pin_is_not_elsewhere(listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules]) -> None:
     admit(listing(), rules(pinned_elsewhere={LIST: "sub"}), None, NOW)
 
 
-def test_another_vos_list_is_refused(listing, rules):
+def test_another_vos_list_is_refused(listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules]) -> None:
     with pytest.raises(IdentityMismatchError, match=r"for the VO vo\.other, not vo\.example\.org"):
         admit(listing(vo="vo.other"), rules(), None, NOW)
 
 
-def test_a_list_without_vo_needs_a_configured_identifier(listing, rules, accepted):
+def test_a_list_without_vo_needs_a_configured_identifier(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], accepted: Callable[..., Accepted]
+) -> None:
     with pytest.raises(IdentityMismatchError, match="does not say which VO"):
         admit(listing(vo=None), rules(), accepted(), NOW)
 
     assert admit(listing(vo=None), rules(identifier=LIST), None, NOW).vo == VO
 
 
-def test_appdb_lists_must_have_the_identifier_computed_from_the_vo(listing, rules):
+def test_appdb_lists_must_have_the_identifier_computed_from_the_vo(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules]
+) -> None:
     # Real values: the published identifier of fedcloud.egi.eu's list.
     fedcloud = {"identifier": ListId("76fdee70-8119-5d33-9f40-3c57e1c60df1"), "vo": "fedcloud.egi.eu"}
 
@@ -128,7 +150,9 @@ def test_appdb_lists_must_have_the_identifier_computed_from_the_vo(listing, rule
         admit(listing(), rules(appdb_ids=True), None, NOW)
 
 
-def test_an_image_identifier_that_appdb_would_not_give_is_a_warning(listing, rules, image):
+def test_an_image_identifier_that_appdb_would_not_give_is_a_warning(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], image: Callable[..., Image]
+) -> None:
     guid = "0d6bc1de-0000-4000-8000-000000000001"
     base = {"ad:base_mpuri": f"https://appdb.egi.eu/store/vm/image/{guid}:90/"}
     right = ImageId(str(uuid.uuid5(uuid.NAMESPACE_OID, f"vowide_image_list_image:{VO}:{guid}")))
@@ -148,14 +172,18 @@ def test_an_image_identifier_that_appdb_would_not_give_is_a_warning(listing, rul
 
 
 # --- when ---
-def test_five_minutes_into_the_future_are_forgiven(listing, rules):
+def test_five_minutes_into_the_future_are_forgiven(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules]
+) -> None:
     admit(listing(created=NOW + timedelta(minutes=5)), rules(), None, NOW)
 
     with pytest.raises(NotYetValidError, match="created at 2026-06-01 12:05:01 UTC, in the future"):
         admit(listing(created=NOW + timedelta(minutes=5, seconds=1)), rules(), None, NOW)
 
 
-def test_a_list_is_void_from_its_expiry_on(listing, rules):
+def test_a_list_is_void_from_its_expiry_on(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules]
+) -> None:
     admit(listing(expires=NOW + timedelta(seconds=1)), rules(), None, NOW)
 
     with pytest.raises(ExpiredListError, match="expired at 2026-06-01 12:00:00 UTC"):
@@ -181,15 +209,19 @@ def test_a_list_is_void_from_its_expiry_on(listing, rules):
         ("9" * 100, "8" * 100, None),
     ],
 )
-def test_versions_compare_part_by_part(left, right, order):
+def test_versions_compare_part_by_part(left: str, right: str, order: int | None) -> None:
     assert compare_versions(left, right) == order
 
 
-def test_a_newer_version_is_admitted(listing, rules, accepted):
+def test_a_newer_version_is_admitted(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], accepted: Callable[..., Accepted]
+) -> None:
     admit(listing(version="20260601000000", digest=Digest("2" * 128)), rules(), accepted(), NOW)
 
 
-def test_the_same_content_is_admitted_again(listing, rules, accepted):
+def test_the_same_content_is_admitted_again(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], accepted: Callable[..., Accepted]
+) -> None:
     admit(listing(), rules(), accepted(), NOW)
 
 
@@ -201,12 +233,20 @@ def test_the_same_content_is_admitted_again(listing, rules, accepted):
         ("latest", "cannot be ordered against 20260520093000"),
     ],
 )
-def test_a_version_that_does_not_rise_is_refused(listing, rules, accepted, version, text):
+def test_a_version_that_does_not_rise_is_refused(
+    listing: Callable[..., ImageList],
+    rules: Callable[..., AdmissionRules],
+    accepted: Callable[..., Accepted],
+    version: str,
+    text: str,
+) -> None:
     with pytest.raises(RollbackError, match=text):
         admit(listing(version=version, digest=Digest("2" * 128)), rules(), accepted(), NOW)
 
 
-def test_a_lifted_floor_admits_an_older_version_and_says_so(listing, rules, accepted):
+def test_a_lifted_floor_admits_an_older_version_and_says_so(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], accepted: Callable[..., Accepted]
+) -> None:
     trusted = admit(listing(version="1", digest=Digest("2" * 128)), rules(), accepted(version=None), NOW)
 
     assert trusted.floor_lifted

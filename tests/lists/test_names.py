@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from cryptography import x509
 from hypothesis import given
@@ -9,25 +11,25 @@ from imagesync.lists.names import normalise, render, renderings
 OIDS = ("2.5.4.3", "2.5.4.10", "0.9.2342.19200300.100.1.1", "1.2.840.113549.1.9.1", "1.2.3.4")
 
 
-def named(*pairs):
+def named(*pairs: tuple[str, str]) -> x509.Name:
     return x509.Name([x509.NameAttribute(x509.ObjectIdentifier(oid), value) for oid, value in pairs])
 
 
-def test_renders_in_the_order_of_the_certificate_with_short_types():
+def test_renders_in_the_order_of_the_certificate_with_short_types() -> None:
     name = named(("0.9.2342.19200300.100.1.25", "EU"), ("2.5.4.10", "EGI.eu"), ("2.5.4.3", "appdb.egi.eu"))
 
     assert render(name) == "/DC=EU/O=EGI.eu/CN=appdb.egi.eu"
 
 
-def test_renders_an_unknown_type_dotted_and_keeps_slashes_and_utf8():
+def test_renders_an_unknown_type_dotted_and_keeps_slashes_and_utf8() -> None:
     assert render(named(("1.2.3.4", "x"), ("2.5.4.3", "host/é"))) == "/1.2.3.4=x/CN=host/é"
 
 
-def test_escapes_what_cannot_be_shown():
+def test_escapes_what_cannot_be_shown() -> None:
     assert render(named(("2.5.4.3", "a\nb\\c\u202e"))) == r"/CN=a\x0Ab\x5Cc\xE2\x80\xAE"
 
 
-def test_refuses_several_attributes_in_one_rdn():
+def test_refuses_several_attributes_in_one_rdn() -> None:
     rdn = x509.RelativeDistinguishedName([*named(("2.5.4.3", "a")).rdns[0], *named(("2.5.4.10", "b")).rdns[0]])
 
     with pytest.raises(UntrustedSignerError, match="several attributes in one RDN"):
@@ -35,19 +37,19 @@ def test_refuses_several_attributes_in_one_rdn():
 
 
 @pytest.mark.parametrize("value", ["a/CN=b", "x/1.2.3=y", "/emailAddress=z"])
-def test_refuses_a_value_that_reads_like_a_name(value):
+def test_refuses_a_value_that_reads_like_a_name(value: Any) -> None:
     with pytest.raises(UntrustedSignerError, match="reads like a name"):
         render(named(("2.5.4.10", value)))
 
 
-def test_refuses_a_value_that_is_no_text():
+def test_refuses_a_value_that_is_no_text() -> None:
     bits = x509.NameAttribute(x509.NameOID.X500_UNIQUE_IDENTIFIER, b"\x01", x509.name._ASN1Type.BitString)
 
     with pytest.raises(UntrustedSignerError, match="is no text"):
         render(x509.Name([bits]))
 
 
-def test_refuses_an_empty_name():
+def test_refuses_an_empty_name() -> None:
     with pytest.raises(UntrustedSignerError, match="empty name"):
         render(x509.Name([]))
 
@@ -62,7 +64,7 @@ def test_refuses_an_empty_name():
         "/2.5.4.10=Université/CN=host/a.b/1.2.840.113549.1.9.1=a@b.c/UID=x1",
     ],
 )
-def test_equivalent_renderings_become_one(written):
+def test_equivalent_renderings_become_one(written: str) -> None:
     assert normalise(written) == "/O=Université/CN=host/a.b/emailAddress=a@b.c/UID=x1"
 
 
@@ -77,16 +79,16 @@ def test_equivalent_renderings_become_one(written):
         (r"/CN=\xFF", r"/CN=\x5CxFF"),
     ],
 )
-def test_other_texts_come_back_unharmed(written, canonical):
+def test_other_texts_come_back_unharmed(written: str, canonical: str) -> None:
     assert normalise(written) == canonical
 
 
-def test_an_escaped_slash_never_turns_into_another_rdn():
+def test_an_escaped_slash_never_turns_into_another_rdn() -> None:
     assert normalise(r"/CN=a\/O=b") != normalise("/CN=a/O=b")
     assert normalise(r"/CN=a\x2FO=b") != normalise("/CN=a/O=b")
 
 
-def test_case_is_significant():
+def test_case_is_significant() -> None:
     assert normalise("/CN=A") != normalise("/CN=a")
 
 
@@ -97,7 +99,7 @@ names = st.lists(
 )
 
 
-def rendered(pairs):
+def rendered(pairs: list[tuple[str, str]]) -> str | None:
     try:
         return render(named(*pairs))
     except UntrustedSignerError:
@@ -105,7 +107,7 @@ def rendered(pairs):
 
 
 @given(names)
-def test_a_rendered_name_is_its_own_canonical_form(pairs):
+def test_a_rendered_name_is_its_own_canonical_form(pairs: list[tuple[str, str]]) -> None:
     text = rendered(pairs)
 
     # Spaces at the end of a whole text are trimmed when somebody wrote it down.
@@ -113,18 +115,18 @@ def test_a_rendered_name_is_its_own_canonical_form(pairs):
 
 
 @given(names, names)
-def test_two_names_never_render_alike(one, other):
+def test_two_names_never_render_alike(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> None:
     left, right = rendered(one), rendered(other)
 
     assert left is None or (left == right) == (one == other)
 
 
 @given(st.text(max_size=60))
-def test_normalising_twice_changes_nothing(text):
+def test_normalising_twice_changes_nothing(text: str) -> None:
     assert normalise(normalise(text)) == normalise(text)
 
 
-def test_other_spellings_are_offered_to_policy_files():
+def test_other_spellings_are_offered_to_policy_files() -> None:
     assert renderings("/UID=u/emailAddress=m") == tuple(
         sorted({"/UID=u/emailAddress=m", "/UID=u/Email=m", "/UID=u/E=m", "/USERID=u/emailAddress=m"})
     )

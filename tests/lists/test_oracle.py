@@ -2,11 +2,13 @@
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from imagesync.errors import TrustError
+from imagesync.lists.anchors import Anchors
 from imagesync.lists.smime import SignaturePolicy, verify
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
@@ -68,7 +70,7 @@ WE_REFUSE = {
 }
 
 
-def ours(path, anchors, now) -> bool:
+def ours(path: Path, anchors: Anchors, now: datetime) -> bool:
     try:
         verify(path.read_bytes(), anchors, SignaturePolicy(pinned=path.parent.name == "good"), now)
     except TrustError:
@@ -76,7 +78,7 @@ def ours(path, anchors, now) -> bool:
     return True
 
 
-def theirs(path, now) -> bool:
+def theirs(path: Path, now: datetime) -> bool:
     strict = ["-purpose", "any", "-x509_strict", "-auth_level", "2", "-crl_check_all", "-no-CAfile", "-no-CAstore"]
     anchors = ["-CApath", str(FIXTURES / "trust" / "anchors"), "-attime", str(int(now.timestamp()))]
     command = ["openssl", "cms", "-verify", "-in", str(path), *anchors, *strict, "-out", "/dev/null"]
@@ -84,19 +86,19 @@ def theirs(path, now) -> bool:
 
 
 @pytest.fixture(scope="module")
-def verdicts(anchors, now):
+def verdicts(anchors: Anchors, now: datetime) -> dict[str, tuple[bool, bool]]:
     with ThreadPoolExecutor(2) as pool:
         others = pool.map(lambda path: theirs(path, now), MESSAGES)
         return {path.stem: (ours(path, anchors, now), other) for path, other in zip(MESSAGES, others, strict=True)}
 
 
-def test_never_more_lenient_than_openssl_at_its_strictest(verdicts):
+def test_never_more_lenient_than_openssl_at_its_strictest(verdicts: dict[str, tuple[bool, bool]]) -> None:
     lenient = {label for label, (own, other) in verdicts.items() if own and not other}
 
     assert lenient == set(WE_ACCEPT)
 
 
-def test_each_refusal_beyond_openssl_has_a_reason(verdicts):
+def test_each_refusal_beyond_openssl_has_a_reason(verdicts: dict[str, tuple[bool, bool]]) -> None:
     strict = {label for label, (own, other) in verdicts.items() if other and not own}
 
     assert strict == set(WE_REFUSE)

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ values = st.recursive(
 
 
 @given(values)
-def test_reads_what_json_writes(value):
+def test_reads_what_json_writes(value: Any) -> None:
     assert loads(json.dumps(value).encode()) == value
     assert loads(json.dumps(value, ensure_ascii=False).encode()) == value
 
@@ -46,10 +47,10 @@ def test_reads_what_json_writes(value):
         (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "more than 16 levels"),
         (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "more than 16 levels"),
         (b"[" * 200_000, "more than 16 levels"),
-        (b"[" + b"0," * 1_000_000 + b"0]", "more than 1000000 values"),
+        (b"[" + b"0," * 1_000_000 + b"0]", "more than 600000 values"),
     ],
 )
-def test_refuses_what_can_be_read_in_two_ways(data, text):
+def test_refuses_what_can_be_read_in_two_ways(data: bytes, text: str) -> None:
     with pytest.raises(ListFormatError, match=text):
         loads(data)
 
@@ -64,5 +65,5 @@ def test_refuses_what_can_be_read_in_two_ways(data, text):
         (b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, json.loads("[" * MAX_DEPTH + "]" * MAX_DEPTH)),
     ],
 )
-def test_accepts_what_only_looks_odd(data, value):
+def test_accepts_what_only_looks_odd(data: bytes, value: Any) -> None:
     assert loads(data) == value

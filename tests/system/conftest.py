@@ -131,12 +131,12 @@ class Site:
         return Fetched(self.blob, request.url, None, None, self.now)
 
     @contextmanager
-    def prepare(self, wanted, target, progress):
+    def prepare(self, wanted, target, downloading, converting):
         self.steps.step(f"prepare {wanted.image.identifier}")
         if wanted.image.identifier in self.broken:
             raise self.broken[wanted.image.identifier]
         content = self.images[str(wanted.image.identifier)][0]
-        path = self.root / "artifact"
+        path = self.root / f"artifact-{wanted.image.identifier}"
         path.write_text(content)
         self.prepared.append(str(wanted.image.identifier))
         form = target.formats[0]
@@ -177,12 +177,15 @@ class Site:
 
     def ports(self, state):
         return Ports(
-            fetch=lambda _: self.fetch,
+            fetch=lambda _: self.fetch,  # looked up late: tests replace it
             anchors=load_anchors(self.trust.directory),
-            open_target=self.open_target,
+            open_target=lambda target: self.open_target(target),  # noqa: PLW0108 - looked up late: tests replace it
             prepare=self.prepare,
             state=dying(state, self.steps, "state."),
         )
+
+    def context(self):
+        return Context("site", "imagesync")
 
     @contextmanager
     def open_target(self, target):

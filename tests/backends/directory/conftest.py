@@ -29,7 +29,7 @@ def subject_of(root: Path) -> Subject:
         return [(path.lstat(), path.readlink() if path.is_symlink() else None) for path in paths]
 
     def annotate(ref: str) -> None:
-        with subject.open() as backend:
+        with made.open() as backend:
             key = listed(backend)[ref].key
         catalogue = json.loads((root / "catalogue.json").read_text())
         entry = next(entry for entry in catalogue["images"] if entry["key"]["image"] == key.image)
@@ -47,7 +47,7 @@ def subject_of(root: Path) -> Subject:
         if content is not None:
             (root / entry["file"]).write_bytes(content)
 
-    subject = Subject(
+    made = Subject(
         open_backend,
         {"path": str(root)},
         plant_foreign=plant,
@@ -56,7 +56,7 @@ def subject_of(root: Path) -> Subject:
         annotation=annotation,
         tamper=tamper,
     )
-    return subject
+    return made
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,5 +8,5 @@ from imagesync.testing.conformance import BackendConformance, Subject
 
 class TestDirectory(BackendConformance):
     @pytest.fixture
-    def subject(self, make_subject, root: Path) -> Subject:
+    def subject(self, make_subject: Callable[[Path], Subject], root: Path) -> Subject:
         return make_subject(root)

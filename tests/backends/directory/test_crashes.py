@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -179,7 +180,7 @@ def test_dying_at_any_step_of_the_recovery_converges(root: Path, bench: Bench) -
     converge(bench, 2, "Title of image-1")
     expected = everything(root)
     for first in list(each_step(lambda steps: _replace(root, bench, steps)))[::9]:
-        for second in each_step(lambda steps, first=first: _die_then_open(root, bench, first, steps)):
+        for second in each_step(partial(_die_then_open, root, bench, first)):
             with pytest.raises(Died):
                 _die_then_open(root, bench, first, second)
             converge(bench, 2, "Title of image-1")
@@ -241,8 +242,8 @@ def test_a_killed_upload_is_finished_by_the_next_process(root: Path, bench: Benc
         assert child.wait() == -signal.SIGKILL
 
     with bench.subject.open() as backend:
-        partial = next(image for image in backend.owned() if image.ref != old.ref)
-        assert (partial.state, partial.digest) == (State.PARTIAL, None)
+        begun = next(image for image in backend.owned() if image.ref != old.ref)
+        assert (begun.state, begun.digest) == (State.PARTIAL, None)
         new = bench.publish(backend, number=9)
 
         assert listed(backend) == {old.ref: old, new.ref: new}

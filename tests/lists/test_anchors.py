@@ -1,0 +1,221 @@
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from imagesync.errors import TrustStoreUnusableError
+from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
+from imagesync.lists.names import render
+
+OLD = "/DC=test/DC=imagesync/CN=Old CA"
+
+
+@pytest.fixture
+def directory(fixtures: Path, tmp_path: Path) -> Path:
+    """Return a copy of the fixtures' anchors that may be changed."""
+    return shutil.copytree(fixtures / "trust" / "anchors", tmp_path / "anchors")
+
+
+def file_of(directory: Path, name: str) -> Path:
+    """Return the file of the CA with this common name."""
+    for path in sorted(directory.glob("*.0")):
+        if f"CN={name},".encode() in _subject(path) + b",":
+            return path
+    raise AssertionError(name)
+
+
+def _subject(path: Path) -> bytes:
+    from imagesync.lists.anchors import serial_zero_tolerated
+
+    with serial_zero_tolerated():
+        return x509.load_pem_x509_certificate(path.read_bytes()).subject.rfc4514_string().encode()
+
+
+def names(certificates: Iterable[x509.Certificate]) -> set[str]:
+    return {render(certificate.subject) for certificate in certificates}
+
+
+def test_only_self_signed_cas_are_roots(directory: Path) -> None:
+    anchors = load_anchors(directory)
+
+    assert "/DC=test/DC=imagesync/CN=Subordinate CA" in names(anchors.subordinates)
+    assert all(root.subject == root.issuer for root in anchors.roots)
+    assert "/DC=test/DC=imagesync/CN=Root CA" in names(anchors.roots)
+
+
+def test_a_root_with_serial_number_0_loads_without_a_warning(directory: Path) -> None:
+    # With -W error the library's deprecation warning would fail this test.
+    assert OLD in names(load_anchors(directory).roots)
+
+
+def test_both_hash_styles_may_point_to_one_ca(directory: Path) -> None:
+    before = load_anchors(directory)
+    root = file_of(directory, "Root CA")
+    (directory / "0000aaaa.0").symlink_to(root)
+    (directory / "0000aaaa.r0").symlink_to(root.with_suffix(".r0"))
+
+    anchors = load_anchors(directory)
+
+    assert len(anchors.roots) == len(before.roots)
+    issuer = next(ca for ca in anchors.roots if "CN=Root CA" in ca.subject.rfc4514_string()).subject.public_bytes()
+    assert len(anchors.crls[issuer]) == 1
+
+
+def test_files_in_der_are_as_good_as_in_pem(directory: Path) -> None:
+    before = load_anchors(directory)
+    root = file_of(directory, "Root CA")
+    root.write_bytes(x509.load_pem_x509_certificate(root.read_bytes()).public_bytes(Encoding.DER))
+    crl = root.with_suffix(".r0")
+    crl.write_bytes(x509.load_pem_x509_crl(crl.read_bytes()).public_bytes(Encoding.DER))
+
+    after = load_anchors(directory)
+
+    assert (after.roots, after.crls) == (before.roots, before.crls)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("0000aaaa.0", b"rubbish", "0000aaaa.0: not understood"),
+        ("0000aaaa.0", b"-----BEGIN CERTIFICATE-----\n", "0000aaaa.0: not understood"),
+        ("0000aaaa.0", b"x" * 300_000, "0000aaaa.0: larger than 262144 bytes"),
+        ("0000aaaa.r0", b"rubbish", "0000aaaa.r0: not understood"),
+    ],
+)
+def test_a_bad_file_is_named_and_costs_nothing_else(directory: Path, name: str, content: bytes, text: str) -> None:
+    before = load_anchors(directory)
+    (directory / name).write_bytes(content)
+
+    after = load_anchors(directory)
+
+    assert after.roots == before.roots
+    assert any(warning.startswith(text) for warning in after.warnings)
+
+
+def test_a_link_to_nothing_is_named(directory: Path) -> None:
+    (directory / "0000aaaa.0").symlink_to("gone.pem")
+
+    assert "0000aaaa.0: it is no regular file, or a link to nothing" in load_anchors(directory).warnings
+
+
+@pytest.mark.parametrize("label", ["endorser", "plain"])
+def test_a_certificate_that_is_no_ca_is_no_anchor(directory: Path, people: Mapping[str, Any], label: str) -> None:
+    (directory / "0000aaaa.0").write_bytes(people[label].certificate.public_bytes(Encoding.PEM))
+
+    assert "0000aaaa.0: the certificate is not one of a CA" in load_anchors(directory).warnings
+
+
+def test_a_ca_whose_name_is_ambiguous_is_named(directory: Path, forge: ModuleType, pki: ModuleType) -> None:
+    ca = forge.certify(pki._ambiguous(), pki.ec_key("x"), forge.Wish(ca=True))
+    (directory / "0000aaaa.0").write_bytes(ca.certificate.public_bytes(Encoding.PEM))
+
+    assert any("0000aaaa.0: the value of O" in warning for warning in load_anchors(directory).warnings)
+
+
+def test_rules_come_from_namespaces_over_signing_policy(anchors: Anchors) -> None:
+    rules = anchors.rules["/DC=test/DC=imagesync/CN=CA with namespaces"]
+
+    assert rules.file.endswith(".namespaces")
+    assert not rules.permit("/DC=test/DC=imagesync/O=forbidden/CN=x")
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b'TO Issuer "/CN=other" PERMIT Subject ".*"', "it has no rule for this CA"),
+        (b"\xff", "it is not UTF-8"),
+        (b"?", "not understood"),
+    ],
+)
+def test_a_ca_with_rules_that_do_not_work_is_not_used_and_named(directory: Path, content: bytes, text: str) -> None:
+    root = file_of(directory, "Root CA")
+    root.with_suffix(".namespaces").write_bytes(content)
+
+    anchors = load_anchors(directory)
+
+    assert text in anchors.skipped["/DC=test/DC=imagesync/CN=Root CA"]
+    assert "/DC=test/DC=imagesync/CN=Root CA" not in names(anchors.roots)
+    assert any("CN=Root CA is not used" in warning and text in warning for warning in anchors.warnings)
+
+
+def test_a_file_that_cannot_be_read_is_named(directory: Path) -> None:
+    (directory / "0000aaaa.0").symlink_to("/proc/self/mem")  # even root gets an I/O error from it
+
+    assert "0000aaaa.0: cannot be read: Input/output error" in load_anchors(directory).warnings
+
+
+def test_a_ca_whose_rules_cannot_be_read_is_not_used(directory: Path) -> None:
+    file_of(directory, "Root CA").with_suffix(".namespaces").symlink_to("/proc/self/mem")
+
+    assert "Input/output error" in load_anchors(directory).skipped["/DC=test/DC=imagesync/CN=Root CA"]
+
+
+def test_a_certificate_without_basic_constraints_is_no_anchor(
+    directory: Path, forge: ModuleType, pki: ModuleType
+) -> None:
+    key = pki.ec_key("v3 without")
+    name = forge.name("/CN=without")
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 5, forge.NOT_BEFORE, forge.NOT_AFTER)
+    (directory / "0000aaaa.0").write_bytes(forge.sign_builder(builder, key).public_bytes(Encoding.PEM))
+
+    assert "0000aaaa.0: the certificate is not one of a CA" in load_anchors(directory).warnings
+
+
+def test_rules_that_cannot_be_read_are_no_permission(directory: Path) -> None:
+    root = file_of(directory, "Root CA")
+    root.with_suffix(".namespaces").mkdir()
+
+    assert "/DC=test/DC=imagesync/CN=Root CA" in load_anchors(directory).skipped
+
+
+def test_a_missing_directory_is_an_error_with_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(TrustStoreUnusableError, match=r"cannot be read: No such file.*igtf-policy") as error:
+        load_anchors(tmp_path / "none")
+
+    assert error.value.subject == str(tmp_path / "none")
+
+
+def test_a_file_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(TrustStoreUnusableError, match="Not a directory"):
+        load_anchors(tmp_path / "file")
+
+
+def test_an_empty_directory_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(TrustStoreUnusableError, match=r"no usable root CA.*no file is named <hash>\.0"):
+        load_anchors(tmp_path)
+
+
+def test_a_directory_with_only_a_subordinate_is_an_error(directory: Path, tmp_path: Path) -> None:
+    only = tmp_path / "only"
+    only.mkdir()
+    shutil.copy(file_of(directory, "Subordinate CA"), only)
+
+    with pytest.raises(TrustStoreUnusableError, match="no usable root CA"):
+        load_anchors(only)
+
+
+def test_a_directory_with_only_bad_files_names_the_first(tmp_path: Path) -> None:
+    (tmp_path / "0000aaaa.0").write_bytes(b"?")
+
+    with pytest.raises(TrustStoreUnusableError, match=r"0000aaaa\.0: not understood"):
+        load_anchors(tmp_path)
+
+
+def test_a_directory_of_something_else_is_refused_early(tmp_path: Path) -> None:
+    for number in range(10_001):
+        os.close(os.open(tmp_path / str(number), os.O_CREAT))
+
+    with pytest.raises(TrustStoreUnusableError, match="more than 10000 files"):
+        load_anchors(tmp_path)
+
+
+def test_modes_are_what_a_configuration_says() -> None:
+    assert {mode.value for mode in CrlMode} == {"require", "if-present", "off"}

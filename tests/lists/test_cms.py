@@ -1,0 +1,123 @@
+import time
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from imagesync.errors import BadSignatureError
+from imagesync.lists.cms import IssuerSerial, Scheme, parse
+
+CONTENT = b"{}"
+SHA256 = "2.16.840.1.101.3.4.2.1"
+
+
+@pytest.fixture
+def signed(forge: ModuleType, people: Mapping[str, Any]) -> Callable[..., bytes]:
+    """Return a function that makes a signature of the endorser with some things changed."""
+
+    def make(**wish: Any) -> bytes:
+        der: bytes = forge.sign(CONTENT, people["endorser"], forge.SignerWish(**wish))
+        return der
+
+    return make
+
+
+def test_says_what_the_bytes_say(signed: Callable[..., bytes], people: Mapping[str, Any]) -> None:
+    endorser = people["endorser"]
+
+    message = parse(signed())
+
+    named = IssuerSerial(endorser.certificate.issuer.public_bytes(), endorser.certificate.serial_number)
+    assert message.signer == named
+    assert message.scheme == Scheme("rsa", "sha256")
+    assert message.certificates == (endorser.der,)
+    assert message.attributes[0] == 0x31
+
+
+def test_a_missing_signing_time_is_none(forge: ModuleType, signed: Callable[..., bytes]) -> None:
+    kind, _, digest = forge.usual_attributes(CONTENT)
+
+    assert parse(signed(attributes=[kind, digest])).signing_time is None
+
+
+@pytest.mark.parametrize(("text", "year"), [("500101000000Z", 1950), ("491231235959Z", 2049)])
+def test_years_of_two_digits_follow_rfc_5280(
+    forge: ModuleType, signed: Callable[..., bytes], text: str, year: int
+) -> None:
+    time = parse(signed(attributes=forge.usual_attributes(CONTENT, when=text))).signing_time
+
+    assert time is not None
+    assert time.year == year
+
+
+def test_a_generalized_time_is_a_signing_time(forge: ModuleType, signed: Callable[..., bytes]) -> None:
+    kind, _, digest = forge.usual_attributes(CONTENT)
+    when = forge.attribute(forge.SIGNING_TIME, forge.tlv(0x18, b"20510601100000Z"))
+
+    time = parse(signed(attributes=[kind, when, digest])).signing_time
+
+    assert time is not None
+    assert time.year == 2051
+
+
+@pytest.fixture
+def pss(forge: ModuleType, signed: Callable[..., bytes]) -> Callable[..., bytes]:
+    """Return a function that makes a signature with RSASSA-PSS parameters."""
+
+    def make(mask: str, inner: str, salt: int) -> bytes:
+        parameters = forge.seq(
+            forge.tlv(0xA0, forge.algorithm(SHA256, forge.NULL)),
+            forge.tlv(0xA1, forge.algorithm(mask, forge.algorithm(inner, forge.NULL))),
+            forge.tlv(0xA2, b"\x02\x01" + salt.to_bytes(1, "big", signed=True)),
+        )
+        return signed(algorithm=forge.algorithm("1.2.840.113549.1.1.10", parameters))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("mask", "inner", "salt", "text"),
+    [
+        ("1.2.3.4", SHA256, 32, "a mask function other than MGF1"),
+        ("1.2.840.113549.1.1.8", "1.3.14.3.2.26", 32, "the MGF1 hash algorithm SHA-1 is not accepted"),
+        ("1.2.840.113549.1.1.8", "2.16.840.1.101.3.4.2.3", 32, "another hash than the digest"),
+        ("1.2.840.113549.1.1.8", SHA256, -1, "a salt or trailer that does not exist"),
+    ],
+)
+def test_odd_pss_parameters_are_refused(pss: Callable[..., bytes], mask: str, inner: str, salt: int, text: str) -> None:
+    with pytest.raises(BadSignatureError, match=text):
+        parse(pss(mask, inner, salt))
+
+
+def test_no_pss_with_the_defaults_of_sha1(forge: ModuleType, signed: Callable[..., bytes]) -> None:
+    with pytest.raises(BadSignatureError, match=r"SHA-1|MGF1"):
+        parse(signed(algorithm=forge.algorithm("1.2.840.113549.1.1.10", forge.seq())))
+
+
+@pytest.mark.parametrize("der", [b"", b"0", b"0\x84\xff\xff\xff\xff", b"0\x00", b"\x02\x01\x00", b"0\x80\x00\x00"])
+def test_rubbish_is_refused(der: bytes) -> None:
+    with pytest.raises(BadSignatureError):
+        parse(der)
+
+
+@pytest.mark.parametrize("where", ["digests", "certificates", "values"])
+def test_a_flood_of_elements_is_refused_before_it_is_parsed(
+    forge: ModuleType, people: Mapping[str, Any], where: str
+) -> None:
+    flood = b"\x05\x00" * 400_000
+    info = forge.signer_info(CONTENT, people["endorser"])
+    digests = forge.algorithm(SHA256, forge.NULL)
+    attribute = forge.seq(forge.oid("1.2.3"), forge.tlv(0x31, flood))
+    data = forge.seq(
+        forge.integer(1),
+        forge.tlv(0x31, flood if where == "digests" else digests),
+        forge.seq(forge.oid(forge.DATA)),
+        forge.tlv(0xA0, flood if where == "certificates" else b""),
+        forge.tlv(0x31, attribute if where == "values" else info),
+    )
+    start = time.process_time()
+
+    with pytest.raises(BadSignatureError, match="more than 10000 elements"):
+        parse(forge.seq(forge.oid(forge.SIGNED_DATA), forge.tlv(0xA0, data)))
+    assert time.process_time() - start < 1

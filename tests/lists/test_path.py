@@ -1,0 +1,125 @@
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from types import ModuleType
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.x509.verification import Store
+
+from imagesync.errors import UntrustedSignerError
+from imagesync.lists.anchors import Anchors
+from imagesync.lists.path import build_path, check_signer
+
+BASE = "/DC=test/DC=imagesync/CN="
+
+
+def only(anchors: Anchors, *roots: x509.Certificate) -> Anchors:
+    """Return the anchors with other roots and nothing else."""
+    return replace(anchors, roots=roots, subordinates=(), rules={}, store=Store(list(roots)))
+
+
+def test_a_subordinate_in_the_directory_needs_no_copy_in_the_message(
+    people: Mapping[str, Any], cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    signer = people["under-subordinate"].certificate
+
+    chain = build_path(signer, [], anchors, now)
+
+    assert chain == (signer, cas["subordinate"].certificate, cas["root"].certificate)
+
+
+def test_a_subordinate_is_no_anchor(
+    people: Mapping[str, Any], cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    without_root = only(anchors, cas["no-crl"].certificate)
+    both = replace(without_root, subordinates=(cas["subordinate"].certificate,))
+
+    with pytest.raises(UntrustedSignerError, match=f"{BASE}Subordinate CA: its CA {BASE}Root CA is not in"):
+        build_path(people["under-subordinate"].certificate, [], both, now)
+
+
+def test_a_self_signed_signer_is_refused_even_as_an_anchor(
+    people: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    signer = people["self"].certificate
+
+    with pytest.raises(UntrustedSignerError, match="self-signed: a signer must be certified by a CA"):
+        build_path(signer, [], only(anchors, signer), now)
+
+
+def test_a_proxy_is_refused_also_where_its_extension_is_not_critical(
+    forge: ModuleType, people: Mapping[str, Any], cas: Mapping[str, Any]
+) -> None:
+    extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14"), b"\x05\x00")
+    proxy = forge.certify(f"{BASE}1234", people["other"].key, forge.Wish(cas["root"], extra=((extension, False),)))
+
+    with pytest.raises(UntrustedSignerError, match="proxy certificate"):
+        check_signer(proxy.certificate, pinned=True)
+
+
+def test_a_proxy_on_the_way_is_refused(
+    forge: ModuleType, people: Mapping[str, Any], cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14"), b"\x05\x00")
+    wish = forge.Wish(cas["root"], ca=True, extra=((extension, False),))
+    between = forge.certify(f"{BASE}Between", people["other"].key, wish)
+    signer = forge.certify(f"{BASE}Below a proxy", people["plain"].key, forge.Wish(between))
+
+    with pytest.raises(UntrustedSignerError, match=f"{BASE}Between: it is a proxy certificate"):
+        build_path(signer.certificate, [between.certificate], anchors, now)
+
+
+def test_a_signer_without_key_usage_may_sign(
+    forge: ModuleType, people: Mapping[str, Any], cas: Mapping[str, Any]
+) -> None:
+    signer = forge.certify(f"{BASE}X", people["other"].key, forge.Wish(cas["root"], usage=None))
+
+    assert not check_signer(signer.certificate, pinned=False)
+
+
+@pytest.mark.parametrize(("purposes", "expects_pin"), [(("4",), False), (("1", "4"), False), (("2",), True)])
+def test_only_host_purposes_expect_a_pin(
+    forge: ModuleType,
+    people: Mapping[str, Any],
+    cas: Mapping[str, Any],
+    purposes: tuple[str, ...],
+    expects_pin: bool,
+) -> None:
+    signer = forge.certify(f"{BASE}X", people["other"].key, forge.Wish(cas["root"], purposes=purposes))
+
+    assert check_signer(signer.certificate, pinned=True) is expects_pin
+
+
+def test_two_cas_of_one_name_are_told_apart_by_their_keys(
+    people: Mapping[str, Any], cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    both = only(anchors, cas["impostor"].certificate, cas["root"].certificate)
+
+    assert build_path(people["endorser"].certificate, [], both, now)[-1] == cas["root"].certificate
+    assert build_path(people["under-impostor"].certificate, [], both, now)[-1] == cas["impostor"].certificate
+
+
+def test_every_certificate_must_be_valid_at_the_time_of_the_pass(
+    forge: ModuleType, people: Mapping[str, Any], cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    wish = forge.Wish(cas["root"], ca=True, not_after=now - timedelta(days=1))
+    between = forge.certify(f"{BASE}Between", people["other"].key, wish)
+    signer = forge.certify(f"{BASE}Below", people["plain"].key, forge.Wish(between))
+
+    with pytest.raises(UntrustedSignerError, match=f"{BASE}Between: the certificate expired on 2026-05-31 12:00 UTC"):
+        build_path(signer.certificate, [between.certificate], anchors, now)
+
+
+def test_a_path_that_is_too_long_is_refused(
+    forge: ModuleType, people: Mapping[str, Any], cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    above, others = cas["root"], []
+    for number in range(12):
+        above = forge.certify(f"{BASE}Level {number}", people["other"].key, forge.Wish(above, ca=True))
+        others.append(above.certificate)
+    signer = forge.certify(f"{BASE}Deep", people["plain"].key, forge.Wish(above))
+
+    with pytest.raises(UntrustedSignerError, match="no valid path"):
+        build_path(signer.certificate, others, anchors, now)

@@ -1,0 +1,457 @@
+"""What one pass does, through fakes at its ports; each test is a rule or a failure of the peers."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from imagesync.backend import Format
+from imagesync.errors import BackendRefusedError, BackendUnavailableError, DigestMismatchError, UnreachableError
+from imagesync.lists.source import Fetched, NotModified
+from imagesync.model import TrustedList
+from imagesync.run.report import as_json, exit_code
+from imagesync.run.settings import Scope, Target
+from imagesync.run.sync import prune_all
+from imagesync.run.views import Denial
+from imagesync.state import open_state
+
+
+def actions(result):
+    return [(str(o.action.kind), str(o.action.cause), o.outcome) for t in result.targets for o in t.outcomes]
+
+
+# --- unknown is not empty ---
+@pytest.mark.parametrize("status", [403, 404, 500, 503])
+def test_error_of_the_list_server_loses_nothing(site, status):
+    site.offer(a="one", b="two").publish().sync()
+
+    result = site.down(status).sync()
+
+    assert set(site.published()) == {"a", "b"}
+    assert exit_code(result) == 5
+    assert {outcome for _, _, outcome in actions(result)} == {"held"}
+
+
+def test_forged_list_changes_nothing_and_is_an_alarm(site):
+    site.offer(a="one").publish().sync()
+
+    result = site.offer(b="evil").publish(signer=site.trust.stranger).sync()
+
+    assert set(site.published()) == {"a"}
+    assert exit_code(result) == 3
+    assert "wrong-endorser" in result.seen[0].observation.reason
+
+
+def test_older_list_is_refused_after_the_state_was_lost(site):
+    site.offer(a="one", b="two").publish()
+    old = site.blob
+    site.offer(c="three").publish().sync()
+    (site.root / "state.db").unlink()
+    site.blob = old
+
+    for _ in range(2):
+        result = site.sync()
+        assert set(site.published()) == {"a", "b", "c"}
+        assert exit_code(result) == 3
+        assert "rollback" in as_json(result, "r")["lists"][0]["reason"]
+
+
+def test_same_version_with_other_content_is_refused(site):
+    site.offer(a="one").publish().sync()
+    site.version -= 1
+
+    assert exit_code(site.offer(a="evil").publish().sync()) == 3
+
+
+def test_list_of_another_vo_is_refused(site):
+    assert exit_code(site.offer(a="one").publish(**{"ad:vo": "other.example"}).sync()) == 3
+
+
+def test_unexpected_error_while_looking_at_a_list_is_only_that_lists(site):
+    site.failure = RuntimeError("a defect")
+
+    result = site.publish().sync()
+
+    assert result.seen[0].observation.verdict == "unavailable"
+    assert "RuntimeError" in result.seen[0].observation.reason
+
+
+# --- publish before retire ---
+def test_failed_download_keeps_the_old_version(site):
+    site.offer(a="old").publish().sync()
+    site.broken = {"a": DigestMismatchError("a", "other bytes")}
+
+    result = site.offer(a="new", b="two").publish().sync()
+
+    assert set(site.published()) == {"a", "b"}
+    assert exit_code(result) == 1
+    assert [kind for kind, _, outcome in actions(result) if outcome == "failed"] == ["replace"]
+
+
+@pytest.mark.parametrize("method", ["upload", "publish"])
+def test_failed_replacement_keeps_the_old_version_and_is_finished_later(site, method):
+    site.offer(a="old").publish().sync()
+    old = site.published()
+    site.cloud.faults = {method: [BackendUnavailableError("fake", "reset")]}
+
+    site.offer(a="new").publish().sync()
+
+    assert site.published() == old
+    site.sync()
+    assert site.published() == site.endorsed()
+    assert site.states() == [("a", "published"), ("a", "retired")]
+
+
+def test_target_that_stores_other_bytes_keeps_the_old_version(site, monkeypatch):
+    site.offer(a="old").publish().sync()
+    backend = type(site.cloud.open_backend({}, site.context()).__enter__())
+    upload = backend.upload
+    monkeypatch.setattr(backend, "upload", lambda *args: replace(upload(*args), digest="f" * 128))
+
+    result = site.offer(a="new").publish().sync()
+
+    assert set(site.published()) == {"a"}
+    assert result.targets[0].outcomes[0].error.reason == "stored-digest"
+
+
+# --- guard ---
+def test_removals_that_relied_on_an_addition_that_failed_are_held(site):
+    site.offer(a="one").publish().sync()
+    del site.images["a"]
+    site.broken = {"b": DigestMismatchError("b", "other bytes")}
+
+    result = site.offer(b="two").publish().sync()
+
+    assert set(site.published()) == {"a"}
+    assert exit_code(result) == 4
+    assert ("hold", "guard", "held") in actions(result)
+
+
+def test_additions_of_a_list_whose_removals_are_held_are_done(site):
+    site.guard = {"min_images": 4}
+    site.offer(a="1", b="2", c="3", d="4").publish().sync()
+    site.images.clear()
+
+    result = site.offer(e="5").publish().sync()
+
+    assert set(site.published()) == set("abcde")
+    assert exit_code(result) == 4
+
+
+def test_allowed_removals_pass(site):
+    site.guard = {"min_images": 4}
+    site.offer(a="1", b="2", c="3", d="4").publish().sync()
+    site.images.clear()
+    site.guard = {"min_images": 4, "allowed": 4}
+
+    assert exit_code(site.publish().sync()) == 0
+    assert site.published() == {}
+
+
+# --- expiry ---
+def test_image_retires_at_its_own_date_while_the_server_is_down(site):
+    site.offer(a=("one", site.now + timedelta(days=1)), b="two").publish().sync()
+    site.now += timedelta(days=2)
+
+    site.down().sync()
+
+    assert set(site.published()) == {"b"}
+
+
+def test_images_retire_after_the_grace_when_their_list_expired(site):
+    site.lifetime = timedelta(days=1)
+    site.offer(a="one").publish().sync()
+    site.now += timedelta(days=3)
+
+    result = site.sync()
+    assert exit_code(result) == 3
+    assert set(site.published()) == {"a"}
+    assert "retirement is due" in result.targets[0].outcomes[0].action.reason
+
+    site.now += timedelta(days=1, seconds=1)
+    site.sync()
+    assert site.published() == {}
+
+
+def test_dates_on_the_records_count_when_the_state_was_lost(site):
+    site.offer(a=("one", site.now + timedelta(days=1))).publish().sync()
+    (site.root / "state.db").unlink()
+    site.now += timedelta(days=2)
+
+    result = site.down().sync()
+
+    assert site.published() == {}
+    assert as_json(result, "r")["state"] == "lost"
+
+
+def test_nothing_expires_when_the_servers_have_another_time(site):
+    site.offer(a=("one", site.now + timedelta(days=1)), b="two").publish().sync()
+    site.now += timedelta(days=2)
+    fetch = site.fetch
+    site.fetch = lambda request: replace(fetch(request), server_date=site.now - timedelta(days=2))
+
+    result = site.sync()
+
+    assert set(site.published()) == {"a", "b"}
+    assert as_json(result, "r")["clock"] == "clock"
+    assert exit_code(result) == 1
+
+
+def test_nothing_expires_when_the_clock_lies_before_the_last_pass(site):
+    site.offer(a=("one", site.now + timedelta(days=1))).publish()
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        state.begin_run("r1", "sync", site.now + timedelta(days=9))
+        state.finish_run("r1", site.now + timedelta(days=9), 0, {"targets": []})
+
+    assert not site.sync().clock_trusted
+
+
+# --- only ours ---
+def test_images_of_a_switched_off_subscription_are_held_until_their_dates(site):
+    site.offer(a="one", b=("two", site.now + timedelta(days=1))).publish().sync()
+    site.now += timedelta(days=2)
+
+    site.sync(subscriptions=(site.subscription(enabled=False),))
+
+    assert set(site.published()) == {"a"}
+
+
+def test_images_of_a_removed_subscription_are_held_and_pruned_on_request(site):
+    site.offer(a="one").publish().sync()
+
+    result = site.sync(subscriptions=())
+    assert actions(result) == [("hold", "unsubscribed", "held")]
+
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        prune_all(replace(result.task, ahead=0), site.ports(state), unsubscribed=False)
+        assert set(site.published()) == {"a"}
+        prune_all(replace(result.task, ahead=0), site.ports(state), unsubscribed=True)
+    assert site.published() == {}
+
+
+def test_pruning_keeps_what_is_subscribed(site):
+    result = site.offer(a="one").publish().sync()
+
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        prune_all(result.task, site.ports(state), unsubscribed=True)
+
+    assert set(site.published()) == {"a"}
+
+
+def test_pruning_deletes_what_is_due_whatever_is_known_of_its_list(site):
+    site.guard = {"share": 1}
+    site.offer(a="one", b="two").publish().sync()
+    del site.images["b"]
+    site.publish().sync()
+    site.now += timedelta(days=31)
+    result = site.down().sync()
+    assert ("b", "retired") in site.states()
+
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        prune_all(result.task, site.ports(state), unsubscribed=False)
+
+    assert site.states() == [("a", "published")]
+
+
+def test_image_in_use_is_deleted_on_a_later_pass(site):
+    site.guard = {"share": 1}
+    site.offer(a="one", b="two").publish().sync()
+    del site.images["b"]
+    site.publish().sync()
+    site.now += timedelta(days=31)
+    site.cloud.in_use = set(site.cloud.records)
+
+    assert exit_code(site.sync()) == 1
+    site.cloud.in_use = set()
+    assert exit_code(site.sync()) == 0
+    assert site.states() == [("a", "published")]
+
+
+# --- local word ---
+def test_denied_image_is_retired_and_stays_so_while_its_list_is_down(site):
+    site.offer(a="one", b="two").publish().sync()
+    denials = (Denial((("identifier", "a"),), "CVE-2026-1"),)
+
+    site.down().sync(denials=denials)
+    assert set(site.published()) == {"b"}
+
+    site.failure = None
+    result = site.sync(denials=denials)
+    assert set(site.published()) == {"b"}
+    assert exit_code(result) == 0
+
+
+def test_denied_image_is_never_registered(site):
+    denials = (Denial((("mpuri", "*image/a:*"),), ""),)
+
+    site.offer(a="one", b="two").publish().sync(denials=denials)
+
+    assert set(site.published()) == {"b"}
+    assert "a" not in site.prepared
+
+
+# --- scope ---
+def test_image_selector_touches_nothing_else(site):
+    site.offer(a="one", b="two").publish().sync(scope=Scope(images=("image B",)))
+
+    assert set(site.published()) == {"b"}
+
+
+def test_list_selector_leaves_other_lists_alone(site):
+    site.offer(a="one").publish().sync()
+
+    result = site.sync(
+        subscriptions=(site.subscription(name="other", url="https://lists.example/other"),),
+        scope=Scope(lists=frozenset({"other"})),
+    )
+
+    assert exit_code(result) == 3
+    assert set(site.published()) == {"a"}
+    assert actions(result) == []
+
+
+# --- boundaries ---
+def test_broken_target_stops_no_other(site):
+    site.offer(a="one").publish()
+    targets = [Target(name, "fake", (Format.QCOW2,)) for name in ("broken", "site")]
+    opened = site.open_target
+
+    def open_target(target):
+        if target.name == "broken":
+            raise BackendUnavailableError("broken", "connection refused")
+        return opened(target)
+
+    site.open_target = open_target
+    result = site.sync(targets=targets)
+
+    assert set(site.published()) == {"a"}
+    assert [target.error is None for target in result.targets] == [False, True]
+    assert exit_code(result) == 1
+
+
+def test_pass_that_reaches_no_target_has_done_nothing(site):
+    site.cloud.is_down = True
+
+    assert exit_code(site.offer(a="one").publish().sync()) == 5
+
+
+def test_vo_without_project_is_an_error_of_its_list_and_removes_nothing(site):
+    site.offer(a="one").publish().sync()
+    site.cloud.projects = {}
+
+    result = site.sync()
+
+    assert set(site.published()) == {"a"}
+    assert isinstance(result.targets[0].error, BackendRefusedError)
+    assert exit_code(result) == 1
+
+
+def test_vo_with_two_projects_gets_a_copy_in_each(site):
+    site.cloud.projects = {"vo.example": ["p1", "p2"]}
+
+    site.offer(a="one").publish().sync()
+
+    assert sorted(image.key.owner for image in site.cloud.published()) == ["p1", "p2"]
+
+
+def test_unexpected_error_of_one_image_is_only_that_images(site):
+    site.broken = {"a": RuntimeError("a defect")}
+
+    result = site.offer(a="one", b="two").publish().sync()
+
+    assert set(site.published()) == {"b"}
+    assert exit_code(result) == 1
+
+
+def test_tampered_record_is_replaced(site):
+    site.offer(a="one").publish().sync()
+    site.cloud.tamper(next(iter(site.cloud.records)), b"evil")
+
+    result = site.sync()
+
+    assert site.published() == site.endorsed()
+    assert actions(result)[0] == ("replace", "tampered", "done")
+
+
+# --- economy ---
+def test_unchanged_image_is_neither_prepared_nor_uploaded_again(site):
+    site.offer(a="one").publish().sync()
+
+    site.publish().sync()
+
+    assert site.prepared == ["a"]
+    assert site.cloud.calls.count("upload") == 1
+
+
+def test_image_that_comes_back_is_not_uploaded_again(site):
+    site.guard = {"share": 1}
+    site.offer(a="one", b="two").publish().sync()
+    del site.images["b"]
+    site.publish().sync()
+
+    site.offer(b="two").publish().sync()
+
+    assert set(site.published()) == {"a", "b"}
+    assert site.cloud.calls.count("upload") == 2
+
+
+def test_answer_that_nothing_changed_is_judged_by_this_passs_clock(site):
+    site.lifetime = timedelta(days=1)
+    site.offer(a="one").publish()
+    fetch, blobs = site.fetch, []
+
+    def conditional(request):
+        if request.etag:
+            return NotModified(site.now)
+        blobs.append(request)
+        return replace(fetch(request), etag='"1"')
+
+    site.fetch = conditional
+    assert exit_code(site.sync()) == 0
+    assert exit_code(site.sync()) == 0
+    site.now += timedelta(days=2)
+    assert exit_code(site.sync()) == 3
+    assert len(blobs) == 1
+
+
+def test_refused_message_leaves_no_validator_behind(site):
+    asked = []
+    site.publish(signer=site.trust.stranger)
+    site.fetch = lambda request: asked.append(request.etag) or Fetched(site.blob, request.url, '"1"', None, site.now)
+
+    site.sync()
+    site.sync()
+
+    assert asked == [None, None]
+
+
+def test_unasked_not_modified_is_no_list(site):
+    site.fetch = lambda _: NotModified(site.now)
+
+    assert "304" in site.sync().seen[0].observation.reason
+
+
+# --- back-off ---
+def test_failures_are_counted_and_postponed_until_the_list_changes(site):
+    site.broken = {"a": UnreachableError("a", "no route")}
+    site.offer(a="one").publish().sync()
+    site.sync()
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        record = state.images("site")[0]
+
+    assert (record.failures, record.state) == (2, "failed")
+    assert record.retry_at == site.now + timedelta(minutes=10)
+
+    site.broken = {}
+    assert ("skip", "back-off", "skipped") in actions(site.sync(honour_back_off=True))
+    assert set(site.publish().sync(honour_back_off=True).targets[0].outcomes[0].outcome.split()) == {"done"}
+
+
+def test_threads_prepare_ahead_and_order_stays(site):
+    site.offer(**{name: name * 3 for name in "abcdefgh"}).publish()
+
+    result = site.sync(ahead=3)
+
+    assert set(site.published()) == set("abcdefgh")
+    assert [str(o.action.key.image) for o in result.targets[0].outcomes] == list("abcdefgh")
+    assert isinstance(result.seen[0].observation, TrustedList)
