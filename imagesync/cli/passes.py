@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Timer
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
     from imagesync.run.report import Exit
     from imagesync.run.settings import Scope
     from imagesync.run.sync import PassResult
+
+
+INTERRUPTED = 130
+"""The exit code after SIGTERM or Ctrl-C."""
 
 
 def selectors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -157,16 +163,35 @@ def clean_up(options: Options, wish: Wish, *, unsubscribed: bool) -> tuple[dict[
     return {"exit": int(code), "targets": targets_as_json(results), "history": history, "cache": cache}, code
 
 
+_GRACE = 5.0
+"""Seconds that running steps have to clean up after being asked to stop."""
+
+
 @contextmanager
 def _stopping(stop: Callable[[], None]) -> Iterator[None]:
-    """Let SIGTERM end a pass as Ctrl-C does: running steps are abandoned and cleaned up."""
+    """Let SIGTERM and Ctrl-C end a pass soon: running steps are abandoned and cleaned up.
+
+    A step that waits for a silent server does not notice. After the grace the process just ends; whatever it leaves
+    behind is removed by the next run, as after any crash.
+    """
+    late = Timer(_GRACE, _leave)
+    late.daemon = True
 
     def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal's receiver
         stop()
+        if not late.is_alive():
+            late.start()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        late.cancel()
+        for number, receiver in before.items():
+            signal.signal(number, receiver)
+
+
+def _leave() -> None:
+    click.echo("interrupted; the next run cleans up", err=True)
+    os._exit(INTERRUPTED)

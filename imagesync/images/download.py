@@ -86,6 +86,7 @@ def download(request: DownloadRequest, into: Path, progress: Progress) -> None:
 
 
 def _attempt(request: DownloadRequest, into: Path, progress: Progress) -> None:
+    progress(0)  # which may raise: nobody wants another attempt after being asked to stop
     with _created(into) as descriptor, _opened(request) as response, _Hash() as sha512:
         received = 0
         for block in _reported(response.blocks(), progress):

@@ -22,7 +22,7 @@ _PERCENT = re.compile(rb"\((\d+(?:\.\d+)?)/100%\)")
 class Watch:
     """What a child is held to. ``stall`` and ``deadline`` are in seconds; growth of ``output`` counts as progress.
 
-    ``share`` is called with the share done, from 0 to 1, whenever it grew.
+    ``share`` is called with the share done, from 0 to 1, about once a second; what it raises ends the child.
     """
 
     output: Path
@@ -128,9 +128,8 @@ def _look(watch: Watch, state: _State) -> str:
     size = _growth(watch.output)
     if share > state.share or size != state.size:
         state.moved, state.size = now, size
-    if share > state.share:
-        state.share = share
-        watch.share(share)
+    state.share = max(share, state.share)
+    watch.share(state.share)
     if now - state.moved > watch.stall:
         return f"no progress for {watch.stall:.0f} s"
     return f"not done after {watch.deadline:.0f} s" if now - state.started > watch.deadline else ""

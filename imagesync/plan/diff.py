@@ -39,6 +39,9 @@ _ORDER = (
 )
 """Clean-up first, because it frees room; then what adds; then what removes."""
 
+ROLLBACK_HINT = "tell the publisher; a version above the one that the target holds is accepted again"
+"""What to do about a list that only a target's records showed to be a rollback."""
+
 _BETTER = "a better record of the same image is published"
 
 
@@ -262,7 +265,7 @@ def _refuse_rollbacks(
             kept.append(view)
             continue
         reason = f"rollback: version {trusted.content.version}, but the target holds images of version {newer}"
-        unknown = Unknown(view.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason)
+        unknown = Unknown(view.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason, ROLLBACK_HINT)
         refused[trusted.identifier] = reason
         kept.append(replace(view, observation=unknown, wanted=(), skipped=()))
     return kept, refused

@@ -106,7 +106,8 @@ def _unknown(subscription: Subscription, memory: Memory, error: ImagesyncError) 
     pinned = memory.accepted.list if memory.accepted else subscription.identifier
     log.error("list not usable, its images are held", verdict=str(verdict), cause=error.reason, reason=str(error))
     reason = f"{error.reason}: {error.detail}"
-    unknown = Unknown(subscription.name, subscription.vo, pinned, verdict, reason, error.hint)
+    hint = error.hint or "tell the publisher; until a list that can be trusted comes, its images are held"
+    unknown = Unknown(subscription.name, subscription.vo, pinned, verdict, reason, hint)
     return Seen(subscription, unknown, memory.accepted)
 
 

@@ -18,7 +18,7 @@ from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncE
 from imagesync.images.prepare import Artifact
 from imagesync.lists.anchors import Anchors
 from imagesync.model import ListId, TrustedList, Unknown, Verdict
-from imagesync.plan.diff import make_plan
+from imagesync.plan.diff import ROLLBACK_HINT, make_plan
 from imagesync.plan.spec import Wanted
 from imagesync.plan.values import ListView, Plan, TargetView
 from imagesync.run.apply import Outcome, Workshop, apply
@@ -238,7 +238,7 @@ def _refuse(item: Seen, results: Sequence[TargetResult]) -> Seen:
     reason = next((plan.refused[trusted.identifier] for plan in plans if trusted.identifier in plan.refused), None)
     if reason is None:
         return item
-    unknown = Unknown(trusted.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason)
+    unknown = Unknown(trusted.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason, ROLLBACK_HINT)
     return replace(item, observation=unknown, remember=None)
 
 

@@ -1,0 +1,298 @@
+"""A site with two subscribed lists, run by the real command line against a publisher on loopback.
+
+Of the two lists ``steady`` always works and ``shaky`` is what a test breaks. Each has a server of its own.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import yaml
+
+from imagesync.cli.main import cli
+from imagesync.lists.seal import SigningIdentity
+from imagesync.testing.disks import Disk, Kind, write_disk
+from imagesync.testing.list_server import ListServer, PublishedList, identity_of
+from imagesync.testing.pki import Authority, ec_key, write_anchors, write_identity
+
+HANG = 60
+KIB = 1 << 10
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Who signs and whom the site trusts; made once, because nothing of it is ever changed."""
+
+    now: datetime
+    anchors: Path
+    endorser: SigningIdentity
+    colleague: SigningIdentity
+    stranger: SigningIdentity
+
+    def files(self, directory):
+        return write_identity(self.endorser, directory)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left: its exit code, and both of its outputs."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+    def list(self, name):
+        return next(item for item in self.json["lists"] if item["name"] == name)
+
+    def target(self, name="site"):
+        return next(item for item in self.json["targets"] if item["name"] == name)
+
+    def action(self, title, target="site"):
+        (found,) = (action for action in self.target(target)["actions"] if action["title"] == title)
+        return found
+
+    def done(self, target="site"):
+        """Return (kind, title) of every action that changed something."""
+        return sorted(
+            (action["kind"], action["title"])
+            for action in self.target(target)["actions"]
+            if action["kind"] not in {"keep", "hold", "skip"} and action["outcome"] == "done"
+        )
+
+
+@dataclass
+class Provider:
+    """The site, its two lists, and what an operator does."""
+
+    trust: Trust
+    root: Path
+    servers: dict = field(default_factory=dict)
+    options: dict = field(default_factory=dict)
+    subscription_options: dict = field(default_factory=dict)
+    targets: list = field(default_factory=list)
+    environment: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.targets.append({"name": "site", "backend": "directory", "path": str(self.root / "site"), "formats": ["raw"]})
+
+    # --- the publisher ---
+    def open(self, name, **how) -> PublishedList:
+        server = ListServer(self.trust.endorser, self.trust.now, **how)
+        stack = ExitStack()
+        stack.enter_context(server)
+        self.servers[name] = stack
+        return server.add_list(f"{name}.example.org")
+
+    def close(self, *names):
+        """Stop the servers of these lists, or all."""
+        for name in names or tuple(self.servers):
+            self.servers[name].close()
+
+    def image(self, title, kind=Kind.RAW, size=1280 * KIB):
+        """Make a small disk image; another title is another content."""
+        (self.root / "publisher").mkdir(exist_ok=True)
+        return write_disk(self.root / "publisher" / f"{title}{kind.suffix}", kind, Disk(title, size, size // 8))
+
+    # --- the site ---
+    @property
+    def config(self):
+        return self.root / "imagesync.yaml"
+
+    def configure(self, **changes):
+        endorser = identity_of(self.trust.endorser)
+        subscriptions = [
+            {
+                "name": name,
+                "vo": published.vo,
+                "url": published.url,
+                "endorsers": [{"dn": endorser.dn, "ca": endorser.ca}],
+                "allow_private_addresses": True,
+                **self.subscription_options.get(name, {}),
+            }
+            for name, published in (("shaky", self.shaky), ("steady", self.steady))
+        ]
+        config = {
+            "state": f"sqlite:///{self.root / 'state.db'}",
+            "cache": str(self.root / "cache"),
+            "cache_reserve_bytes": 0,
+            "trust": {"anchors": str(self.trust.anchors)},
+            "limits": {"attempts": 1, "stall_timeout": "2s", "header_timeout": "4s", "max_list_bytes": "64KiB"},
+            "guard": {"min_images": 99},
+            "subscriptions": subscriptions,
+            "targets": self.targets,
+            **self.options,
+            **changes,
+        }
+        self.config.write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def start(self, *arguments, **environment):
+        """Start the real command line and return the process."""
+        command = [sys.executable, "-m", "imagesync", "--config", str(self.config), *map(str, arguments)]
+        env = {**os.environ, **self.environment, **environment}
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+
+    def run(self, *arguments, stdin=None, **environment) -> Result:
+        """Run the real command line to its end."""
+        command = [sys.executable, "-m", "imagesync", "--config", str(self.config), *map(str, arguments)]
+        env = {**os.environ, **self.environment, **environment}
+        done = subprocess.run(command, input=stdin, capture_output=True, env=env, timeout=HANG, check=False)
+        return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def sync(self, *arguments, **environment) -> Result:
+        return self.run("sync", "--json", *arguments, **environment)
+
+    def given(self, *arguments) -> Result:
+        """Run a command in this process: quicker, for what only leads up to a test."""
+        out = StringIO()
+        with redirect_stdout(out):
+            code = cli.main(["--config", str(self.config), *arguments], standalone_mode=False)
+        return Result(code or 0, out.getvalue(), "")
+
+    # --- what there is ---
+    def entries(self, published=None, target="site"):
+        """Return the catalogue's entries, of one list if it is given."""
+        path = self.root / target / "catalogue.json"
+        entries = json.loads(path.read_bytes())["images"] if path.exists() else []
+        return [one for one in entries if published is None or one["key"]["list"] == published.identifier]
+
+    def titles(self, state="published", target="site"):
+        return sorted(one["name"] for one in self.entries(target=target) if one["state"] == state)
+
+    def held(self, published, target="site"):
+        """Return a list's entries with what their files hold: what must be the same after a failure."""
+        files = [self.root / target / one["file"] for one in self.entries(published, target)]
+        return [(one, digest(file)) for one, file in zip(self.entries(published, target), files, strict=True)]
+
+    def leftovers(self, target="site"):
+        """Return what no command may leave behind: private work of the cache, partial files of the target."""
+        places = (self.root / "cache" / "tmp", self.root / target / ".imagesync" / "partial")
+        return [path for place in places if place.is_dir() for path in place.iterdir()]
+
+    def files(self, published, target="site"):
+        """Return what can be booted of a list, whatever is said about it: names, links and contents."""
+        return {
+            (one["name"], one["link"], content)
+            for one, content in self.held(published, target)
+            if one["state"] == "published"
+        }
+
+    # --- the failures ---
+    def fails_alone(self, **environment) -> Result:
+        """Sync while ``steady`` has news, and see that these arrive and that nothing of ``shaky`` is changed."""
+        before = self.held(self.shaky)
+        result = self._sync_with_news(**environment)
+        assert self.held(self.shaky) == before
+        return result
+
+    def fails_beside_others(self, **environment) -> Result:
+        """Sync while ``steady`` has news, and see that these arrive and that no image of ``shaky`` went."""
+        before = self.files(self.shaky)
+        result = self._sync_with_news(**environment)
+        assert self.files(self.shaky) >= before
+        return result
+
+    def _sync_with_news(self, **environment) -> Result:
+        self.steady.add(self.image("news"), title="news")
+        self.steady.publish()
+        result = self.sync(**environment)
+        assert ("register", "news") in result.done()
+        assert all((self.root / "site" / one["link"]).is_file() for one in self.entries() if one["state"] == "published")
+        assert self.leftovers() == []
+        assert result.json["exit"] == result.code
+        return result
+
+
+def digest(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def trust_of_today(tmp_path_factory):
+    now = datetime.now(UTC).replace(microsecond=0)
+    authority = Authority("/DC=org/DC=example/CN=Test CA", now, key=ec_key())
+    unknown = Authority("/DC=org/DC=example/CN=Unknown CA", now, key=ec_key())
+    return Trust(
+        now,
+        write_anchors(tmp_path_factory.mktemp("anchors"), [authority]),
+        authority.issue("/DC=org/DC=example/CN=Robot: endorser", key=ec_key()),
+        authority.issue("/DC=org/DC=example/CN=Robot: colleague", key=ec_key()),
+        unknown.issue("/DC=org/DC=example/CN=Robot: endorser", key=ec_key()),
+    )
+
+
+@pytest.fixture
+def provider(trust_of_today, tmp_path) -> Iterator[Provider]:
+    """Return a site that is configured for both lists, which have two images each and are published."""
+    site = Provider(trust_of_today, tmp_path)
+    site.steady, site.shaky = site.open("steady"), site.open("shaky")
+    try:
+        for published in (site.steady, site.shaky):
+            for number in (1, 2):
+                title = f"{published.vo.partition('.')[0]}-{number}"
+                published.add(site.image(title), title=title)
+            published.publish()
+        site.configure()
+        yield site
+    finally:
+        site.close()
+
+
+@pytest.fixture
+def synced(provider) -> Provider:
+    """Return a site after a first good pass."""
+    first = provider.given("sync", "--json")
+    assert (first.code, len(provider.titles())) == (0, 4)
+    return provider
+
+
+@pytest.fixture
+def in_seconds(trust_of_today):
+    """Return a function to a time so many seconds from now, as a list can say it."""
+    return lambda seconds: (datetime.now(UTC) + timedelta(seconds=seconds)).replace(microsecond=0)
+
+
+@pytest.fixture
+def small_disk():
+    """Return a function that mounts a small file system at a path; unmounted at the end."""
+    points = []
+
+    def mount(point, size):
+        point.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(point)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"this test mounts a tmpfs and has to run as root: {done.stderr}"
+        points.append(point)
+        return point
+
+    yield mount
+    for point in points:
+        subprocess.run(["umount", str(point)], check=True)
+
+
+@pytest.fixture
+def ending():
+    """Return a context manager that waits for a process and ends it in any case."""
+
+    @contextmanager
+    def watch(process):
+        with process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.kill()
+
+    return watch
