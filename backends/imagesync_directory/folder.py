@@ -37,6 +37,7 @@ class Folder:
         self.disk = disk
         self._internal = root / INTERNAL
         self._lock_timeout = lock_timeout
+        self._last_read: tuple[bytes, Catalogue] | None = None
 
     def prepare(self) -> None:
         """Make what is missing, and finish what somebody left half-done.
@@ -103,7 +104,11 @@ class Folder:
         """
         path = self.root / FILE
         try:
-            return decode(path.read_bytes())
+            content = path.read_bytes()
+            # Reading is quick and decoding is not; what others wrote meanwhile shows in the bytes, and only there.
+            if self._last_read is None or self._last_read[0] != content:
+                self._last_read = content, decode(content)
+            return self._last_read[1]
         except FileNotFoundError:
             return Catalogue()
         except ValueError as error:
