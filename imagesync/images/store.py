@@ -151,6 +151,8 @@ class Store:
             where = f"the cache at {self.root} keeps at most {_size(self.max_bytes)}"
             raise NoSpaceError("cache", f"{_size(kept)} needed, but {where}", "raise cache_max_bytes")
         with self.errors():
+            if self.max_bytes is None and self._free() >= needed:
+                return
             candidates = self._by_last_use()
             total = sum(entry.allocated for entry in candidates)
             for entry in candidates:
