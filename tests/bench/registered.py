@@ -7,23 +7,23 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imagesync.config.load import load
-from imagesync.images.inspect import inspect
-from imagesync.backend import Format, State
-from imagesync.plan.spec import File, Wanted, complete, fingerprint
-from imagesync.plan.values import Kind, Plan
-from imagesync.run.progress import Silent
-from imagesync.run.settings import Scope
-from imagesync.run.sync import run_pass
-from imagesync.run.wiring import open_ports, task
 from imagesync_directory.catalogue import Catalogue
 from imagesync_directory.disk import Disk
 from imagesync_directory.entry import Entry, Sighting, begin
 from imagesync_directory.files import copy
 from imagesync_directory.folder import Folder
 from imagesync_directory.names import file_name
-
 from scene import Scene
+
+from imagesync.backend import Format, State
+from imagesync.config.load import load
+from imagesync.images.inspect import inspect
+from imagesync.plan.spec import File, Wanted, complete, fingerprint
+from imagesync.plan.values import Kind, Plan
+from imagesync.run.progress import Silent
+from imagesync.run.settings import Scope
+from imagesync.run.sync import run_pass
+from imagesync.run.wiring import open_ports, task
 
 
 def register(site: Scene) -> int:
