@@ -300,3 +300,15 @@ def ending():
                     process.kill()
 
     return watch
+
+
+@pytest.fixture
+def unprivileged(tmp_path):
+    """Return a function that runs the command line without the right to read whatever is not permitted to it."""
+
+    def run(*arguments):
+        words = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-m", "imagesync"]
+        command = [*words, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=HANG, cwd=tmp_path, check=False)
+
+    return run
