@@ -255,14 +255,13 @@ def _refuse_rollbacks(
 ) -> tuple[list[ListView], dict[ListId, str]]:
     """Turn a trusted list into an unknown one where the target holds images of a higher version of it.
 
-    The versions in the records' properties are the floor when the state was lost. While it remembers an accepted
-    version, that one is the floor: the operator may have lifted a higher one, of which retired records still tell.
+    The versions in the records' properties are the floor when the state was lost, wholly or while a target was away.
+    Once the operator lifted the floor, the state's word counts alone.
     """
     kept, refused = [], {}
     for view in views:
         trusted = view.observation
-        forgotten = view.accepted is None or view.accepted.list != _list_of(view)
-        newer = _newer_version(trusted, owned) if isinstance(trusted, TrustedList) and forgotten else None
+        newer = _newer_version(trusted, owned) if isinstance(trusted, TrustedList) else None
         if newer is None or not isinstance(trusted, TrustedList):
             kept.append(view)
             continue

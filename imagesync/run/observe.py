@@ -130,6 +130,7 @@ def accepted_from(trusted: TrustedList, now: datetime) -> Accepted:
         accepted_at=now,
         signer=content.signer,
         expiries={image.identifier: image.expires for image in content.images},
+        lifted=trusted.floor_lifted,
     )
 
 

@@ -27,7 +27,9 @@ def verify(provider):
     """Return ``list verify --json`` with the site's anchors."""
 
     def run(source, *options, stdin=None):
-        return provider.run("list", "verify", source, "--anchors", provider.trust.anchors, "--json", *options, stdin=stdin)
+        return provider.run(
+            "list", "verify", source, "--anchors", provider.trust.anchors, "--json", *options, stdin=stdin
+        )
 
     return run
 
@@ -233,7 +235,9 @@ def test_what_openssl_signs_verifies_here(signed, provider, verify):
     document["hv:imagelist"]["hv:endorser"] = {"hv:x509": {"hv:dn": DN, "hv:ca": CA}}
     draft.write_text(json.dumps(document))
     out = provider.root / "by-openssl.list"
-    openssl("smime", "-sign", "-md", "sha256", "-in", draft, "-signer", keys.certificate, "-inkey", keys.key, "-out", out)
+    openssl(
+        "smime", "-sign", "-md", "sha256", "-in", draft, "-signer", keys.certificate, "-inkey", keys.key, "-out", out
+    )
 
     assert verify(out, "--endorser-dn", DN, "--endorser-ca", CA).json["verdict"] == "trusted"
 
@@ -248,7 +252,9 @@ def test_signing_with_a_missing_key_says_which(provider, signed):
     keys = provider.trust.files(provider.root / "keys")
     absent = provider.root / "absent.pem"
 
-    result = provider.run("list", "sign", provider.root / "list.json", "--cert", keys.certificate, "--key", absent, "--out", "x")
+    result = provider.run(
+        "list", "sign", provider.root / "list.json", "--cert", keys.certificate, "--key", absent, "--out", "x"
+    )
 
     assert result.code == 2
     assert str(absent) in result.err

@@ -58,7 +58,9 @@ def test_an_image_selector_leaves_other_images_alone(changed, glob):
 
 
 def test_selectors_of_one_kind_add_up(changed):
-    result = changed.sync("--list", "steady", "--list", "shaky", "--image", "*-2", "--image", "shaky-1", "--target", "site")
+    result = changed.sync(
+        "--list", "steady", "--list", "shaky", "--image", "*-2", "--image", "shaky-1", "--target", "site"
+    )
 
     expected = [("replace", "shaky-1"), ("retire", "shaky-2"), ("retire", "steady-2")]
     assert (result.code, result.done()) == (0, expected)
