@@ -20,7 +20,7 @@ def test_the_report_of_a_sync_has_the_promised_fields(provider):
     assert shaky["signer"]["dn"] == "/DC=org/DC=example/CN=Robot: endorser"
     (target,) = report["targets"]
     assert (target["name"], target["outcome"]) == ("site", "done")
-    promised = "kind key title reason outcome error bytes_downloaded bytes_uploaded seconds".split()
+    promised = ["kind", "key", "title", "reason", "outcome", "error", "bytes_downloaded", "bytes_uploaded", "seconds"]
     assert all(set(promised) <= action.keys() for action in target["actions"])
     assert report["totals"]["bytes_downloaded"] == 4 * 1280 * 1024
     assert report["totals"]["outcomes"] == {"done": 4}
@@ -62,7 +62,9 @@ def test_a_plan_says_what_a_sync_would_do_and_writes_nothing(provider):
     assert {action["kind"] for action in result.target()["actions"]} == {"register"}
     assert not (provider.root / "state.db").exists()
     assert provider.entries() == []
-    assert all(provider.shaky.server.requests_for(provider.shaky.image_path(one)) == [] for one in provider.shaky.images)
+    assert all(
+        provider.shaky.server.requests_for(provider.shaky.image_path(one)) == [] for one in provider.shaky.images
+    )
 
 
 def test_a_check_exits_with_seven_when_there_is_something_to_do(provider):
@@ -86,9 +88,12 @@ def test_what_is_wrong_weighs_more_than_that_there_are_changes(synced, failure):
             synced.shaky.images.clear()
             synced.shaky.publish()
 
-    result = synced.run("plan", "--check", "--json")
+    result = synced.given("plan", "--check", "--json")
 
-    assert (result.code, result.json["changes"]) == ({"one list down": 1, "a list refused": 3, "guard": 4}[failure], True)
+    assert (result.code, result.json["changes"]) == (
+        {"one list down": 1, "a list refused": 3, "guard": 4}[failure],
+        True,
+    )
 
 
 # --- status ---
@@ -134,7 +139,7 @@ def test_status_shows_what_a_failing_list_holds(synced):
     synced.shaky.server.misbehave(synced.shaky.path, Status(503))
     synced.given("sync", "--json")
 
-    found = rows(synced.run("status", "--json"))
+    found = rows(synced.given("status", "--json"))
 
     assert (found["shaky-1"]["state"], found["steady-1"]["state"]) == ("held", "published")
     assert "HTTP 503" in found["shaky-1"]["reason"]
@@ -144,7 +149,7 @@ def test_status_shows_what_was_never_synced_as_missing(synced):
     synced.targets.append({"name": "new", "backend": "directory", "path": str(synced.root / "new"), "formats": ["raw"]})
     synced.configure()
 
-    result = synced.run("status", "--json", "--target", "new")
+    result = synced.given("status", "--json", "--target", "new")
 
     assert {row["state"] for row in rows(result, "new").values()} == {"missing"}
 

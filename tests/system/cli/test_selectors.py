@@ -58,7 +58,9 @@ def test_an_image_selector_leaves_other_images_alone(changed, glob):
 
 
 def test_selectors_of_one_kind_add_up(changed):
-    result = changed.sync("--list", "steady", "--list", "shaky", "--image", "*-2", "--image", "shaky-1", "--target", "site")
+    result = changed.sync(
+        "--list", "steady", "--list", "shaky", "--image", "*-2", "--image", "shaky-1", "--target", "site"
+    )
 
     expected = [("replace", "shaky-1"), ("retire", "shaky-2"), ("retire", "steady-2")]
     assert (result.code, result.done()) == (0, expected)
@@ -75,7 +77,7 @@ def test_what_a_selector_left_out_is_done_by_the_next_pass(changed):
 @pytest.mark.parametrize("option", ["--list", "--target"])
 @pytest.mark.parametrize("command", ["sync", "plan", "status"])
 def test_a_name_that_is_not_configured_is_a_usage_error(provider, command, option):
-    result = provider.run(command, option, "stedy")
+    result = provider.given(command, option, "stedy")
 
     assert (result.code, result.out) == (2, "")
     assert "there is no 'stedy' in the configuration" in result.err
