@@ -35,7 +35,9 @@ def measure() -> list[harness.Measurement]:
         per_list = {key: (count - one[key]) / (LISTS - 1) for key, count in everything.items()}
         return [
             harness.limit(name, median(taken["pass"]), at_most=2, unit="s", samples=taken),
-            harness.limit(f"{name}: reads per list", sum(per_list.values()), at_most=3, unit="", samples=_rows(per_list, one)),
+            harness.limit(
+                f"{name}: reads per list", sum(per_list.values()), at_most=3, unit="", samples=_rows(per_list, one)
+            ),
             harness.limit(f"{name}: image files read", len(_images(accesses)), at_most=0, unit=""),
         ]
 

@@ -33,7 +33,9 @@ def register(site: Scene) -> int:
     folder = Folder(site.catalogue, 60.0, Disk())
     folder.prepare()
     files = {path.name: path for path in site.root.glob("disks-*/*.img")}
-    entries = [_entry(wanted, files[wanted.image.uri.rpartition("/")[2]], folder, found) for wanted in published.values()]
+    entries = [
+        _entry(wanted, files[wanted.image.uri.rpartition("/")[2]], folder, found) for wanted in published.values()
+    ]
     with folder.locked():
         folder.commit(Catalogue(), Catalogue(tuple(entries)))
     return len(entries)
