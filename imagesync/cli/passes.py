@@ -45,6 +45,15 @@ def selectors(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+allow_removals = click.option(
+    "--allow-removals",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Believe up to N removals of each list on each target in this run, whatever the guard says.",
+)
+"""The option of ``sync`` and ``plan``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What the command line asked a pass for."""

@@ -7,17 +7,12 @@ from typing import Any
 import click
 
 from imagesync.cli.context import Options, as_json, write_json
-from imagesync.cli.passes import Wish, execute, selectors
+from imagesync.cli.passes import Wish, allow_removals, execute, selectors
 
 
 @click.command()
 @selectors
-@click.option(
-    "--allow-removals",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Plan as `sync --allow-removals N` would.",
-)
+@allow_removals
 @click.option("--check", is_flag=True, help="Exit with 7 when there is something to do.")
 @click.option("--all", "every", is_flag=True, help="Show also what is kept as it is.")
 @as_json

@@ -7,17 +7,12 @@ from typing import Any
 import click
 
 from imagesync.cli.context import Options, as_json, write_json
-from imagesync.cli.passes import Wish, execute, selectors
+from imagesync.cli.passes import Wish, allow_removals, execute, selectors
 
 
 @click.command()
 @selectors
-@click.option(
-    "--allow-removals",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Believe up to N removals of each list on each target in this run, whatever the guard says.",
-)
+@allow_removals
 @as_json
 @click.pass_context
 def sync(ctx: click.Context, /, *, allow_removals: int | None, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 - the selectors

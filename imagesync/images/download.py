@@ -86,8 +86,13 @@ def download(request: DownloadRequest, into: Path, progress: Progress) -> None:
 
 
 def _attempt(request: DownloadRequest, into: Path, progress: Progress) -> None:
-    progress(0)  # which may raise: nobody wants another attempt after being asked to stop
-    with _created(into) as descriptor, _opened(request) as response, _Hash() as sha512:
+    with _created(into) as descriptor:
+        progress(0)  # which may raise: whoever was asked to stop wants no further attempt
+        _receive(request, descriptor, into, progress)
+
+
+def _receive(request: DownloadRequest, descriptor: int, into: Path, progress: Progress) -> None:
+    with _opened(request) as response, _Hash() as sha512:
         received = 0
         for block in _reported(response.blocks(), progress):
             sha512.update(block)

@@ -70,7 +70,7 @@ def admit(content: ImageList, rules: AdmissionRules, accepted: Accepted | None, 
         subscription=rules.subscription,
         vo=rules.vo,
         content=content,
-        floor_lifted=accepted is not None and same and accepted.version is None,
+        floor_lifted=accepted is not None and same and (accepted.version is None or accepted.lifted),
         warnings=(*content.warnings, *warnings),
     )
 

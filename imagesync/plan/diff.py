@@ -55,9 +55,9 @@ def make_plan(views: Sequence[ListView], target: TargetView, now: datetime) -> P
     actions = [action for decided in _decide_keys(views, target, now) for action in decided]
     there = {(image.key.list, image.key.image) for image in target.owned}
     actions += [
-        _skip(item, view) for view in views for item in view.skipped if (_list_of(view), item.identifier) not in there
+        _skip(item, view) for view in views for item in view.skipped if (view.identifier, item.identifier) not in there
     ]
-    rules = {identifier: view.guard for view in views if (identifier := _list_of(view))}
+    rules = {identifier: view.guard for view in views if (identifier := view.identifier)}
     guarded = guard(actions, target.owned, rules, now)
     return Plan(target.name, now, tuple(sorted(guarded, key=_order)), refused)
 
@@ -81,10 +81,10 @@ class _Situation:
 
 
 def _decide_keys(views: Sequence[ListView], target: TargetView, now: datetime) -> Iterator[list[Action]]:
-    by_list = {_list_of(view): view for view in views}
+    by_list = {view.identifier: view for view in views}
     by_name = {view.subscription: view for view in views}
     wanted = {item.key: item for view in views for item in view.wanted}
-    skipped = {(_list_of(view), item.identifier): item for view in views for item in view.skipped}
+    skipped = {(view.identifier, item.identifier): item for view in views for item in view.skipped}
     copies: defaultdict[ImageKey, list[OwnedImage]] = defaultdict(list)
     for image in target.owned:
         copies[image.key].append(image)
@@ -255,7 +255,8 @@ def _refuse_rollbacks(
 ) -> tuple[list[ListView], dict[ListId, str]]:
     """Turn a trusted list into an unknown one where the target holds images of a higher version of it.
 
-    The version in the records' properties is the floor when the state was lost.
+    The versions in the records' properties are the floor when the state was lost, wholly or while a target was away.
+    Once the operator lifted the floor, the state's word counts alone.
     """
     kept, refused = [], {}
     for view in views:
@@ -284,7 +285,7 @@ def _newer_version(trusted: TrustedList, owned: Sequence[OwnedImage]) -> str | N
 
 
 def _skip(skipped: Skipped, view: ListView) -> Action:
-    key = ImageKey("", _list_of(view) or ListId(""), skipped.identifier or ImageId(""))
+    key = ImageKey("", view.identifier or ListId(""), skipped.identifier or ImageId(""))
     return Action(Kind.SKIP, key, skipped.title, Cause(skipped.cause), skipped.reason)
 
 
@@ -295,16 +296,6 @@ def _is_known(case: _Situation) -> bool:
 
 def _published(case: _Situation) -> tuple[OwnedImage, ...]:
     return tuple(copy for copy in case.copies if copy.state is State.PUBLISHED)
-
-
-def _list_of(view: ListView) -> ListId | None:
-    match view.observation:
-        case TrustedList() as trusted:
-            return trusted.identifier
-        case Unknown(list=pinned) if pinned is not None:
-            return pinned
-        case _:
-            return view.accepted.list if view.accepted else None
 
 
 def _subscriptions(copies: Iterable[OwnedImage]) -> Iterator[str]:

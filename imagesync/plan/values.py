@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from imagesync.backend import Digest, Fingerprint, ImageKey, Metadata, OwnedImage
 from imagesync.lists.select import Skipped
-from imagesync.model import Accepted, ListId, Observation
+from imagesync.model import Accepted, ListId, Observation, TrustedList, Unknown
 from imagesync.plan.spec import Wanted
 
 
@@ -89,6 +89,22 @@ class ListView:
     expiry_grace: timedelta = DEFAULT_EXPIRY_GRACE
     keep_unselected: bool = False
     guard: GuardRules = field(default_factory=GuardRules)
+
+    @property
+    def identifier(self) -> ListId | None:
+        """Return the identifier of the list, ``None`` as long as nobody knows it."""
+        return list_of(self.observation, self.accepted)
+
+
+def list_of(observation: Observation | None, accepted: Accepted | None) -> ListId | None:
+    """Return the identifier of a subscription's list: as served in this pass, else as pinned, else unknown."""
+    match observation:
+        case TrustedList() as trusted:
+            return trusted.identifier
+        case Unknown(list=pinned) if pinned is not None:
+            return pinned
+        case _:
+            return accepted.list if accepted else None
 
 
 @dataclass(frozen=True, slots=True)

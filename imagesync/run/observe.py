@@ -15,6 +15,7 @@ from imagesync.lists.hepix import parse
 from imagesync.lists.smime import verify
 from imagesync.lists.source import Fetched, ListRequest, NotModified
 from imagesync.model import Accepted, ListId, Observation, TrustedList, Unknown, Verdict
+from imagesync.plan.values import list_of
 from imagesync.run.settings import Subscription
 from imagesync.state import StoredList
 
@@ -49,6 +50,11 @@ class Seen:
     accepted: Accepted | None
     remember: StoredList | None = None
     server_date: datetime | None = None
+
+    @property
+    def identifier(self) -> ListId | None:
+        """Return the identifier of the list, ``None`` as long as nobody knows it."""
+        return list_of(self.observation, self.accepted)
 
 
 def observe(subscription: Subscription, fetch: Fetch, anchors: Anchors, memory: Memory, now: datetime) -> Seen:
@@ -124,6 +130,7 @@ def accepted_from(trusted: TrustedList, now: datetime) -> Accepted:
         accepted_at=now,
         signer=content.signer,
         expiries={image.identifier: image.expires for image in content.images},
+        lifted=trusted.floor_lifted,
     )
 
 

@@ -27,7 +27,7 @@ from imagesync.run.progress import Display, Silent
 from imagesync.run.prune import prune_plan
 from imagesync.run.record import memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
-from imagesync.run.views import Denial, chosen, identifier_of, in_scope, revoked, views
+from imagesync.run.views import Denial, chosen, in_scope, revoked, views
 from imagesync.state.repository import Repository
 
 log = structlog.get_logger(__name__)
@@ -150,7 +150,7 @@ def _memory(subscription: Subscription, state: Repository, pins: Mapping[ListId,
 
 def _last_pass(state: Repository) -> datetime | None:
     last = state.last_run()
-    return last.finished if last else None
+    return (last.finished or last.started) if last else None
 
 
 # --- one target ------------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def _converge(
     plan = replace(plan, actions=tuple(action for action in plan.actions if chosen(action, task.scope.images)))
     if task.dry:
         return TargetResult(target.name, plan)
-    rules = {identifier: target.guard(item.subscription.name) for item in seen if (identifier := identifier_of(item))}
+    rules = {identifier: target.guard(item.subscription.name) for item in seen if (identifier := item.identifier)}
     outcomes = apply(plan, backend, _workshop(target, task, ports), owned, rules)
     known = memory(outcomes, ports.state.images(target.name), task.now)
     ports.state.record(target.name, known.records)

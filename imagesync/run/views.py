@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from imagesync.backend import Backend, ImageKey, OwnedImage
 from imagesync.errors import BackendRefusedError
 from imagesync.lists.select import Cause, Selected, Skipped, select
-from imagesync.model import Image, ImageId, ListId, TrustedList, Unknown, Verdict
+from imagesync.model import Image, ImageId, TrustedList, Unknown, Verdict
 from imagesync.plan.spec import Wanted, want
 from imagesync.plan.values import Action, ListView
 from imagesync.run.observe import Seen
@@ -126,24 +126,13 @@ def in_scope(owned: Iterable[OwnedImage], seen: Sequence[Seen], scope: Scope) ->
     """Return the records that a run is about. Without ``--list`` these are all, also those of no subscription."""
     if not scope.lists:
         return tuple(owned)
-    identifiers = {identifier for item in seen if (identifier := identifier_of(item))}
+    identifiers = {identifier for item in seen if (identifier := item.identifier)}
     names = {item.subscription.name for item in seen}
     return tuple(
         image
         for image in owned
         if image.key.list in identifiers or image.metadata.properties.get("imagesync_subscription") in names
     )
-
-
-def identifier_of(item: Seen) -> ListId | None:
-    """Return the identifier of a subscription's list, as served in this pass or as pinned."""
-    match item.observation:
-        case TrustedList() as trusted:
-            return trusted.identifier
-        case Unknown(list=pinned) if pinned is not None:
-            return pinned
-        case _:
-            return item.accepted.list if item.accepted else None
 
 
 def chosen(action: Action, globs: Sequence[str]) -> bool:

@@ -97,6 +97,7 @@ def _row(value: Accepted) -> dict[str, Any]:
         "subscription": value.subscription,
         "list": value.list,
         "pinned": True,
+        "lifted": value.lifted,
         "version": value.version,
         "digest": value.digest,
         "created": value.created,
@@ -124,6 +125,7 @@ def _value(row: sa.Row[Any]) -> Accepted:
         signer=Signer(identity, row.signer_not_after, row.signer_sha256, row.signer_expects_pin),
         expiries=_expiries(row.expiries),
         pinned=row.pinned,
+        lifted=row.lifted,
     )
 
 

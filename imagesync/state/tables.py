@@ -97,6 +97,7 @@ accepted = Table(
     Column("subscription", CleanText, primary_key=True),
     Column("list", CleanText, nullable=False),
     Column("pinned", Boolean, nullable=False),
+    Column("lifted", Boolean, nullable=False),
     Column("version", CleanText),
     Column("digest", String(128), nullable=False),
     Column("created", UtcDateTime, nullable=False),

@@ -455,3 +455,32 @@ def test_threads_prepare_ahead_and_order_stays(site):
     assert set(site.published()) == set("abcdefgh")
     assert [str(o.action.key.image) for o in result.targets[0].outcomes] == list("abcdefgh")
     assert isinstance(result.seen[0].observation, TrustedList)
+
+
+def test_older_list_is_refused_by_a_target_that_was_away_when_the_state_was_lost(site):
+    site.offer(a="one", b="two").publish()
+    old = site.blob
+    site.offer(c="three").publish().sync()
+    (site.root / "state.db").unlink()
+    site.blob = old
+    site.cloud.is_down = True
+    site.sync()
+    site.cloud.is_down = False
+
+    assert exit_code(site.sync()) == 3
+    assert set(site.published()) == {"a", "b", "c"}
+
+
+def test_lifted_floor_stays_lifted_although_retired_records_name_a_higher_version(site):
+    site.guard = {"share": 1}
+    site.offer(a="one", b="two").publish()
+    old, version = site.blob, site.version
+    site.offer(c="three").publish().sync()
+    site.blob, site.version = old, version
+    del site.images["c"]
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        state.reset(site.name, identifier=False, version=True)
+
+    assert [exit_code(site.sync()) for _ in range(3)] == [0, 0, 0]
+    assert set(site.published()) == {"a", "b"}
+    assert ("c", "retired") in site.states()

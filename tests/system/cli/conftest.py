@@ -86,7 +86,9 @@ class Provider:
     environment: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        self.targets.append({"name": "site", "backend": "directory", "path": str(self.root / "site"), "formats": ["raw"]})
+        self.targets.append(
+            {"name": "site", "backend": "directory", "path": str(self.root / "site"), "formats": ["raw"]}
+        )
 
     # --- the publisher ---
     def open(self, name, **how) -> PublishedList:
@@ -209,7 +211,9 @@ class Provider:
         self.steady.publish()
         result = self.sync(**environment)
         assert ("register", "news") in result.done()
-        assert all((self.root / "site" / one["link"]).is_file() for one in self.entries() if one["state"] == "published")
+        assert all(
+            (self.root / "site" / one["link"]).is_file() for one in self.entries() if one["state"] == "published"
+        )
         assert self.leftovers() == []
         assert result.json["exit"] == result.code
         return result
@@ -296,3 +300,15 @@ def ending():
                     process.kill()
 
     return watch
+
+
+@pytest.fixture
+def unprivileged(tmp_path):
+    """Return a function that runs the command line without the right to read whatever is not permitted to it."""
+
+    def run(*arguments):
+        words = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", sys.executable, "-m", "imagesync"]
+        command = [*words, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=HANG, cwd=tmp_path, check=False)
+
+    return run

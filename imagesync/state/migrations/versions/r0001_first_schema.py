@@ -41,6 +41,7 @@ def _create_lists() -> None:
         sa.Column("subscription", sa.Text, primary_key=True),
         sa.Column("list", sa.Text, nullable=False),
         sa.Column("pinned", sa.Boolean, nullable=False),
+        sa.Column("lifted", sa.Boolean, nullable=False),
         sa.Column("version", sa.Text),
         sa.Column("digest", sa.String(128), nullable=False),
         sa.Column("created", _MOMENT, nullable=False),
