@@ -7,16 +7,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import structlog
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.progress import Progress as Bars
 
 from imagesync.backend import Progress
 from imagesync.plan.render import printable
 from imagesync.run.progress import Display, Step
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,15 @@ def display(stream: TextIO | None = None) -> Iterator[Display]:
     if not stream.isatty():
         yield LogLines()
         return
+    with _bars(stream) as bars:
+        yield _Terminal(bars)
+
+
+def _bars(stream: TextIO) -> Bars:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bars
+
     columns = (
         TextColumn("{task.fields[step]:<8}"),
         TextColumn("{task.description}", markup=False),
@@ -40,8 +49,7 @@ def display(stream: TextIO | None = None) -> Iterator[Display]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Bars(*columns, console=Console(file=stream), transient=True) as bars:
-        yield _Terminal(bars)
+    return Bars(*columns, console=Console(file=stream), transient=True)
 
 
 class _Terminal:

@@ -153,10 +153,11 @@ def clean_up(options: Options, wish: Wish, *, unsubscribed: bool) -> tuple[dict[
         StateError: the state cannot be read or written.
     """
     from imagesync.cli.context import clock, environment
+    from imagesync.run.preparation import open_store
     from imagesync.run.progress import Silent
     from imagesync.run.report import targets_as_json, worst_of
     from imagesync.run.sync import prune_all
-    from imagesync.run.wiring import open_ports, open_store, task
+    from imagesync.run.wiring import open_ports, task
 
     config = options.config()
     options.start_logging("warning")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from imagesync.backend import Progress
@@ -22,7 +22,8 @@ from imagesync.errors import (
     UnsupportedFormatError,
 )
 from imagesync.images import stamp
-from imagesync.images.confine import STANDARD_PATH, Limits, confine, environment, find
+from imagesync.images.artifact import ConversionLimits, ConversionOptions
+from imagesync.images.confine import Limits, confine, environment, find
 from imagesync.images.faults import Fault
 from imagesync.images.file import opened
 from imagesync.images.identify import identify
@@ -34,7 +35,6 @@ log = logging.getLogger(__name__)
 
 _GIB = 1 << 30
 _MIB = 1 << 20
-_COMPRESSED = "compressed"
 
 # vpc: Virtual PC and Hyper-V disagree about the size of one disk, so the larger is asked for by name.
 _INPUT: Mapping[Format, str] = {
@@ -60,33 +60,6 @@ _COMPRESSED_OUTPUT: Mapping[Format, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class ConversionOptions:
-    """What a target may choose. ``compress`` makes qcow2 with zstd clusters and vmdk stream-optimized."""
-
-    compress: bool = False
-
-    def tag(self) -> str:
-        """Return what tells results of these options apart in a fingerprint: empty for the defaults."""
-        return _COMPRESSED if self.compress else ""
-
-
-@dataclass(frozen=True, slots=True)
-class ConversionLimits:
-    """Bounds of one conversion. Sizes are in bytes, times in seconds; what is per GiB counts the virtual size.
-
-    ``path`` is where qemu-img and what starts it are looked for; no other environment reaches them.
-    """
-
-    memory: int = _GIB
-    cpu: int = 60
-    cpu_per_gib: int = 20
-    stall: float = 300.0
-    deadline: float = 600.0
-    deadline_per_gib: float = 120.0
-    path: str = STANDARD_PATH
-
-
-@dataclass(frozen=True, slots=True)
 class Conversion:
     """What to convert: the inspected file ``source``, to ``into`` in an existing private directory.
 
@@ -99,8 +72,8 @@ class Conversion:
     into: Path
     target: Format
     identity: Digest
-    options: ConversionOptions = ConversionOptions()
-    limits: ConversionLimits = ConversionLimits()
+    options: ConversionOptions = field(default_factory=ConversionOptions)
+    limits: ConversionLimits = field(default_factory=ConversionLimits)
 
     @property
     def subject(self) -> str:

@@ -17,7 +17,8 @@ from pathlib import Path
 from imagesync.backend import Progress
 from imagesync.errors import ContentError, DigestMismatchError, HostileImageError, UnsupportedFormatError
 from imagesync.images.archive import UnpackLimits, unwrap
-from imagesync.images.convert import Conversion, ConversionLimits, ConversionOptions, convert, short_name, worst_case
+from imagesync.images.artifact import Artifact, ConversionLimits, ConversionOptions
+from imagesync.images.convert import Conversion, convert, short_name, worst_case
 from imagesync.images.entries import Entry, EntryName, Record, converted_name, source_name
 from imagesync.images.file import opened
 from imagesync.images.identify import Wrapper, identify
@@ -45,26 +46,6 @@ class ArtifactRequest:
     max_virtual_size: int = TIB
     limits: ConversionLimits = field(default_factory=ConversionLimits)
     unpack_ratio: int = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """A file ready for upload; it stays in the store while the ``prepare`` that gave it is open.
-
-    ``digest`` is the SHA-512 of the file, ``size`` its length, ``virtual_size`` what a guest sees, all sizes in bytes.
-    ``source_format`` is the format inside what was published; ``converted`` says that the file is not the published
-    one, and ``tag`` how it was made. ``downloaded`` is the number of bytes fetched for it now.
-    """
-
-    path: Path
-    digest: Digest
-    size: int
-    virtual_size: int
-    format: Format
-    source_format: Format
-    converted: bool
-    downloaded: int
-    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

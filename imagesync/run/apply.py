@@ -24,7 +24,7 @@ import structlog
 
 from imagesync.backend import Backend, ImageKey, Metadata, OwnedImage, Progress, Retirement
 from imagesync.errors import BackendBrokenError, ImagesyncError, StoredDigestError
-from imagesync.images.prepare import Artifact
+from imagesync.images.artifact import Artifact
 from imagesync.model import ListId
 from imagesync.plan.guard import guard
 from imagesync.plan.spec import File, Wanted, complete, fingerprint

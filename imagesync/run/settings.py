@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from imagesync.backend import Format
 from imagesync.http import HttpPolicy
-from imagesync.images.convert import ConversionOptions
+from imagesync.images.artifact import ConversionOptions
 from imagesync.lists.admit import AdmissionRules
 from imagesync.lists.select import SelectionRules
 from imagesync.lists.smime import SignaturePolicy

@@ -15,7 +15,7 @@ import structlog
 
 from imagesync.backend import Backend, OwnedImage, Progress
 from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError
-from imagesync.images.prepare import Artifact
+from imagesync.images.artifact import Artifact
 from imagesync.lists.anchors import Anchors
 from imagesync.model import ListId, TrustedList, Unknown, Verdict
 from imagesync.plan.diff import ROLLBACK_HINT, make_plan

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from urllib.parse import urlsplit
 
 import structlog
@@ -17,13 +17,8 @@ from imagesync.config.schema import Config
 from imagesync.config.schema import Subscription as ConfiguredSubscription
 from imagesync.config.schema import Target as ConfiguredTarget
 from imagesync.config.selection import Select
-from imagesync.errors import TooLargeError
 from imagesync.http import Credential, HttpPolicy, ignored_proxy_warning, origin_of
-from imagesync.images.confine import STANDARD_PATH
-from imagesync.images.convert import ConversionLimits, ConversionOptions
-from imagesync.images.download import DownloadRequest, download
-from imagesync.images.prepare import Artifact, ArtifactRequest, prepare
-from imagesync.images.store import Store
+from imagesync.images.artifact import Artifact, ConversionOptions
 from imagesync.lists.anchors import CrlMode, load_anchors
 from imagesync.lists.names import normalise
 from imagesync.lists.select import Matcher, SelectionRules
@@ -167,15 +162,6 @@ def open_configured_state(config: Config, *, readonly: bool = False) -> Reposito
     return open_state(config.state.url, password, readonly=readonly)
 
 
-def open_store(config: Config) -> Store:
-    """Return the cache.
-
-    Raises:
-        ConfigError: its directory cannot be made or used.
-    """
-    return Store(config.cache, max_bytes=config.cache_max_bytes, reserve_bytes=config.cache_reserve_bytes)
-
-
 def stored_only(ports: Ports) -> Ports:
     """Return ports that take every list as last accepted and ask no server."""
     return replace(ports, fetch=lambda _: lambda _: NotModified(None))
@@ -194,36 +180,17 @@ def _open_target(instance: str, target: Target) -> AbstractContextManager[Backen
 def _preparation(
     config: Config, policies: Mapping[str, HttpPolicy], environment: Mapping[str, str]
 ) -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
-    """Return the function that brings an image into a target's form. The cache is opened when it is first needed."""
-    stores: list[Store] = []
-    limits = _conversion_limits(config, environment.get("PATH", STANDARD_PATH))
+    """Return the function that brings an image into a target's form. What it needs is loaded with the first image."""
 
-    @contextmanager
-    def bring(wanted: Wanted, target: Target, downloading: Progress, converting: Progress) -> Iterator[Artifact]:
-        image = wanted.image
-        if image.size > config.limits.max_image_bytes:
-            bound = f"{image.size} bytes are more than {config.limits.max_image_bytes}"
-            raise TooLargeError(wanted.title, bound, "raise limits.max_image_bytes if that is right")
-        if not stores:
-            stores.append(open_store(config))
-        source = DownloadRequest(
-            image.uri, image.size, image.sha512, policies[wanted.subscription], config.limits.attempts
-        )
-        request = ArtifactRequest(
-            image.sha512,
-            image.size,
-            target.formats,
-            target.options,
-            config.limits.max_virtual_size,
-            limits,
-            config.limits.unpack_ratio,
-        )
-        with prepare(request, stores[0], partial(download, source), downloading, converting) as artifact:
-            yield artifact
+    @cache
+    def workbench() -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
+        from imagesync.run.preparation import preparation
+
+        return preparation(config, policies, environment)
+
+    def bring(
+        wanted: Wanted, target: Target, downloading: Progress, converting: Progress
+    ) -> AbstractContextManager[Artifact]:
+        return workbench()(wanted, target, downloading, converting)
 
     return bring
-
-
-def _conversion_limits(config: Config, path: str) -> ConversionLimits:
-    timeout = config.limits.convert_timeout.total_seconds()
-    return ConversionLimits(memory=config.limits.convert_memory, deadline=timeout, deadline_per_gib=0.0, path=path)

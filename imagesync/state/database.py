@@ -8,14 +8,17 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError, StatementError
 
 from imagesync.errors import StateError
 from imagesync.state.tables import HEAD, VERSION_TABLE, metadata
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 _LOST = (
     "move it away and run again: a new state begins. Lost are exact pins, back-off and history;"
@@ -216,7 +219,11 @@ def _migrate(connection: sa.Connection, version: str | None, place: str) -> None
 # --- statements ------------------------------------------------------------------------------------------------------
 def insert(connection: sa.Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
     """Return an insert into ``table`` that knows ``ON CONFLICT``, in the connection's dialect."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql
+
+    return postgresql.insert(table)
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
