@@ -13,8 +13,16 @@ from pathlib import Path
 import click
 
 from imagesync import __version__
-from imagesync.cli.context import Options
-from imagesync.errors import ConfigError, ImagesyncError, LockedError, TrustStoreUnusableError
+from imagesync.cli.context import Options, write_json
+from imagesync.errors import (
+    ConfigError,
+    ImagesyncError,
+    LockedError,
+    SourceError,
+    StateError,
+    TrustError,
+    TrustStoreUnusableError,
+)
 
 COMMANDS = {
     "sync": "imagesync.cli.sync:sync",
@@ -105,6 +113,10 @@ def code_of(error: ImagesyncError) -> int:
             return 2
         case LockedError():
             return 6
+        case TrustError():
+            return 3
+        case SourceError() | StateError():
+            return 5
         case _:
             return 1
 
@@ -113,3 +125,5 @@ def _show(error: ImagesyncError) -> None:
     problems = error.problems if isinstance(error, ConfigError) else (str(error),)
     for problem in problems:
         click.echo(f"imagesync: {problem}", err=True)
+    if "--json" in sys.argv:
+        write_json({"exit": code_of(error), "problems": list(problems)})

@@ -42,7 +42,7 @@ def lists(report: dict[str, Any]) -> None:
         click.echo(f"list {name}: {item['verdict'].upper()}: {printable(item['reason'])}")
         if item.get("hint"):
             click.echo(f"  what to do: {printable(item['hint'])}")
-    if report["clock"] != "trusted":
+    if report["clock"] == "clock":
         click.echo(
             "clock: this machine's clock does not fit the servers' or the last pass; nothing expires until it does"
         )

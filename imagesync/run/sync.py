@@ -18,11 +18,12 @@ from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncE
 from imagesync.images.artifact import Artifact
 from imagesync.lists.anchors import Anchors
 from imagesync.model import ListId, TrustedList, Unknown, Verdict
-from imagesync.plan.diff import ROLLBACK_HINT, make_plan
+from imagesync.plan.diff import make_plan
+from imagesync.plan.floor import HINT, objection
 from imagesync.plan.spec import Wanted
 from imagesync.plan.values import ListView, Plan, TargetView
 from imagesync.run.apply import Outcome, Workshop, apply
-from imagesync.run.observe import Fetch, Memory, Seen, accepted_from, clock_is_trusted, observe
+from imagesync.run.observe import Clock, FindFetch, Memory, Seen, accepted_from, judge_clock, observe
 from imagesync.run.progress import Display, Silent
 from imagesync.run.prune import prune_plan
 from imagesync.run.record import memory, postponed
@@ -37,7 +38,7 @@ log = structlog.get_logger(__name__)
 class Ports:
     """Everything outside that a pass touches."""
 
-    fetch: Callable[[Subscription], Fetch]
+    fetch: FindFetch
     anchors: Anchors
     open_target: Callable[[Target], AbstractContextManager[Backend]]
     prepare: Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]
@@ -81,7 +82,7 @@ class PassResult:
     task: Task
     seen: tuple[Seen, ...]
     targets: tuple[TargetResult, ...]
-    clock_trusted: bool = True
+    clock: Clock = Clock.TRUSTED
     state_lost: bool = False
 
 
@@ -91,17 +92,17 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
     Raises:
         StateError: the state cannot be read or written.
     """
-    seen = _observe_all(task, ports)
-    dates = [item.server_date for item in seen if item.server_date]
-    trusted_clock = clock_is_trusted(dates, _last_pass(ports.state), task.now)
-    if not trusted_clock:
+    ends = ports.state.last_end(Clock.TRUSTED), ports.state.last_end(Clock.TRUSTED, Clock.UNCHECKED)
+    seen = _settle(_observe_all(task, ports), task, ports)
+    clock = judge_clock([item.server_date for item in seen if item.server_date], *ends, task.now)
+    if clock is Clock.CLOCK:
         log.error("clock is not trusted, nothing expires in this pass", now=task.now.isoformat())
-    converge = partial(_converge, seen=seen, tools=(task, ports), trusted_clock=trusted_clock)
+    converge = partial(_converge, seen=seen, tools=(task, ports), trusted_clock=clock is not Clock.CLOCK)
     results = tuple(_at(target, task, ports, partial(converge, target)) for target in _chosen_targets(task))
-    seen = tuple(_refuse(item, results) for item in seen)
+    seen = tuple(_refused_by_plans(item, results) for item in seen)
     if not task.dry:
         _remember(seen, task, ports.state)
-    return PassResult(task, seen, results, trusted_clock, ports.state.fresh)
+    return PassResult(task, seen, results, clock, ports.state.fresh)
 
 
 def prune_all(task: Task, ports: Ports, *, unsubscribed: bool) -> tuple[TargetResult, ...]:
@@ -133,7 +134,7 @@ def _observe_all(task: Task, ports: Ports) -> tuple[Seen, ...]:
         subscription, memory = pair
         if not subscription.enabled:
             return Seen(subscription, None, memory.accepted)
-        return observe(subscription, ports.fetch(subscription), ports.anchors, memory, task.now)
+        return observe(subscription, ports.fetch, ports.anchors, memory, task.now)
 
     if not task.ahead:
         return tuple(map(look, zip(chosen, memories, strict=True)))
@@ -148,9 +149,55 @@ def _memory(subscription: Subscription, state: Repository, pins: Mapping[ListId,
     return Memory(state.accepted(subscription.name), state.stored(subscription.name), elsewhere)
 
 
-def _last_pass(state: Repository) -> datetime | None:
-    last = state.last_run()
-    return (last.finished or last.started) if last else None
+# --- whose a list is, when the state does not say -----------------------------------------------------------------
+def _settle(seen: tuple[Seen, ...], task: Task, ports: Ports) -> tuple[Seen, ...]:
+    """Refuse lists that belong to another subscription, or that records anywhere show to be too old.
+
+    Where the state knows a list, it has judged already. Where it does not, every target is asked before any is changed:
+    one that has no records of the list must not take what another one refuses.
+    """
+    seen = tuple(_refused_as_double(item, seen) for item in seen)
+    new = [item for item in seen if isinstance(item.observation, TrustedList) and not _is_known(item)]
+    if not new:
+        return seen
+    records = [image for target in task.targets for image in _look(target, ports)]
+    names = _names(task)
+    reasons = {
+        item.subscription.name: objection(item.observation, records, names)
+        for item in new
+        if isinstance(item.observation, TrustedList)
+    }
+    return tuple(refused(item, reasons.get(item.subscription.name, "")) for item in seen)
+
+
+def _is_known(item: Seen) -> bool:
+    accepted = item.accepted
+    return accepted is not None and accepted.pinned and accepted.list == item.identifier
+
+
+def _refused_as_double(item: Seen, seen: Sequence[Seen]) -> Seen:
+    """Refuse a list that another subscription got as well, unless it is known or configured to be this one's."""
+    mine = item.identifier
+    if not isinstance(item.observation, TrustedList) or _is_known(item) or item.subscription.identifier == mine:
+        return item
+    rivals = [other.subscription.name for other in seen if other is not item and other.identifier == mine]
+    if not rivals:
+        return item
+    return refused(item, f"identity-mismatch: the subscription {min(rivals)} has the list {mine} too")
+
+
+def _look(target: Target, ports: Ports) -> tuple[OwnedImage, ...]:
+    """Return the records on a target, none if it cannot be asked: what it says is then heard when it is planned for."""
+    try:
+        with ports.open_target(target) as backend:
+            return tuple(backend.owned())
+    except ImagesyncError as error:
+        log.warning("target could not be asked for versions", target=target.name, reason=str(error))
+        return ()
+
+
+def _names(task: Task) -> frozenset[str]:
+    return frozenset(item.name for item in task.subscriptions)
 
 
 # --- one target ------------------------------------------------------------------------------------------------------
@@ -214,6 +261,7 @@ def _target_view(
         revoked=revoked(owned, task.denials),
         postponed=postponed(failed, wanted, task.now),
         delete_after=target.delete_after,
+        subscriptions=_names(task),
     )
 
 
@@ -229,16 +277,20 @@ def _without_project(lists: Sequence[ListView], seen: Sequence[Seen]) -> Imagesy
 
 
 # --- after the targets -----------------------------------------------------------------------------------------------
-def _refuse(item: Seen, results: Sequence[TargetResult]) -> Seen:
-    """Return what was seen of a list, refused when a target's records showed that it is a rollback."""
-    if not isinstance(item.observation, TrustedList):
-        return item
-    trusted = item.observation
+def _refused_by_plans(item: Seen, results: Sequence[TargetResult]) -> Seen:
+    """Return what was seen of a list, refused when a target's records spoke against it."""
     plans = [result.plan for result in results if result.plan is not None]
-    reason = next((plan.refused[trusted.identifier] for plan in plans if trusted.identifier in plan.refused), None)
-    if reason is None:
+    reasons = [reason for plan in plans for identifier, reason in plan.refused.items() if identifier == item.identifier]
+    return refused(item, next(iter(reasons), ""))
+
+
+def refused(item: Seen, reason: str) -> Seen:
+    """Return what was seen of a trusted list as refused for ``reason``; without one, or untrusted, as it is."""
+    trusted = item.observation
+    if not reason or not isinstance(trusted, TrustedList):
         return item
-    unknown = Unknown(trusted.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason, ROLLBACK_HINT)
+    log.error("list refused", list=item.subscription.name, reason=reason)
+    unknown = Unknown(trusted.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason, HINT)
     return replace(item, observation=unknown, remember=None)
 
 
