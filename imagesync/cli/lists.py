@@ -15,7 +15,7 @@ from imagesync.errors import ConfigError
 
 @click.group("list")
 def lists() -> None:
-    """Verify, show, make and sign image lists."""
+    """Verify, show, make and sign image lists, and reset what is pinned of a subscribed one."""
 
 
 @lists.command()

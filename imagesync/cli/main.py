@@ -83,7 +83,8 @@ def cli(ctx: click.Context, config_path: Path, log_level: str | None, *, log_jso
     converts them, and registers, replaces or retires them on your targets. What it could not verify in this run it
     does not touch.
 
-    Begin with `imagesync demo`, or with `imagesync config init > imagesync.yaml` and `imagesync plan`.
+    Begin with `imagesync demo`, or with `imagesync config init > imagesync.yaml` and `imagesync -c imagesync.yaml
+    plan`.
     """
     ctx.obj = Options(config_path, log_level, log_json=log_json)
 

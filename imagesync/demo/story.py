@@ -155,6 +155,7 @@ def _farewell(telling: _Telling, *, keep: bool) -> None:
     telling.echo(f"trust anchors   {site.anchors}")
     telling.echo(f"publisher       {site.images}")
     telling.echo(f"Look around:    imagesync --config {site.config} status")
+    telling.echo("                `sync` can only fail there: the publisher is gone")
 
 
 @contextmanager
