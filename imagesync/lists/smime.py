@@ -98,7 +98,7 @@ def _bad(detail: str, hint: str = "") -> BadSignatureError:
 
 def _check_content(content: bytes, message: cms.SignedMessage, now: datetime) -> None:
     if hashlib.new(message.scheme.digest, content).digest() != message.message_digest:
-        raise _bad("the content is not what was signed", "it was changed, truncated, or re-encoded on the way")
+        raise _bad("the content is not what was signed", "it was changed or re-encoded on the way: tell the publisher")
     if message.signing_time is not None and message.signing_time > now + CLOCK_SKEW:
         when = f"{message.signing_time:%Y-%m-%d %H:%M:%S}"
         raise NotYetValidError("signature", f"it says that it was made at {when} UTC, in the future", "check the clock")

@@ -9,16 +9,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
 
-from imagesync.cli.main import cli
+from imagesync.cli.main import run
 from imagesync.lists.seal import SigningIdentity
 from imagesync.testing.disks import Disk, Kind, write_disk
 from imagesync.testing.list_server import ListServer, PublishedList, identity_of
@@ -156,12 +157,17 @@ class Provider:
     def sync(self, *arguments, **environment) -> Result:
         return self.run("sync", "--json", *arguments, **environment)
 
-    def given(self, *arguments) -> Result:
-        """Run a command in this process: quicker, for what only leads up to a test."""
-        out = StringIO()
-        with redirect_stdout(out):
-            code = cli.main(["--config", str(self.config), *arguments], standalone_mode=False)
-        return Result(code or 0, out.getvalue(), "")
+    def given(self, *arguments, stdin=b"") -> Result:
+        """Run a command in this process: quicker, for what leads up to a test and for the rows of a table."""
+        out, err = StringIO(), StringIO()
+        words = ["imagesync", "--config", str(self.config), *map(str, arguments)]
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch.multiple(sys, argv=words, stdin=TextIOWrapper(BytesIO(stdin))))
+            stack.enter_context(redirect_stdout(out))
+            stack.enter_context(redirect_stderr(err))
+            ended = stack.enter_context(pytest.raises(SystemExit))
+            run()
+        return Result(ended.value.code, out.getvalue(), err.getvalue())
 
     # --- what there is ---
     def entries(self, published=None, target="site"):
@@ -263,7 +269,7 @@ def synced(provider) -> Provider:
 
 
 @pytest.fixture
-def in_seconds(trust_of_today):
+def in_seconds():
     """Return a function to a time so many seconds from now, as a list can say it."""
     return lambda seconds: (datetime.now(UTC) + timedelta(seconds=seconds)).replace(microsecond=0)
 

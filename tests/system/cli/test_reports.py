@@ -88,7 +88,7 @@ def test_what_is_wrong_weighs_more_than_that_there_are_changes(synced, failure):
             synced.shaky.images.clear()
             synced.shaky.publish()
 
-    result = synced.run("plan", "--check", "--json")
+    result = synced.given("plan", "--check", "--json")
 
     assert (result.code, result.json["changes"]) == (
         {"one list down": 1, "a list refused": 3, "guard": 4}[failure],
@@ -139,7 +139,7 @@ def test_status_shows_what_a_failing_list_holds(synced):
     synced.shaky.server.misbehave(synced.shaky.path, Status(503))
     synced.given("sync", "--json")
 
-    found = rows(synced.run("status", "--json"))
+    found = rows(synced.given("status", "--json"))
 
     assert (found["shaky-1"]["state"], found["steady-1"]["state"]) == ("held", "published")
     assert "HTTP 503" in found["shaky-1"]["reason"]
@@ -149,7 +149,7 @@ def test_status_shows_what_was_never_synced_as_missing(synced):
     synced.targets.append({"name": "new", "backend": "directory", "path": str(synced.root / "new"), "formats": ["raw"]})
     synced.configure()
 
-    result = synced.run("status", "--json", "--target", "new")
+    result = synced.given("status", "--json", "--target", "new")
 
     assert {row["state"] for row in rows(result, "new").values()} == {"missing"}
 

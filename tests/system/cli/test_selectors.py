@@ -77,7 +77,7 @@ def test_what_a_selector_left_out_is_done_by_the_next_pass(changed):
 @pytest.mark.parametrize("option", ["--list", "--target"])
 @pytest.mark.parametrize("command", ["sync", "plan", "status"])
 def test_a_name_that_is_not_configured_is_a_usage_error(provider, command, option):
-    result = provider.run(command, option, "stedy")
+    result = provider.given(command, option, "stedy")
 
     assert (result.code, result.out) == (2, "")
     assert "there is no 'stedy' in the configuration" in result.err
