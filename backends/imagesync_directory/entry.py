@@ -197,7 +197,7 @@ def from_json(form: Mapping[str, Any]) -> Entry:
         observed=_sighting_from_json(form.get("observed")),
         link=_component(form["link"]) if form.get("link") else "",
         retirement=_retirement_from_json(form.get("retirement")),
-        extra={name: value for name, value in form.items() if name not in _KNOWN},
+        extra={name: value for name, value in form.items() if name not in _KNOWN} if form.keys() - _KNOWN else {},
     )
 
 
@@ -248,7 +248,7 @@ def _component(value: object) -> str:
 def _properties(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         raise TypeError("properties are not a mapping")
-    return {_text(name): _text(text) for name, text in value.items()}
+    return {name: _text(text) for name, text in value.items()}
 
 
 def _moment(value: object) -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from imagesync.backend import Digest, ImageKey, OwnedImage
@@ -22,7 +22,7 @@ _RANK = (Kind.REGISTER, Kind.REPLACE, Kind.RESTORE, Kind.UPDATE, Kind.HOLD, Kind
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is written to the state, and which keys are forgotten because nothing is left of them."""
+    """What is new and written to the state, and which keys are forgotten because nothing is left of them."""
 
     records: tuple[ImageRecord, ...]
     gone: frozenset[ImageKey]
@@ -30,12 +30,20 @@ class Memory:
 
 
 def memory(outcomes: Sequence[Outcome], before: Iterable[ImageRecord], now: datetime) -> Memory:
-    """Return what to remember of a target: a record per key that has a copy there or should have one."""
+    """Return what to remember of a target: a record per key that has a copy there or should have one.
+
+    What the state says already is left out.
+    """
     known = {record.key: record for record in before}
     decisive = _decisive(outcomes)
     records = tuple(_record(outcome, known.get(key), now) for key, outcome in sorted(decisive.items()))
+    records = tuple(record for record in records if _is_new(record, known.get(record.key)))
     gone = {outcome.action.key for outcome in outcomes if _is_gone(outcome)} - decisive.keys()
     return Memory(records, frozenset(gone), tuple(_artifacts(outcomes)))
+
+
+def _is_new(record: ImageRecord, before: ImageRecord | None) -> bool:
+    return before is None or replace(record, since=before.since) != before
 
 
 def attempt(wanted: Wanted | None) -> str:

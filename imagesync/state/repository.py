@@ -123,7 +123,8 @@ class Repository:
     def finish_run(self, run_id: str, at: datetime, exit: int, report: Mapping[str, Any]) -> None:  # noqa: A002
         """Note that a run ended with the code ``exit``.
 
-        ``report`` is the JSON report; each of ``targets[].actions[]`` can be found by its ``key`` afterwards.
+        ``report`` is the JSON report; each of ``targets[].actions[]`` that is no ``keep`` can be found by its ``key``
+        afterwards.
         """
         with self._database.write() as connection:
             history.finish(connection, run_id, at, (exit, report))
