@@ -45,7 +45,7 @@ def stored(connection: sa.Connection, subscription: str) -> StoredList | None:
 
 def accept(connection: sa.Connection, value: Accepted, listing: StoredList) -> None:
     """Make ``value`` the last accepted version of its subscription's list."""
-    if _is_behind(value, find(connection, value.subscription)):
+    if _is_behind(connection, value):
         return
     sha256 = hashlib.sha256(listing.blob).hexdigest()
     if not _see_again(connection, value, sha256):
@@ -77,12 +77,13 @@ def prune(connection: sa.Connection, before: datetime) -> int:
     return connection.execute(sa.delete(message).where(unused)).rowcount
 
 
-def _is_behind(value: Accepted, last: Accepted | None) -> bool:
+def _is_behind(connection: sa.Connection, value: Accepted) -> bool:
     """Return whether a pass that took longer comes with a lower version than one that was accepted since."""
+    columns = (accepted.c.list, accepted.c.version, accepted.c.accepted_at)
+    last = connection.execute(sa.select(*columns).where(accepted.c.subscription == value.subscription)).one_or_none()
     if last is None or last.list != value.list or not last.version or not value.version:
         return False
-    overtaken = compare_versions(value.version, last.version) == -1
-    return overtaken and last.accepted_at > value.accepted_at
+    return compare_versions(value.version, last.version) == -1 and last.accepted_at > value.accepted_at
 
 
 def _see_again(connection: sa.Connection, value: Accepted, sha256: str) -> bool:
