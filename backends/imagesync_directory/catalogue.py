@@ -75,11 +75,15 @@ class Catalogue:
         """Return the names of all files that belong to a record."""
         return frozenset(entry.file for entry in self.entries)
 
-    def names(self) -> dict[str, str]:
-        """Return every name that the records account for; a link with its target, a file with an empty text."""
-        names = {partial_name(entry): "" for entry in self.entries if not entry.complete}
-        names.update({entry.file: "" for entry in self.entries})
-        names.update({entry.link: entry.file for entry in self.entries if entry.link})
+    def names(self, but: frozenset[str] = frozenset()) -> dict[str, str]:
+        """Return every name that the records account for; a link with its target, a file with an empty text.
+
+        ``but`` are references of records that do not matter.
+        """
+        entries = [entry for entry in self.entries if entry.ref not in but]
+        names = {partial_name(entry): "" for entry in entries if not entry.complete}
+        names.update({entry.file: "" for entry in entries})
+        names.update({entry.link: entry.file for entry in entries if entry.link})
         return names
 
 
@@ -135,28 +139,33 @@ class Encoder:
 
     def __init__(self) -> None:
         """Remember nothing yet."""
-        self._known: dict[str, tuple[Entry, str]] = {}
+        self._known: dict[str, tuple[Entry, bytes]] = {}
 
     def encode(self, catalogue: Catalogue) -> bytes:
         """Return the file's content."""
         self._known = {entry.ref: (entry, self._line(entry)) for entry in catalogue.entries}
-        return _assembled(catalogue, {ref: line for ref, (_, line) in self._known.items()})
+        listed = [line for entry, line in self._known.values() if entry.state in _LISTED]
+        pending = [line for entry, line in self._known.values() if entry.state not in _LISTED]
+        parts = [*_array_of("images", listed), *(_array_of("pending", pending) if pending else ())]
+        rest = {"removing": dict(catalogue.removing)} if catalogue.removing else {}
+        for name, value in {**rest, **catalogue.extra}.items():
+            parts += [b",\n", _json(name), b": ", _json(value)]
+        parts[0] = b"{"
+        return b"".join([*parts, b"}\n"])
 
-    def _line(self, entry: Entry) -> str:
+    def _line(self, entry: Entry) -> bytes:
         known = self._known.get(entry.ref)
-        return known[1] if known is not None and known[0] is entry else json.dumps(to_json(entry))
+        return known[1] if known is not None and known[0] is entry else _json(to_json(entry))
 
 
-def _assembled(catalogue: Catalogue, lines: Mapping[str, str]) -> bytes:
-    arrays = {"images": [lines[entry.ref] for entry in catalogue.entries if entry.state in _LISTED]}
-    pending = [lines[entry.ref] for entry in catalogue.entries if entry.state not in _LISTED]
-    if pending:
-        arrays["pending"] = pending
-    parts = [f"{json.dumps(name)}: {_array_of(forms)}" for name, forms in arrays.items()]
-    if catalogue.removing:
-        parts.append(f'"removing": {json.dumps(dict(catalogue.removing))}')
-    parts += [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in catalogue.extra.items()]
-    return ("{" + ",\n".join(parts) + "}\n").encode("ascii")
+def _array_of(name: str, lines: list[bytes]) -> list[bytes]:
+    """Return the parts of an array, and in front the comma that separates it."""
+    parts = [part for line in lines for part in (line, b",\n")][:-1]
+    return [b",\n", _json(name), b": ", *((b"[\n", *parts, b"\n]") if parts else (b"[]",))]
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value).encode("ascii")
 
 
 def decode(content: bytes) -> Catalogue:
@@ -183,7 +192,3 @@ def _array(form: Mapping[str, Any], name: str) -> list[Any]:
     if not isinstance(array, list):
         raise TypeError(f"{name} is not an array")
     return array
-
-
-def _array_of(lines: list[str]) -> str:
-    return "[\n" + ",\n".join(lines) + "\n]" if lines else "[]"

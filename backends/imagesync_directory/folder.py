@@ -139,7 +139,7 @@ class Folder:
 
     def _follow(self, before: Catalogue, after: Catalogue, settled: frozenset[str]) -> Catalogue:
         """Write ``after`` and make the names on the disk follow, but for the links of ``settled`` records."""
-        after = replace(after, removing=self._gone(before, after))
+        after = replace(after, removing=self._gone(before, after, settled))
         if after != before:
             self._write(after)
         for entry in after.entries:
@@ -167,10 +167,10 @@ class Folder:
         self.disk.sync_directory(self.root)
 
     # --- names --------------------------------------------------------------------------------------------------------
-    def _gone(self, before: Catalogue, after: Catalogue) -> dict[str, str]:
+    def _gone(self, before: Catalogue, after: Catalogue, settled: frozenset[str]) -> dict[str, str]:
         """Return the names on the disk that the catalogue no longer accounts for, with their targets."""
-        kept = after.names()
-        names = {**before.removing, **before.names()}
+        names = {**before.removing, **before.names(but=settled)}
+        kept = after.names() if names else {}
         return {
             name: target
             for name, target in sorted(item for item in names.items() if item[0] not in kept)
