@@ -17,9 +17,8 @@ from imagesync.backend import Backend, OwnedImage, Progress
 from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError
 from imagesync.images.artifact import Artifact
 from imagesync.lists.anchors import Anchors
-from imagesync.model import ListId, TrustedList, Unknown, Verdict
+from imagesync.model import ListId, TrustedList, Unknown
 from imagesync.plan.diff import make_plan
-from imagesync.plan.floor import HINT, objection
 from imagesync.plan.spec import Wanted
 from imagesync.plan.values import ListView, Plan, TargetView
 from imagesync.run.apply import Outcome, Workshop, apply
@@ -28,6 +27,7 @@ from imagesync.run.progress import Display, Silent
 from imagesync.run.prune import prune_plan
 from imagesync.run.record import memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
+from imagesync.run.settle import refused, settle
 from imagesync.run.views import Denial, chosen, in_scope, revoked, views
 from imagesync.state.repository import Repository
 
@@ -64,6 +64,11 @@ class Task:
     ahead: int = 2
     honour_back_off: bool = False
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the names of all subscriptions that are configured."""
+        return frozenset(item.name for item in self.subscriptions)
+
 
 @dataclass(frozen=True, slots=True)
 class TargetResult:
@@ -86,6 +91,16 @@ class PassResult:
     state_lost: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What is the same for every target of one pass."""
+
+    task: Task
+    ports: Ports
+    seen: tuple[Seen, ...]
+    trust_clock: bool
+
+
 def run_pass(task: Task, ports: Ports) -> PassResult:
     """Make every target equal to what the trusted lists say, as far as this pass knows.
 
@@ -93,12 +108,12 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
         StateError: the state cannot be read or written.
     """
     ends = ports.state.last_end(Clock.TRUSTED), ports.state.last_end(Clock.TRUSTED, Clock.UNCHECKED)
-    seen = _settle(_observe_all(task, ports), task, ports)
+    seen = settle(_observe_all(task, ports), task.names, partial(_records_everywhere, task, ports))
     clock = judge_clock([item.server_date for item in seen if item.server_date], *ends, task.now)
     if clock is Clock.CLOCK:
         log.error("clock is not trusted, nothing expires in this pass", now=task.now.isoformat())
-    converge = partial(_converge, seen=seen, tools=(task, ports), trusted_clock=clock is not Clock.CLOCK)
-    results = tuple(_at(target, task, ports, partial(converge, target)) for target in _chosen_targets(task))
+    run = _Pass(task, ports, seen, trust_clock=clock is not Clock.CLOCK)
+    results = tuple(_at(target, task, ports, partial(_converge, run, target)) for target in _chosen_targets(task))
     seen = tuple(_refused_by_plans(item, results) for item in seen)
     if not task.dry:
         _remember(seen, task, ports.state)
@@ -149,55 +164,18 @@ def _memory(subscription: Subscription, state: Repository, pins: Mapping[ListId,
     return Memory(state.accepted(subscription.name), state.stored(subscription.name), elsewhere)
 
 
-# --- whose a list is, when the state does not say -----------------------------------------------------------------
-def _settle(seen: tuple[Seen, ...], task: Task, ports: Ports) -> tuple[Seen, ...]:
-    """Refuse lists that belong to another subscription, or that records anywhere show to be too old.
-
-    Where the state knows a list, it has judged already. Where it does not, every target is asked before any is changed:
-    one that has no records of the list must not take what another one refuses.
-    """
-    seen = tuple(_refused_as_double(item, seen) for item in seen)
-    new = [item for item in seen if isinstance(item.observation, TrustedList) and not _is_known(item)]
-    if not new:
-        return seen
-    records = [image for target in task.targets for image in _look(target, ports)]
-    names = _names(task)
-    reasons = {
-        item.subscription.name: objection(item.observation, records, names)
-        for item in new
-        if isinstance(item.observation, TrustedList)
-    }
-    return tuple(refused(item, reasons.get(item.subscription.name, "")) for item in seen)
-
-
-def _is_known(item: Seen) -> bool:
-    accepted = item.accepted
-    return accepted is not None and accepted.pinned and accepted.list == item.identifier
-
-
-def _refused_as_double(item: Seen, seen: Sequence[Seen]) -> Seen:
-    """Refuse a list that another subscription got as well, unless it is known or configured to be this one's."""
-    mine = item.identifier
-    if not isinstance(item.observation, TrustedList) or _is_known(item) or item.subscription.identifier == mine:
-        return item
-    rivals = [other.subscription.name for other in seen if other is not item and other.identifier == mine]
-    if not rivals:
-        return item
-    return refused(item, f"identity-mismatch: the subscription {min(rivals)} has the list {mine} too")
+def _records_everywhere(task: Task, ports: Ports) -> list[OwnedImage]:
+    """Return the records on every target that answers; what the others say is heard when they are planned for."""
+    return [image for target in task.targets for image in _look(target, ports)]
 
 
 def _look(target: Target, ports: Ports) -> tuple[OwnedImage, ...]:
-    """Return the records on a target, none if it cannot be asked: what it says is then heard when it is planned for."""
     try:
         with ports.open_target(target) as backend:
             return tuple(backend.owned())
     except ImagesyncError as error:
         log.warning("target could not be asked for versions", target=target.name, reason=str(error))
         return ()
-
-
-def _names(task: Task) -> frozenset[str]:
-    return frozenset(item.name for item in task.subscriptions)
 
 
 # --- one target ------------------------------------------------------------------------------------------------------
@@ -220,24 +198,21 @@ def _at(target: Target, task: Task, ports: Ports, work: Callable[[Backend], Targ
             return TargetResult(target.name, error=BackendBrokenError(target.name, detail, "report it with the log"))
 
 
-def _converge(
-    target: Target, backend: Backend, *, seen: Sequence[Seen], tools: tuple[Task, Ports], trusted_clock: bool
-) -> TargetResult:
-    task, ports = tools
-    owned = in_scope(backend.owned(), seen, task.scope)
-    lists = views(seen, target, backend, task.denials, (task.instance, task.now))
-    view = _target_view(target, owned, lists, tools)
-    plan = make_plan(lists, replace(view, trust_clock=trusted_clock), task.now)
+def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
+    task, state = run.task, run.ports.state
+    owned = in_scope(backend.owned(), run.seen, task.scope)
+    lists = views(run.seen, target, backend, task.denials, (task.instance, task.now))
+    plan = make_plan(lists, _target_view(run, target, owned, lists), task.now)
     plan = replace(plan, actions=tuple(action for action in plan.actions if chosen(action, task.scope.images)))
     if task.dry:
         return TargetResult(target.name, plan)
-    rules = {identifier: target.guard(item.subscription.name) for item in seen if (identifier := item.identifier)}
-    outcomes = apply(plan, backend, _workshop(target, task, ports), owned, rules)
-    known = memory(outcomes, ports.state.images(target.name), task.now)
-    ports.state.record(target.name, known.records)
-    ports.state.forget(target.name, known.gone)
-    ports.state.remember(*known.artifacts)
-    return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, seen))
+    rules = {identifier: target.guard(item.subscription.name) for item in run.seen if (identifier := item.identifier)}
+    outcomes = apply(plan, backend, _workshop(target, task, run.ports), owned, rules)
+    known = memory(outcomes, state.images(target.name), task.now)
+    state.record(target.name, known.records)
+    state.forget(target.name, known.gone)
+    state.remember(*known.artifacts)
+    return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, run.seen))
 
 
 def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:
@@ -247,21 +222,20 @@ def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:
     return Workshop(prepare, ports.display, task.ahead, ports.stop)
 
 
-def _target_view(
-    target: Target, owned: tuple[OwnedImage, ...], lists: Sequence[ListView], tools: tuple[Task, Ports]
-) -> TargetView:
-    task, ports = tools
-    made = ports.state.artifacts({image.fingerprint for image in owned})
+def _target_view(run: _Pass, target: Target, owned: tuple[OwnedImage, ...], lists: Sequence[ListView]) -> TargetView:
+    state = run.ports.state
+    made = state.artifacts({image.fingerprint for image in owned})
     wanted = {item.key: item for view in lists for item in view.wanted}
-    failed = ports.state.images(target.name) if task.honour_back_off else ()
+    failed = state.images(target.name) if run.task.honour_back_off else ()
     return TargetView(
         target.name,
         owned,
         recorded={fingerprint: record.digest for fingerprint, record in made.items()},
-        revoked=revoked(owned, task.denials),
-        postponed=postponed(failed, wanted, task.now),
+        revoked=revoked(owned, run.task.denials),
+        postponed=postponed(failed, wanted, run.task.now),
         delete_after=target.delete_after,
-        subscriptions=_names(task),
+        trust_clock=run.trust_clock,
+        subscriptions=run.task.names,
     )
 
 
@@ -282,16 +256,6 @@ def _refused_by_plans(item: Seen, results: Sequence[TargetResult]) -> Seen:
     plans = [result.plan for result in results if result.plan is not None]
     reasons = [reason for plan in plans for identifier, reason in plan.refused.items() if identifier == item.identifier]
     return refused(item, next(iter(reasons), ""))
-
-
-def refused(item: Seen, reason: str) -> Seen:
-    """Return what was seen of a trusted list as refused for ``reason``; without one, or untrusted, as it is."""
-    trusted = item.observation
-    if not reason or not isinstance(trusted, TrustedList):
-        return item
-    log.error("list refused", list=item.subscription.name, reason=reason)
-    unknown = Unknown(trusted.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason, HINT)
-    return replace(item, observation=unknown, remember=None)
 
 
 def _remember(seen: Sequence[Seen], task: Task, state: Repository) -> None:
