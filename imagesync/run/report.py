@@ -18,7 +18,7 @@ from imagesync.run.sync import PassResult, TargetResult
 
 
 class Exit(IntEnum):
-    """The exit codes, as documented in ``docs/commands.rst``."""
+    """The exit codes, as documented in ``docs/concepts.rst``."""
 
     DONE = 0
     SOME_FAILED = 1
