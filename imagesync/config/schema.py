@@ -95,7 +95,7 @@ class Guard(Section):
 
     share: Share = Field(
         default=0.5,
-        description="The largest share of the published images; 1 switches the guard off.",
+        description="The largest share of the published images. Also with 1, a list may not leave without any image.",
     )
     min_images: Count = Field(
         default=4,
