@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -305,7 +306,8 @@ class DirectoryBackend:
             return None
         users = (entry for entry in catalogue.entries if entry.file == name)
         known = (entry.sighting(facts.st_size, facts.st_mtime_ns) for entry in users)
-        return look(path, next(filter(None, known), None))
+        sighting = next(filter(None, known), None)
+        return sighting if sighting is not None and stat.S_ISREG(facts.st_mode) else look(path, sighting)
 
     def _note(self, found: list[tuple[Entry, Sighting]]) -> None:
         """Remember what changed files were found to be, so that they are read once and not in every pass."""

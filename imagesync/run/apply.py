@@ -72,18 +72,21 @@ def apply(
     plan: Plan, backend: Backend, workshop: Workshop, owned: Sequence[OwnedImage], rules: Mapping[ListId, GuardRules]
 ) -> list[Outcome]:
     """Carry out ``plan`` and return what became of each of its actions, in order."""
-    clean_up = [action for action in plan.actions if (action.kind, action.cause) == (Kind.DELETE, Cause.LEFTOVER)]
+    clean_up = [action for action in plan.actions if _is_clean_up(action)]
     uploads = [action for action in plan.actions if action.kind in _UPLOADS]
-    rest = [action for action in plan.actions if action not in clean_up and action not in uploads]
-    restores = [action for action in rest if action.kind in {Kind.RESTORE, Kind.UPDATE}]
+    restores = [action for action in plan.actions if action.kind in {Kind.RESTORE, Kind.UPDATE}]
     outcomes = [_carry_out(action, backend, plan) for action in clean_up]
     outcomes += _upload_all(uploads, plan, backend, workshop)
     outcomes += [_carry_out(action, backend, plan) for action in restores]
     failed = {outcome.action.key for outcome in outcomes if outcome.outcome == "failed"}
     judged = guard(_without_failed(plan.actions, failed), owned, rules, plan.at)
     removals = [action for action in judged if action.kind not in _UPLOADS | {Kind.RESTORE, Kind.UPDATE}]
-    removals = [action for action in removals if action not in clean_up]
+    removals = [action for action in removals if not _is_clean_up(action)]
     return outcomes + [_carry_out(action, backend, plan) for action in removals]
+
+
+def _is_clean_up(action: Action) -> bool:
+    return (action.kind, action.cause) == (Kind.DELETE, Cause.LEFTOVER)
 
 
 def _without_failed(actions: Sequence[Action], failed: set[ImageKey]) -> list[Action]:
@@ -188,6 +191,8 @@ def _abandon(running: Iterable[tuple[Action, Future[_Held]]], stop: Event) -> No
 
 # --- actions that only change records --------------------------------------------------------------------------------
 def _carry_out(action: Action, backend: Backend, plan: Plan) -> Outcome:
+    if not action.changes:
+        return _change(action, backend, plan)
     return _attempt(action, partial(_change, action, backend, plan))
 
 
