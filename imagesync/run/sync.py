@@ -143,7 +143,8 @@ def _chosen_targets(task: Task) -> list[Target]:
 def _observe_all(task: Task, ports: Ports) -> tuple[Seen, ...]:
     pins = ports.state.pins()
     chosen = [item for item in task.subscriptions if not task.scope.lists or item.name in task.scope.lists]
-    memories = [_memory(item, ports.state, pins) for item in chosen]
+    known = {identifier: name for identifier, name in pins.items() if name in task.names}
+    memories = [_memory(item, ports.state, known) for item in chosen]
 
     def look(pair: tuple[Subscription, Memory]) -> Seen:
         subscription, memory = pair

@@ -632,3 +632,13 @@ def test_a_short_grace_does_not_make_the_guard_forget(site):
 
     assert exit_code(result) == 4
     assert len(site.published()) == 4
+
+
+def test_a_renamed_subscription_keeps_its_list_and_images(site):
+    site.offer(a="one").publish().sync()
+    site.name = "renamed"
+
+    result = site.publish().sync()
+
+    assert exit_code(result) == 0
+    assert actions(result) == [("update", "metadata", "done")]
