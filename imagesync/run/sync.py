@@ -183,20 +183,22 @@ def _look(target: Target, ports: Ports) -> tuple[OwnedImage, ...]:
 def _at(target: Target, task: Task, ports: Ports, work: Callable[[Backend], TargetResult]) -> TargetResult:
     """Do ``work`` with an opened target, under its lock unless the pass is dry.
 
-    Whatever goes wrong is this target's result and stops no other.
+    Whatever goes wrong is this target's result and stops no other. What was done stays in it if only leaving fails.
     """
+    done = TargetResult(target.name)
     with structlog.contextvars.bound_contextvars(target=target.name):
         try:
             lock = nullcontext() if task.dry else ports.state.lock(target.name, task.now)
             with lock, ports.open_target(target) as backend:
-                return work(backend)
+                done = work(backend)
         except ImagesyncError as error:
             log.error("target failed", cause=error.reason, reason=str(error))
-            return TargetResult(target.name, error=error)
+            done = replace(done, error=error)
         except Exception as error:
             log.exception("target failed unexpectedly")
             detail = f"unexpected {type(error).__name__}: {error}"
-            return TargetResult(target.name, error=BackendBrokenError(target.name, detail, "report it with the log"))
+            done = replace(done, error=BackendBrokenError(target.name, detail, "report it with the log"))
+    return done
 
 
 def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:

@@ -1,5 +1,6 @@
 """What one pass does, through fakes at its ports; each test is a rule or a failure of the peers."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -332,6 +333,21 @@ def test_broken_target_stops_no_other(site):
 
     assert set(site.published()) == {"a"}
     assert [target.error is None for target in result.targets] == [False, True]
+    assert exit_code(result) == 1
+
+
+def test_target_that_cannot_be_left_has_failed_but_its_changes_are_reported(site):
+    @contextmanager
+    def open_target(target):
+        with site.cloud.open_backend({}, site.context()) as backend:
+            yield backend
+        raise BackendUnavailableError("site", "updates cannot be written")
+
+    site.offer(a="one").publish().open_target = open_target
+    result = site.sync()
+
+    assert actions(result) == [("register", "new", "done")]
+    assert [str(target.error) for target in result.targets] == ["site: updates cannot be written"]
     assert exit_code(result) == 1
 
 
