@@ -12,8 +12,9 @@ import resource
 import sys
 from pathlib import Path
 
-import imagesync
 import imagesync_directory
+
+import imagesync
 from imagesync.cli.main import cli
 
 
