@@ -194,7 +194,7 @@ class _Visit:
         left = due - time.monotonic()
         if due > self.due:
             why = "not complete when its time, scaled by its size, was over"
-        self.watchdog.set(min(due, self.due), why.format(left))
+        self.watchdog.set(min(due, self.due), why.format(round(left, 1)))
 
     def arrived(self, subject: str) -> None:
         """Call the watchdog off, or raise if it was there first: a connection that it ended looks like an end."""

@@ -132,6 +132,9 @@ def tool(tmp_path: Path) -> Callable[[str], str]:
         program = directory / "qemu-img"
         program.write_text(f"#!/bin/sh\n{script}\n")
         program.chmod(0o755)
+        # Inside bubblewrap there is only the real system, and none of this.
+        (directory / "bwrap").write_text("#!/bin/sh\nexit 1\n")
+        (directory / "bwrap").chmod(0o755)
         return f"{directory}:{STANDARD_PATH}"
 
     return install

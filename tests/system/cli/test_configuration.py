@@ -50,7 +50,7 @@ def test_what_is_no_mapping_in_yaml_is_a_configuration_error(provider, content):
 
     result = provider.given("sync", "--json")
 
-    assert (result.code, result.out) == (2, "")
+    assert (result.code, result.json["exit"], len(result.json["problems"])) == (2, 2, 1)
     assert str(provider.config) in result.err
 
 
@@ -91,7 +91,7 @@ def test_a_target_with_a_wrong_setting_harms_no_other(provider):
     result = provider.sync()
 
     assert (result.target("site")["outcome"], len(provider.titles())) == ("done", 4)
-    assert (result.code, result.target("odd")["outcome"]) == (1, "failed")
+    assert (result.code, result.target("odd")["outcome"]) == (2, "failed")
 
 
 def test_an_unusable_anchors_directory_is_a_configuration_error(provider):
@@ -100,7 +100,7 @@ def test_an_unusable_anchors_directory_is_a_configuration_error(provider):
 
     result = provider.sync()
 
-    assert (result.code, result.out) == (2, "")
+    assert (result.code, result.json["exit"], len(result.json["problems"])) == (2, 2, 1)
     assert str(provider.root / "nowhere") in result.err
 
 
@@ -122,7 +122,7 @@ def test_a_state_that_cannot_be_opened_is_an_error_before_anything_is_done(provi
 
     result = provider.sync()
 
-    assert result.code == 1
+    assert result.code == 5
     assert "state.db" in result.err
     assert not (provider.root / "site").exists()
 
