@@ -212,7 +212,14 @@ class Backend(Protocol):
         ...
 
     def update(self, ref: str, metadata: Metadata) -> None:
-        """Make name, properties and ``min_ram`` of a record equal to ``metadata``; bytes and state stay."""
+        """Make name, properties and ``min_ram`` of a record equal to ``metadata``; bytes and state stay.
+
+        It may be written only with the next call that lists or changes a state, or when the session ends; leaving it
+        then raises what went wrong. After a crash the next pass repeats it.
+
+        Raises:
+            BackendConflictError: there is no such record.
+        """
         ...
 
     def retire(self, ref: str, retirement: Retirement) -> None:

@@ -7,6 +7,7 @@ Boundaries turn foreign exceptions into these.
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 
@@ -67,13 +68,25 @@ class UnreachableError(SourceError):
 
 
 class HttpStatusError(SourceError):
-    """The server answered with an error status. ``status`` is the HTTP code; ``retry_after`` is in seconds."""
+    """The server answered with an error status.
 
-    def __init__(self, subject: str, status: int, hint: str = "", *, retry_after: float | None = None) -> None:
-        """Keep the status code and the server's ``Retry-After``."""
+    ``status`` is the HTTP code, ``retry_after`` is in seconds, ``server_date`` is what the server takes for the time.
+    """
+
+    def __init__(
+        self,
+        subject: str,
+        status: int,
+        hint: str = "",
+        *,
+        retry_after: float | None = None,
+        server_date: datetime | None = None,
+    ) -> None:
+        """Keep the status code, the server's ``Retry-After`` and its ``Date``."""
         super().__init__(subject, f"the server answered HTTP {status}", hint)
         self.status = status
         self.retry_after = retry_after
+        self.server_date = server_date
 
 
 class TooLargeError(SourceError):

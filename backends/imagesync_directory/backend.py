@@ -55,6 +55,7 @@ class DirectoryTarget:
         self._settings = settings
         self._instance = context.instance
         self._disk = disk or Disk()
+        self._opened: DirectoryBackend | None = None
 
     def __enter__(self) -> Backend:
         """Return the opened target.
@@ -65,10 +66,24 @@ class DirectoryTarget:
         folder = Folder(self._settings.path, self._settings.lock_timeout, self._disk)
         with translated(self._settings.path):
             folder.prepare()
-        return DirectoryBackend(folder, self._instance)
+        self._opened = DirectoryBackend(folder, self._instance)
+        return self._opened
 
-    def __exit__(self, *_: object) -> None:
-        """Nothing stays open."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Write the updates that are still in memory.
+
+        Raises:
+            BackendError: they cannot be written; only logged when leaving because of another error.
+        """
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        try:
+            opened.flush()
+        except BackendError as error:
+            if kind is None:
+                raise
+            LOG.warning("updates are lost, the next pass repeats them: %s", error)
 
 
 class DirectoryBackend:
@@ -78,6 +93,7 @@ class DirectoryBackend:
         """Act on the records of ``instance`` in ``folder``."""
         self._folder = folder
         self._instance = instance
+        self._updates: dict[str, Metadata] = {}
 
     def capabilities(self) -> Capabilities:
         """Return that every format is taken; the size is limited by the disk alone."""
@@ -93,6 +109,7 @@ class DirectoryBackend:
         Reads the catalogue and the facts of each file. Only a file whose size or time of change differs from what
         the catalogue says is read, once.
         """
+        self.flush()
         with translated(self._folder.root):
             mine = [entry for entry in self._folder.read().entries if entry.instance == self._instance]
             found = [(entry, self._look(entry)) for entry in mine]
@@ -113,12 +130,22 @@ class DirectoryBackend:
             commit(lambda catalogue: catalogue.append(published))
 
     def update(self, ref: str, metadata: Metadata) -> None:
-        """Replace name, properties and ``min_ram``; keys that others wrote into the record stay."""
-        with self._change(ref) as (entry, commit):
-            if entry is None:
-                raise self._conflict(None, ref, "")
-            described = entry.described(metadata)
-            commit(lambda catalogue: catalogue.put(described))
+        """Replace name, properties and ``min_ram``; keys that others wrote into the record stay.
+
+        Kept in memory and written with the next change of a state, before the next listing, or on leaving: a new
+        version of a list updates every image of it, and each write is of the whole catalogue.
+        """
+        with translated(self._folder.root):
+            entry = self._folder.read().find(self._instance, ref)
+        if entry is None:
+            raise self._conflict(None, ref, "")
+        self._updates[ref] = metadata
+
+    def flush(self) -> None:
+        """Write the updates that are still in memory; records that are gone by now are left out."""
+        if self._updates:
+            with self._change("") as (_, commit):
+                commit(lambda catalogue: catalogue)
 
     def retire(self, ref: str, retirement: Retirement) -> None:
         """Remove the link and mark the record. The file stays: overlays of running guests stand on it."""
@@ -153,6 +180,7 @@ class DirectoryBackend:
     # --- upload -------------------------------------------------------------------------------------------------------
     def upload(self, spec: ImageSpec, data: Path, progress: Progress) -> OwnedImage:
         """Copy ``data`` under its fingerprint. Several records with equal bytes share one file."""
+        self.flush()
         with translated(self._folder.root), self._folder.reserved(spec.fingerprint):
             present = self._present(spec)
             if present is not None:
@@ -254,14 +282,16 @@ class DirectoryBackend:
     # --- small steps --------------------------------------------------------------------------------------------------
     @contextmanager
     def _change(self, ref: str) -> Iterator[tuple[Entry | None, _Commit]]:
-        """Give our record, and a function that commits a changed catalogue, under the lock."""
+        """Give our record, and a function that commits a changed catalogue with all updates, under the lock."""
         with translated(self._folder.root), self._folder.locked():
             before = self._folder.read()
+            current = before.described(self._instance, self._updates)
 
             def commit(change: Callable[[Catalogue], Catalogue]) -> None:
-                self._folder.commit(before, change(before))
+                self._folder.commit(before, change(current))
+                self._updates.clear()
 
-            yield before.find(self._instance, ref), commit
+            yield current.find(self._instance, ref), commit
 
     def _look(self, entry: Entry) -> Sighting | None:
         """Return what the file of a complete record is now."""

@@ -59,11 +59,12 @@ class Entry:
     link: str = ""
     retirement: Retirement | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    ref: str = field(init=False, compare=False)
+    """What names this record among all of the directory: no two have mark, key and file in common."""
 
-    @property
-    def ref(self) -> str:
-        """Return what names this record among all of the directory: no two have mark, key and file in common."""
-        return _ref(self.instance, self.key, self.file)
+    def __post_init__(self) -> None:
+        """Compute the reference once: everything looks records up by it."""
+        object.__setattr__(self, "ref", _ref(self.instance, self.key, self.file))
 
     @property
     def complete(self) -> bool:

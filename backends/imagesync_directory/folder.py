@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from imagesync.backend import Fingerprint, State
 from imagesync.errors import BackendConflictError, BackendUnavailableError
-from imagesync_directory.catalogue import FILE, INTERNAL, Catalogue, decode, encode, with_links
+from imagesync_directory.catalogue import FILE, INTERNAL, Catalogue, Encoder, decode, with_links
 from imagesync_directory.disk import Disk
 from imagesync_directory.entry import Entry
 
@@ -39,6 +39,8 @@ class Folder:
         self._internal = root / INTERNAL
         self._lock_timeout = lock_timeout
         self._last: tuple[tuple[int, int, int], Catalogue] | None = None
+        self._encoder = Encoder()
+        self._is_behind = True
 
     def prepare(self) -> None:
         """Make what is missing, and finish what somebody left half-done.
@@ -56,6 +58,7 @@ class Folder:
                 self._write(catalogue)
             if catalogue.removing or not all(self._points(entry) for entry in catalogue.entries):
                 self.commit(catalogue, catalogue)
+            self._is_behind = False
 
     # --- locks --------------------------------------------------------------------------------------------------------
     @contextmanager
@@ -122,15 +125,25 @@ class Folder:
     def commit(self, before: Catalogue, after: Catalogue) -> Catalogue:
         """Write ``after`` in place of ``before``, make the names on the disk follow, and return what is written.
 
-        The caller holds the lock and read ``before`` under it.
+        The caller holds the lock and read ``before`` under it. Only links of records that change are looked at on the
+        disk; all of them on opening, and after a commit that failed half-way.
         """
         ours = before.files() | after.files() | before.removing.keys()
-        after = with_links(after, lambda name: self._is_free(name, ours))
-        after = replace(after, removing=self._gone(before, after))
+        settled = frozenset[str]() if self._is_behind else after.unchanged(before)
+        after = with_links(after, lambda name: self._is_free(name, ours), settled)
+        settled = frozenset[str]() if self._is_behind else after.unchanged(before)
+        self._is_behind = True
+        after = self._follow(before, after, settled)
+        self._is_behind = False
+        return after
+
+    def _follow(self, before: Catalogue, after: Catalogue, settled: frozenset[str]) -> Catalogue:
+        """Write ``after`` and make the names on the disk follow, but for the links of ``settled`` records."""
+        after = replace(after, removing=self._gone(before, after, settled))
         if after != before:
             self._write(after)
         for entry in after.entries:
-            if entry.link and not self._points(entry):
+            if entry.link and entry.ref not in settled and not self._points(entry):
                 self._point(entry.link, entry.file)
         if not after.removing:
             return after
@@ -145,7 +158,7 @@ class Folder:
         fresh = self._internal / "catalogue.new"
         writer = self.disk.create(fresh)
         try:
-            self.disk.write(writer, encode(catalogue))
+            self.disk.write(writer, self._encoder.encode(catalogue))
             self.disk.finish(writer, 0o644)
         finally:
             os.close(writer)
@@ -154,14 +167,14 @@ class Folder:
         self.disk.sync_directory(self.root)
 
     # --- names --------------------------------------------------------------------------------------------------------
-    def _gone(self, before: Catalogue, after: Catalogue) -> dict[str, str]:
+    def _gone(self, before: Catalogue, after: Catalogue, settled: frozenset[str]) -> dict[str, str]:
         """Return the names on the disk that the catalogue no longer accounts for, with their targets."""
-        kept = after.names()
-        names = {**before.removing, **before.names()}
+        names = {**before.removing, **before.names(but=settled)}
+        kept = after.names() if names else {}
         return {
             name: target
-            for name, target in sorted(names.items())
-            if name not in kept and os.path.lexists(self.root / name)
+            for name, target in sorted(item for item in names.items() if item[0] not in kept)
+            if os.path.lexists(self.root / name)
         }
 
     def _is_free(self, name: str, ours: frozenset[str]) -> bool:

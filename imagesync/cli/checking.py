@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,14 @@ def problems(options: Options, *, connect: bool) -> tuple[list[str], list[str]]:
     except ConfigError as error:
         return list(error.problems), []
     found = list(check(config, registry.load_backend, registry.sources()))
-    if connect and not found:
-        found = list(_connection_problems(options, config))
     warning = ignored_proxy_warning(environment(), {name: proxy.url for name, proxy in config.proxies.items()})
-    return found, [warning] if warning else []
+    warnings = [warning] if warning else []
+    if connect and not found:
+        found += _connection_problems(options, config, warnings)
+    return found, warnings
 
 
-def _connection_problems(options: Options, config: Config) -> Iterator[str]:
+def _connection_problems(options: Options, config: Config, warnings: list[str]) -> Iterator[str]:
     """Run a pass that plans and changes nothing, and return what did not answer or must not be trusted."""
     from imagesync.model import Unknown
     from imagesync.run.progress import Silent
@@ -37,10 +39,12 @@ def _connection_problems(options: Options, config: Config) -> Iterator[str]:
     from imagesync.run.wiring import open_ports, task
 
     options.start_logging("error")
+    work = task(config, Scope(), clock(), dry=True)
+    yield from _room(config)
     try:
-        with open_ports(config, environment(), Silent(), dry=True) as ports:
-            yield from (f"trust.anchors: {warning}" for warning in ports.anchors.warnings)
-            result = run_pass(task(config, Scope(), clock(), dry=True), ports)
+        with open_ports(config, environment(), work, Silent()) as ports:
+            warnings += [f"trust.anchors: {warning}" for warning in ports.anchors.warnings]
+            result = run_pass(work, ports)
     except ImagesyncError as error:
         yield str(error)
         return
@@ -48,3 +52,12 @@ def _connection_problems(options: Options, config: Config) -> Iterator[str]:
         if isinstance(item.observation, Unknown):
             yield f"subscription {item.subscription.name}: {item.observation.reason} ({item.observation.hint})"
     yield from (f"target {target.name}: {target.error}" for target in result.targets if target.error)
+
+
+def _room(config: Config) -> Iterator[str]:
+    """Say when the cache has less room than it is told to leave free."""
+    place = next(path for path in (config.cache, *config.cache.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if free < config.cache_reserve_bytes:
+        need = f"{config.cache_reserve_bytes} bytes are to stay free there (cache_reserve_bytes)"
+        yield f"cache: {config.cache} has {free} bytes of room, {need}: make room or name another directory"

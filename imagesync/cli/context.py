@@ -61,22 +61,8 @@ def environment() -> Mapping[str, str]:
 
 
 def write_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    """Write ``value`` to standard output as indented JSON; what holds no other value stands on one line."""
-    click.echo(_indented(value, "", ensure_ascii=not _is_utf8()))
-
-
-def _indented(value: Any, margin: str, *, ensure_ascii: bool) -> str:  # noqa: ANN401 - whatever JSON can hold
-    # json's own indentation is many times slower, which shows in the report of a thousand images.
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    if not any(isinstance(item, dict | list) for item in items):
-        return json.dumps(value, ensure_ascii=ensure_ascii)
-    inner = margin + "  "
-    texts = [_indented(item, inner, ensure_ascii=ensure_ascii) for item in items]
-    if isinstance(value, dict):
-        names = (json.dumps(str(name), ensure_ascii=ensure_ascii) for name in value)
-        texts = [f"{name}: {text}" for name, text in zip(names, texts, strict=True)]
-    opening, closing = "{}" if isinstance(value, dict) else "[]"
-    return f"{opening}\n{inner}" + f",\n{inner}".join(texts) + f"\n{margin}{closing}"
+    """Write ``value`` to standard output as indented JSON."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=not _is_utf8()))
 
 
 def _is_utf8() -> bool:

@@ -15,7 +15,7 @@ from imagesync.errors import ConfigError
 
 @click.group("list")
 def lists() -> None:
-    """Verify, show, make and sign image lists."""
+    """Verify, show, make and sign image lists, and reset what is pinned of a subscribed one."""
 
 
 @lists.command()
@@ -185,15 +185,10 @@ def _read(path: Path) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file as a whole or not at all."""
-    import os
-    import tempfile
+    from imagesync.cli.files import replace_file
 
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(content)
-        os.chmod(file.name, 0o644)  # noqa: PTH101 - a published list is public
-        os.replace(file.name, path)  # noqa: PTH105
+        replace_file(path, content)
     except OSError as error:
-        raise ConfigError(
-            str(path), f"cannot be written: {error.strerror}", "check the folder and its space"
-        ) from error
+        detail = f"cannot be written: {error.strerror}"
+        raise ConfigError(str(path), detail, "check the folder and its space") from error

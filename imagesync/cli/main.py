@@ -14,8 +14,16 @@ from pathlib import Path
 import click
 
 from imagesync import __version__
-from imagesync.cli.context import Options
-from imagesync.errors import ConfigError, ImagesyncError, LockedError, TrustStoreUnusableError
+from imagesync.cli.context import Options, write_json
+from imagesync.errors import (
+    ConfigError,
+    ImagesyncError,
+    LockedError,
+    SourceError,
+    StateError,
+    TrustError,
+    TrustStoreUnusableError,
+)
 
 COMMANDS = {
     "sync": "imagesync.cli.sync:sync",
@@ -76,7 +84,8 @@ def cli(ctx: click.Context, config_path: Path, log_level: str | None, *, log_jso
     converts them, and registers, replaces or retires them on your targets. What it could not verify in this run it
     does not touch.
 
-    Begin with `imagesync demo`, or with `imagesync config init > imagesync.yaml` and `imagesync plan`.
+    Begin with `imagesync demo`, or with `imagesync config init > imagesync.yaml` and `imagesync -c imagesync.yaml
+    plan`.
     """
     ctx.obj = Options(config_path, log_level, log_json=log_json)
 
@@ -110,6 +119,10 @@ def code_of(error: ImagesyncError) -> int:
             return 2
         case LockedError():
             return 6
+        case TrustError():
+            return 3
+        case SourceError() | StateError():
+            return 5
         case _:
             return 1
 
@@ -118,3 +131,5 @@ def _show(error: ImagesyncError) -> None:
     problems = error.problems if isinstance(error, ConfigError) else (str(error),)
     for problem in problems:
         click.echo(f"imagesync: {problem}", err=True)
+    if "--json" in sys.argv:
+        write_json({"exit": code_of(error), "problems": list(problems)})

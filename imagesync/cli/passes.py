@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Timer
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,7 @@ class Wish:
     images: tuple[str, ...] = ()
     allow_removals: int | None = None
     dry: bool = False
+    patient: bool = False
 
     def scope(self, config: Config) -> Scope:
         """Return the scope, after checking that every name is configured.
@@ -102,7 +103,8 @@ def execute(options: Options, wish: Wish) -> tuple[PassResult, dict[str, Any], E
     run_id = options.start_logging()
     now = clock()
     work = task(config, wish.scope(config), now, allowed=wish.allow_removals, dry=wish.dry)
-    with display() as shown, open_ports(config, environment(), shown, dry=wish.dry) as ports, _stopping(ports.stop.set):
+    work = replace(work, honour_back_off=wish.patient)
+    with display() as shown, open_ports(config, environment(), work, shown) as ports, _stopping(ports.stop.set):
         if not wish.dry:
             ports.state.begin_run(run_id, "sync", now)
         result = run_pass(work, ports)
@@ -130,7 +132,7 @@ def look(options: Options, wish: Wish) -> dict[str, Any]:
     config = options.config()
     options.start_logging("warning")
     work = task(config, wish.scope(config), clock(), dry=True)
-    with open_ports(config, environment(), Silent(), dry=True) as ports:
+    with open_ports(config, environment(), work, Silent()) as ports:
         result = run_pass(work, stored_only(ports))
         targets = [
             {
@@ -163,7 +165,7 @@ def clean_up(options: Options, wish: Wish, *, unsubscribed: bool) -> tuple[dict[
     options.start_logging("warning")
     now = clock()
     work = task(config, wish.scope(config), now)
-    with open_ports(config, environment(), Silent()) as ports:
+    with open_ports(config, environment(), work, Silent()) as ports:
         results = prune_all(work, ports, unsubscribed=unsubscribed)
         forgotten = ports.state.prune(now - config.history)
     removed = open_store(config).prune()

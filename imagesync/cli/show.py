@@ -42,7 +42,7 @@ def lists(report: dict[str, Any]) -> None:
         click.echo(f"list {name}: {item['verdict'].upper()}: {printable(item['reason'])}")
         if item.get("hint"):
             click.echo(f"  what to do: {printable(item['hint'])}")
-    if report["clock"] != "trusted":
+    if report["clock"] == "clock":
         click.echo(
             "clock: this machine's clock does not fit the servers' or the last pass; nothing expires until it does"
         )
@@ -83,6 +83,8 @@ def _action(action: dict[str, Any]) -> None:
 
 def document(content: dict[str, Any]) -> None:
     """Write what an unverified list says, as far as it has the expected form."""
+    from imagesync.http import redact
+
     listed = content.get("hv:imagelist")
     listed = listed if isinstance(listed, dict) else {}
     for key in ("dc:identifier", "hv:version", "ad:vo", "dc:title", "dc:date:created", "dc:date:expires", "hv:uri"):
@@ -95,4 +97,5 @@ def document(content: dict[str, Any]) -> None:
     images = listed.get("hv:images")
     entries = [one.get("hv:image", {}) for one in images if isinstance(one, dict)] if isinstance(images, list) else []
     columns = ("dc:identifier", "dc:title", "hv:version", "hv:size", "dc:date:expires", "hv:uri")
-    table(columns, [[str(one.get(key, "")) for key in columns] for one in entries if isinstance(one, dict)])
+    rows = [{**one, "hv:uri": redact(str(one.get("hv:uri", "")))} for one in entries if isinstance(one, dict)]
+    table(columns, [[str(row.get(key, "")) for key in columns] for row in rows])

@@ -21,14 +21,18 @@ def status(ctx: click.Context, /, *, as_json: bool, **chosen: Any) -> None:  # n
     """Show every endorsed image on every target: where it stands, since when, and why.
 
     The lists are taken as last accepted and verified again; the targets are asked; no list server is.
+
+    Exit codes: 0 every target answered; 1 some did not; 5 none did.
     """
     from imagesync.cli import show
 
     options: Options = ctx.obj
     report = look(options, Wish(**chosen, dry=True))
+    failed = [target["error"] is not None for target in report["targets"]]
+    code = (5 if all(failed) else 1) if any(failed) else 0
     if as_json:
         write_json(report)
-        return
+        ctx.exit(code)
     show.accepted_lists(report)
     rows = [
         (target["name"], row["state"], row["title"], row["vo"], _short(row["signer"]), row["since"], row["reason"])
@@ -39,6 +43,7 @@ def status(ctx: click.Context, /, *, as_json: bool, **chosen: Any) -> None:  # n
     for target in report["targets"]:
         if target["error"]:
             click.echo(f"target {target['name']}: {target['error']}")
+    ctx.exit(code)
 
 
 def _short(dn: str) -> str:

@@ -13,9 +13,15 @@ from imagesync.cli.passes import Wish, allow_removals, execute, selectors
 @click.command()
 @selectors
 @allow_removals
+@click.option(
+    "--honour-back-off",
+    "patient",
+    is_flag=True,
+    help="Leave alone what failed a short time ago (for timers); otherwise everything is tried at once.",
+)
 @as_json
 @click.pass_context
-def sync(ctx: click.Context, /, *, allow_removals: int | None, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 - the selectors
+def sync(ctx: click.Context, /, *, allow_removals: int | None, patient: bool, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 - the selectors
     """Make every target equal to what the trusted lists say.
 
     Exit codes: 0 done; 1 done, but some images or targets failed; 2 usage or configuration error; 3 a list was refused;
@@ -24,7 +30,7 @@ def sync(ctx: click.Context, /, *, allow_removals: int | None, as_json: bool, **
     from imagesync.cli import show
 
     options: Options = ctx.obj
-    _, report, code = execute(options, Wish(**chosen, allow_removals=allow_removals))
+    _, report, code = execute(options, Wish(**chosen, allow_removals=allow_removals, patient=patient))
     if as_json:
         write_json(report)
     else:

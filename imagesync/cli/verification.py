@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -28,13 +28,11 @@ from imagesync.lists.anchors import CrlMode, load_anchors
 from imagesync.lists.hepix import parse
 from imagesync.lists.names import normalise
 from imagesync.lists.smime import SignaturePolicy, verify
-from imagesync.lists.source import Fetched, ListRequest, fetch
-from imagesync.model import Identity, ImageList, ListId, SignedPayload
+from imagesync.lists.source import MAX_BYTES, Fetched, ListRequest, fetch
+from imagesync.model import Identity, ImageList, ListId, SignedPayload, Signer, TrustedList
 from imagesync.plan.render import printable
 from imagesync.plan.spec import timestamp
 from imagesync.run.report import signer_as_json
-
-MAX_LIST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ def run(question: Question, *, as_json: bool) -> int:
         blob = read(question.source)
         payload = verify(blob, anchors, SignaturePolicy(CrlMode(question.crl), pinned=question.pinned), now)
         content = parse(payload)
-        admit(content, question.rules(content), None, now)
+        trusted = admit(content, question.rules(content), None, now)
     except TrustStoreUnusableError:
         raise
     except (TrustError, TooLargeError) as error:
@@ -94,7 +92,7 @@ def run(question: Question, *, as_json: bool) -> int:
     except SourceError as error:
         _unreadable(question, error, as_json=as_json)
         return 5
-    _trust(question, content, payload, as_json=as_json)
+    _trust(question, trusted, as_json=as_json)
     return 0
 
 
@@ -105,17 +103,26 @@ def read(source: str) -> bytes:
         SourceError: it could not be read, or is too large.
     """
     if source == "-":
-        blob = sys.stdin.buffer.read(MAX_LIST_BYTES + 1)
-        if len(blob) > MAX_LIST_BYTES:
-            raise TooLargeError("standard input", f"more than {MAX_LIST_BYTES} bytes", "an image list is smaller")
-        return bytes(blob)
-    url = source if "://" in source else Path(source).absolute().as_uri()
-    answer = fetch(ListRequest(url, HttpPolicy(allow_private=True), MAX_LIST_BYTES))
+        return _stream(sys.stdin.buffer, "standard input")
+    path = Path(source)
+    if "://" not in source and path.exists() and not path.is_file() and not path.is_dir():
+        # A pipe that the shell made, say. A subscription's own file: URL has to be a regular file.
+        with path.open("rb") as file:
+            return _stream(file, source)
+    url = source if "://" in source else path.absolute().as_uri()
+    answer = fetch(ListRequest(url, HttpPolicy(allow_private=True), MAX_BYTES))
     if not isinstance(answer, Fetched):
         raise UnreachableError(
             source, "the server answered 304 to a request that had no condition", "tell its operator"
         )
     return answer.blob
+
+
+def _stream(file: BinaryIO, name: str) -> bytes:
+    blob = file.read(MAX_BYTES + 1)
+    if len(blob) > MAX_BYTES:
+        raise TooLargeError(name, f"more than {MAX_BYTES} bytes", "an image list is smaller")
+    return bytes(blob)
 
 
 def unverified(source: str, options: Options) -> dict[str, Any]:
@@ -146,11 +153,11 @@ def _stored(name: str, options: Options) -> bytes | None:
     return bytes(listing.blob)
 
 
-def _trust(question: Question, content: ImageList, payload: SignedPayload, *, as_json: bool) -> None:
+def _trust(question: Question, trusted: TrustedList, *, as_json: bool) -> None:
+    content = trusted.content
     if as_json:
         write_json(
-            _result(question, "trusted", "", payload)
-            | {"list": _list(content), "warnings": _warnings(content, payload)}
+            _result(question, "trusted", "", content.signer) | {"list": _list(content), "warnings": [*trusted.warnings]}
         )
         return
     signer = content.signer
@@ -165,13 +172,16 @@ def _trust(question: Question, content: ImageList, payload: SignedPayload, *, as
     ]
     lines += [f"  {image.identifier}  {image.title}" for image in content.images]
     lines += [f"  unusable: {image.title or image.identifier}: {image.reason}" for image in content.broken]
-    lines += [f"warning: {warning}" for warning in _warnings(content, payload)]
+    lines += [f"warning: {warning}" for warning in trusted.warnings]
     click.echo("\n".join(printable(line) for line in lines))
 
 
 def _refuse(question: Question, payload: SignedPayload | None, error: ImagesyncError, *, as_json: bool) -> None:
     if as_json:
-        write_json(_result(question, "refused", f"{error.reason}: {error}", payload) | {"list": None, "warnings": []})
+        write_json(
+            _result(question, "refused", f"{error.reason}: {error}", payload.signer if payload else None)
+            | {"list": None, "warnings": []}
+        )
         return
     click.echo(printable(f"refused: {error.reason}: {error}"))
 
@@ -182,9 +192,9 @@ def _unreadable(question: Question, error: ImagesyncError, *, as_json: bool) -> 
     click.echo(printable(f"imagesync: {error}"), err=True)
 
 
-def _result(question: Question, verdict: str, reason: str, payload: SignedPayload | None) -> dict[str, Any]:
-    signer = signer_as_json(payload.signer) if payload else None
-    return {"verdict": verdict, "reason": reason, "pinned": question.pinned, "signer": signer}
+def _result(question: Question, verdict: str, reason: str, signer: Signer | None) -> dict[str, Any]:
+    known = signer_as_json(signer) if signer else None
+    return {"verdict": verdict, "reason": reason, "pinned": question.pinned, "signer": known}
 
 
 def _list(content: ImageList) -> dict[str, Any]:
@@ -212,7 +222,3 @@ def _list(content: ImageList) -> dict[str, Any]:
             {"identifier": one.identifier, "title": one.title, "reason": one.reason} for one in content.broken
         ],
     }
-
-
-def _warnings(content: ImageList, payload: SignedPayload) -> list[str]:
-    return [*payload.warnings, *content.warnings]

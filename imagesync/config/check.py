@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ from imagesync.backend import Context, OpenBackend
 from imagesync.config.problems import unknown_key
 from imagesync.config.schema import Config, Subscription, Target
 from imagesync.config.secrets import SecretRef
-from imagesync.errors import ConfigError
+from imagesync.errors import ConfigError, TrustStoreUnusableError
 
 
 def check(config: Config, load_backend: Callable[[str], OpenBackend], sources: Collection[str]) -> tuple[str, ...]:
@@ -27,24 +26,13 @@ def check(config: Config, load_backend: Callable[[str], OpenBackend], sources: C
     )
 
 
-def warnings(config: Config, environment: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what is no error, but probably not meant."""
-    set_here = [name for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy") if environment.get(name)]
-    if not set_here or config.proxies:
-        return ()
-    return (f"{set_here[0]} is set in the environment and is not used: write proxies: {{https: URL}}",)
-
-
 def _check_anchors(config: Config) -> Iterator[str]:
-    anchors = config.trust.anchors
-    place = config.place("trust", "anchors")
-    hint = "install your distribution's IGTF CA certificates, or name their directory"
-    if not anchors.is_dir():
-        yield f"{place}: {anchors} is no directory: {hint}"
-    elif not os.access(anchors, os.R_OK | os.X_OK):
-        yield f"{place}: {anchors} cannot be read: give the user that runs imagesync access"
-    elif not any(anchors.iterdir()):
-        yield f"{place}: {anchors} is empty: {hint}"
+    from imagesync.lists.anchors import load_anchors  # cryptography is not needed to show a configuration
+
+    try:
+        load_anchors(config.trust.anchors)
+    except TrustStoreUnusableError as error:
+        yield f"{config.place('trust', 'anchors')}: {error}"
 
 
 def _check_secrets(config: Config) -> Iterator[tuple[tuple[str | int, ...], str]]:

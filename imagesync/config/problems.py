@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -71,7 +72,8 @@ def _not_a_word(value: object, expected: str) -> str:
 
 def unknown_key(key: str, known: tuple[str, ...]) -> str:
     """Return what to say of ``key``, which is none of ``known``."""
-    near = get_close_matches(key, known, n=1, cutoff=0.6)
+    # One wrong letter of two leaves a likeness of one half.
+    near = get_close_matches(key, known, n=1, cutoff=0.5 if len(key) <= 3 else 0.6)
     if near:
         return f"is no option: did you mean {near[0]}?"
     return f"is no option: known here are {', '.join(known)}" if known else "is no option: remove it"
@@ -115,6 +117,7 @@ def consistency(data: Mapping[str, Any], merged: Merged) -> Iterator[str]:
     yield from _twice(data, merged, ("subscriptions", "name"), "use another name")
     yield from _twice(data, merged, ("subscriptions", "identifier"), "a list can be followed once")
     yield from _twice(data, merged, ("targets", "name"), "use another name")
+    yield from _shared_directories(data, merged)
     names = [str(item.get("name")) for _, item in _items(data, "subscriptions")]
     for index, target in _items(data, "targets"):
         wanted = target.get("subscriptions")
@@ -136,6 +139,25 @@ def _twice(data: Mapping[str, Any], merged: Merged, what: tuple[str, str], hint:
             yield f"{merged.place((section, index, key))}: {value} is given in {other} too: {hint}"
         elif isinstance(value, str):
             first[value] = index
+
+
+def _shared_directories(data: Mapping[str, Any], merged: Merged) -> Iterator[str]:
+    """Two targets on one directory have one ownership mark and undo each other's work on every pass."""
+    first: dict[tuple[str, Path], int] = {}
+    for index, item in _items(data, "targets"):
+        backend, path = item.get("backend"), item.get("path")
+        if not isinstance(backend, str) or not isinstance(path, str) or "\0" in path:
+            continue  # reported as what it is
+        directory = (merged.main.parent / path).resolve()
+        other = first.setdefault((backend, directory), index)
+        if other != index:
+            names = f"targets {_name(data, other)} and {_name(data, index)}"
+            places = merged.place(("targets", index, "path")), merged.place(("targets", other, "path"))
+            yield f"{places[0]}: {names} share the directory {directory}, see {places[1]}: give each its own"
+
+
+def _name(data: Mapping[str, Any], index: int) -> str:
+    return str(data["targets"][index].get("name", f"number {index + 1}"))
 
 
 def _items(data: Mapping[str, Any], section: str) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -95,7 +95,7 @@ class Guard(Section):
 
     share: Share = Field(
         default=0.5,
-        description="The largest share of the published images; 1 switches the guard off.",
+        description="The largest share of the published images. Also with 1, a list may not leave without any image.",
     )
     min_images: Count = Field(
         default=4,
@@ -181,7 +181,10 @@ class Subscription(Section):
         json_schema_extra={"default_text": "true for hosts under .appdb.egi.eu"},
     )
     select: Select = Field(default=Select(), description="Which images of the list are wanted.")
-    every: Duration = Field(default=timedelta(hours=6), description="How often the daemon looks at the list.")
+    every: Duration = Field(
+        default=timedelta(hours=6),
+        description="How often the list is meant to be looked at; ``imagesync sync`` always looks.",
+    )
     enabled: Flag = Field(default=True, description="When false, images are held as they are until their own dates.")
     allow_private_addresses: Flag = Field(
         default=False, description="Whether the list may name images on loopback or private addresses."

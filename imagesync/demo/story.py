@@ -65,7 +65,7 @@ def run_demo(directory: Path | None, keep: bool, echo: Echo, run: Run | None = N
         ToolMissingError: qemu-img is not installed.
     """
     with _place(directory, keep=keep) as place:
-        telling = _Telling(Site(place), run or _imagesync, echo, [])
+        telling = _Telling(Site(place), run or run_command, echo, [])
         _tell(telling)
         _farewell(telling, keep=keep)
     return 1 if telling.surprises else 0
@@ -155,6 +155,7 @@ def _farewell(telling: _Telling, *, keep: bool) -> None:
     telling.echo(f"trust anchors   {site.anchors}")
     telling.echo(f"publisher       {site.images}")
     telling.echo(f"Look around:    imagesync --config {site.config} status")
+    telling.echo("                `sync` can only fail there: the publisher is gone")
 
 
 @contextmanager
@@ -181,7 +182,8 @@ def _empty(directory: Path | None) -> Path:
     return directory.absolute()
 
 
-def _imagesync(arguments: Sequence[str]) -> int:
+def run_command(arguments: Sequence[str], *, to_stderr: bool = False) -> int:
+    """Run ``imagesync`` in a process of its own and return its exit code; its output goes where ours goes."""
     sys.stdout.flush()  # what was said before stands above what the command says
     command = [sys.executable, "-m", "imagesync", "--log-level", "warning", *arguments]
-    return subprocess.run(command, check=False).returncode
+    return subprocess.run(command, check=False, stdout=sys.stderr if to_stderr else None).returncode

@@ -86,7 +86,8 @@ def from_status(subject: str, status: int, headers: Mapping[str, str]) -> HttpSt
             hint = "the server is broken; tell who runs it"
         case _:
             hint = "check the URL"
-    return HttpStatusError(subject, status, hint, retry_after=retry_after(headers))
+    date = http_date(headers.get("Date", ""))
+    return HttpStatusError(subject, status, hint, retry_after=retry_after(headers), server_date=date)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

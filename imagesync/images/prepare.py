@@ -15,7 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imagesync.backend import Progress
-from imagesync.errors import ContentError, DigestMismatchError, HostileImageError, UnsupportedFormatError
+from imagesync.errors import (
+    ContentError,
+    DigestMismatchError,
+    HostileImageError,
+    StoredDigestError,
+    UnsupportedFormatError,
+)
 from imagesync.images.archive import UnpackLimits, unwrap
 from imagesync.images.artifact import Artifact, ConversionLimits, ConversionOptions
 from imagesync.images.convert import Conversion, convert, short_name, worst_case
@@ -94,8 +100,25 @@ def prepare(
         StoreError: the cache cannot be used.
     """
     job = _Job(request, store, fetch, progress, converting)
-    with ExitStack() as held:
-        yield _finished(job, held, 0) or _made(job, held)
+    spoiled = False
+    try:
+        with ExitStack() as held:
+            artifact = _finished(job, held, 0) or _made(job, held)
+            try:
+                yield artifact
+            except StoredDigestError:
+                spoiled = True
+                raise
+    finally:
+        if spoiled:
+            _forget(job)
+
+
+def _forget(job: _Job) -> None:
+    """Drop what the cache has of an image: what arrived at the target was not what the cache says it holds."""
+    job.store.discard(source_name(job.request.sha512))
+    for wanted, tag in _candidates(job.request):
+        job.store.discard(converted_name(job.request.sha512, wanted, tag))
 
 
 def _finished(job: _Job, held: ExitStack, downloaded: int) -> Artifact | None:
@@ -154,8 +177,8 @@ def _made(job: _Job, held: ExitStack) -> Artifact:
                 return artifact
             with job.store.working(converted_name(job.request.sha512, job.request.formats[0])):
                 return _finished(job, held, downloaded) or _produced(job, entry, held, downloaded)
-    except HostileImageError:
-        # Nobody may use it by another way either.
+    except (HostileImageError, DigestMismatchError):
+        # Nobody may use it by another way either; what rotted in the cache is fetched anew.
         job.store.discard(name)
         raise
 
@@ -212,7 +235,21 @@ def _passed_through(job: _Job, source: Entry, downloaded: int) -> Artifact | Non
     )
 
 
+def _check_cached(job: _Job, source: Entry) -> None:
+    """Read a source that an earlier run left: what qemu-img makes of it cannot be compared with the list any more."""
+    with source.path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha512").hexdigest()
+    if found != job.request.sha512:
+        detail = "the copy in the cache is damaged and was removed"
+        raise DigestMismatchError(
+            job.subject, detail, "it is downloaded again on the next pass; check the cache's disk"
+        )
+
+
 def _produced(job: _Job, source: Entry, held: ExitStack, downloaded: int) -> Artifact:
+    if not downloaded:
+        with job.store.errors():
+            _check_cached(job, source)
     with job.store.workspace() as work, job.store.errors():
         request = job.request
         reserve = job.store.make_room

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from imagesync.backend import STATE_PROPERTIES, ImageKey, Metadata, OwnedImage, State
-from imagesync.lists.admit import compare_versions
 from imagesync.lists.select import Cause as SkipCause
 from imagesync.lists.select import Skipped
 from imagesync.model import ImageId, ListId, TrustedList, Unknown, Verdict
 from imagesync.plan.expiry import Dates, announcement, dates, expired, later
-from imagesync.plan.guard import COUNTED, guard
+from imagesync.plan.floor import HINT, objection
+from imagesync.plan.guard import COUNTED, WINDOW, guard
 from imagesync.plan.spec import ARTIFACT_PROPERTIES, Wanted, timestamp
 from imagesync.plan.values import Action, Cause, Kind, ListView, Plan, TargetView
 
@@ -39,7 +39,6 @@ _ORDER = (
 )
 """Clean-up first, because it frees room; then what adds; then what removes."""
 
-ROLLBACK_HINT = "tell the publisher; a version above the one that the target holds is accepted again"
 """What to do about a list that only a target's records showed to be a rollback."""
 
 _BETTER = "a better record of the same image is published"
@@ -51,7 +50,7 @@ def make_plan(views: Sequence[ListView], target: TargetView, now: datetime) -> P
     ``views`` are the subscriptions in scope, ``target.owned`` the records in scope. Two calls with equal arguments
     return equal plans, and a plan made after this one was carried out changes nothing.
     """
-    views, refused = _refuse_rollbacks(views, target.owned)
+    views, refused = _refuse(views, target)
     actions = [action for decided in _decide_keys(views, target, now) for action in decided]
     there = {(image.key.list, image.key.image) for image in target.owned}
     actions += [
@@ -236,9 +235,12 @@ def _unpublished(case: _Situation, copy: OwnedImage, reusable: Wanted | None) ->
 
 
 def _retired(case: _Situation, copy: OwnedImage) -> Action:
-    """Delete late. What a list withdrew waits for that list to be known again: it could have come back."""
+    """Delete late. What a list withdrew waits for that list to be known again: it could have come back.
+
+    It also waits until the guard has counted it for as long as it counts.
+    """
     at, why = (copy.retirement.at, copy.retirement.reason) if copy.retirement else (copy.created_at, "")
-    due = later(at, case.target.delete_after)
+    due = later(at, max(case.target.delete_after, WINDOW) if why in COUNTED else case.target.delete_after)
     known = why not in COUNTED or _is_known(case)
     if due <= case.now and known and case.target.trust_clock:
         return case.act(Kind.DELETE, Cause.GRACE_OVER, f"retired at {timestamp(at)}", copy)
@@ -250,38 +252,19 @@ def _retire(case: _Situation, copy: OwnedImage, cause: Cause, reason: str) -> Ac
 
 
 # --- small questions --------------------------------------------------------------------------------------------------
-def _refuse_rollbacks(
-    views: Sequence[ListView], owned: Sequence[OwnedImage]
-) -> tuple[list[ListView], dict[ListId, str]]:
-    """Turn a trusted list into an unknown one where the target holds images of a higher version of it.
-
-    The versions in the records' properties are the floor when the state was lost, wholly or while a target was away.
-    Once the operator lifted the floor, the state's word counts alone.
-    """
+def _refuse(views: Sequence[ListView], target: TargetView) -> tuple[list[ListView], dict[ListId, str]]:
+    """Turn a trusted list into an unknown one where the records on the target speak against it."""
     kept, refused = [], {}
     for view in views:
         trusted = view.observation
-        newer = _newer_version(trusted, owned) if isinstance(trusted, TrustedList) else None
-        if newer is None or not isinstance(trusted, TrustedList):
+        reason = objection(trusted, target.owned, target.subscriptions) if isinstance(trusted, TrustedList) else ""
+        if not reason or not isinstance(trusted, TrustedList):
             kept.append(view)
             continue
-        reason = f"rollback: version {trusted.content.version}, but the target holds images of version {newer}"
-        unknown = Unknown(view.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason, ROLLBACK_HINT)
+        unknown = Unknown(view.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason, HINT)
         refused[trusted.identifier] = reason
         kept.append(replace(view, observation=unknown, wanted=(), skipped=()))
     return kept, refused
-
-
-def _newer_version(trusted: TrustedList, owned: Sequence[OwnedImage]) -> str | None:
-    if trusted.floor_lifted:
-        return None
-    versions = {
-        image.metadata.properties.get("imagesync_list_version", "")
-        for image in owned
-        if image.key.list == trusted.identifier
-    }
-    version = trusted.content.version
-    return next((held for held in sorted(versions - {""}) if compare_versions(version, held) not in {0, 1}), None)
 
 
 def _skip(skipped: Skipped, view: ListView) -> Action:

@@ -113,7 +113,7 @@ class TargetView:
 
     ``owned`` are the records in scope. ``recorded`` are the digests of files uploaded earlier, by fingerprint, as the
     state remembers them. ``revoked`` and ``postponed`` give a reason for single images. ``trust_clock`` is off when
-    the clock contradicts the servers: then nothing expires.
+    the clock contradicts the servers: then nothing expires. ``subscriptions`` are the names of all that are configured.
     """
 
     name: str
@@ -123,6 +123,7 @@ class TargetView:
     postponed: Mapping[ImageKey, str] = field(default_factory=dict)
     delete_after: timedelta = timedelta(days=30)
     trust_clock: bool = True
+    subscriptions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

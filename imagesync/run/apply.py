@@ -119,7 +119,7 @@ def _transfer(action: Action, artifact: Artifact, plan: Plan, tools: tuple[Backe
     for old in action.superseded:
         if old.ref != stored.ref:
             backend.retire(old.ref, Retirement(plan.at, str(Cause.SUPERSEDED), superseded=True))
-    log.info("published", kind=str(action.kind), bytes=artifact.size)
+    log.info("published", bytes=artifact.size)
     return Outcome(action, "done", downloaded=artifact.downloaded, uploaded=artifact.size, file=file)
 
 
@@ -158,7 +158,7 @@ _Held = tuple[ExitStack, Artifact]
 
 
 def _open(action: Action, workshop: Workshop) -> _Held:
-    with ExitStack() as stack:
+    with _about(action), ExitStack() as stack:
         artifact = stack.enter_context(_prepare(action, workshop))
         return stack.pop_all(), artifact
 
@@ -212,7 +212,7 @@ def _change(action: Action, backend: Backend, plan: Plan) -> Outcome:
         case Action(kind=Kind.RESTORE, image=image, metadata=metadata) if image is not None and metadata is not None:
             _restore(action, image, metadata, backend, plan)
     if action.changes:
-        log.info("done", kind=str(action.kind), cause=str(action.cause))
+        log.info("done", cause=str(action.cause))
     return Outcome(action, "done")
 
 
@@ -223,18 +223,27 @@ def _restore(action: Action, image: OwnedImage, metadata: Metadata, backend: Bac
         backend.retire(old.ref, Retirement(plan.at, str(Cause.SUPERSEDED), superseded=True))
 
 
+def _about(action: Action) -> AbstractContextManager[None]:
+    """Bind what every line about this image says."""
+    properties = action.image.metadata.properties if action.image else {}
+    name = action.wanted.subscription if action.wanted else properties.get("imagesync_subscription", "")
+    return structlog.contextvars.bound_contextvars(
+        list=name, image=str(action.key), title=action.title, step=action.kind
+    )
+
+
 # --- the boundary of one image ---------------------------------------------------------------------------------------
 def _attempt(action: Action, work: Callable[[], Outcome]) -> Outcome:
     """Return what became of ``work``: whatever it raises is an outcome of this image and stops no other."""
     started = time.monotonic()
-    with structlog.contextvars.bound_contextvars(image=str(action.key), title=action.title):
+    with _about(action):
         try:
             outcome = work()
         except ImagesyncError as error:
-            log.error("image failed", kind=str(action.kind), cause=error.reason, reason=str(error))
+            log.error("image failed", cause=error.reason, reason=str(error))
             outcome = Outcome(action, "failed", error)
         except Exception as error:
-            log.exception("image failed unexpectedly", kind=str(action.kind))
+            log.exception("image failed unexpectedly")
             detail = f"unexpected {type(error).__name__}: {error}"
             outcome = Outcome(action, "failed", BackendBrokenError(action.title, detail, "report it with the log"))
     return replace(outcome, seconds=round(time.monotonic() - started, 3))

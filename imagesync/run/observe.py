@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 import structlog
 
-from imagesync.errors import ImagesyncError, TooLargeError, TrustError, UnreachableError
+from imagesync.errors import HttpStatusError, ImagesyncError, TooLargeError, TrustError, UnreachableError
 from imagesync.lists.admit import admit
 from imagesync.lists.anchors import Anchors
 from imagesync.lists.hepix import parse
@@ -24,8 +25,18 @@ log = structlog.get_logger(__name__)
 Fetch = Callable[[ListRequest], Fetched | NotModified]
 """A source: ``imagesync.lists.source.fetch``, or what a plug-in registers."""
 
+FindFetch = Callable[[Subscription], Fetch]
+"""Finds the source of a subscription.
+
+Raises:
+    ConfigError: there is none of that name.
+"""
+
 CLOCK_TOLERANCE = timedelta(hours=1)
 """How far the local clock may be from a server's before nothing expires."""
+
+CLOCK_JUMP = timedelta(days=30)
+"""How long after the last pass a time is believed that no server confirms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,31 +68,42 @@ class Seen:
         return list_of(self.observation, self.accepted)
 
 
-def observe(subscription: Subscription, fetch: Fetch, anchors: Anchors, memory: Memory, now: datetime) -> Seen:
+def observe(subscription: Subscription, find: FindFetch, anchors: Anchors, memory: Memory, now: datetime) -> Seen:
     """Return what is known of a subscription's list at ``now``; never raises for what is wrong with the list.
 
     A 304 means that the stored message is verified and admitted again, with this pass's clock, CRLs and
     configuration.
     """
+    date: datetime | None = None
     with structlog.contextvars.bound_contextvars(list=subscription.name):
         try:
-            return _observe(subscription, fetch, anchors, memory, now)
+            answer = _ask(subscription, find, memory)
+            date = answer.server_date
+            return _judge(subscription, answer, anchors, memory, now)
+        except HttpStatusError as error:
+            return _unknown(subscription, memory, error, error.server_date)
         except ImagesyncError as error:
-            return _unknown(subscription, memory, error)
+            return _unknown(subscription, memory, error, date)
         except Exception as error:  # the boundary of one list: a defect of ours must not stop the others
             log.exception("list failed unexpectedly")
             wrapped = UnreachableError(subscription.name, f"unexpected {type(error).__name__}", "please report it")
-            return _unknown(subscription, memory, wrapped)
+            return _unknown(subscription, memory, wrapped, date)
 
 
-def _observe(subscription: Subscription, fetch: Fetch, anchors: Anchors, memory: Memory, now: datetime) -> Seen:
-    answer = fetch(_request(subscription, memory.stored))
+def _ask(subscription: Subscription, find: FindFetch, memory: Memory) -> Fetched | NotModified:
+    if subscription.fault is not None:
+        raise subscription.fault
+    return find(subscription)(_request(subscription, memory.stored))
+
+
+def _judge(
+    subscription: Subscription, answer: Fetched | NotModified, anchors: Anchors, memory: Memory, now: datetime
+) -> Seen:
     listing = _listing(subscription, answer, memory.stored)
     payload = verify(listing.blob, anchors, subscription.signature, now)
     rules = subscription.admission(memory.pinned_elsewhere or {})
     trusted = admit(parse(payload), rules, memory.accepted, now)
-    warnings = (*payload.warnings, *trusted.content.warnings, *trusted.warnings)
-    for warning in warnings:
+    for warning in trusted.warnings:
         log.warning("list accepted with a warning", warning=warning)
     log.info("list is trusted", version=trusted.content.version, signer=trusted.content.signer.identity.dn)
     return Seen(subscription, trusted, memory.accepted, listing, answer.server_date)
@@ -106,7 +128,7 @@ def _listing(subscription: Subscription, answer: Fetched | NotModified, stored: 
             )
 
 
-def _unknown(subscription: Subscription, memory: Memory, error: ImagesyncError) -> Seen:
+def _unknown(subscription: Subscription, memory: Memory, error: ImagesyncError, server_date: datetime | None) -> Seen:
     refused = isinstance(error, TrustError | TooLargeError)
     verdict = Verdict.REFUSED if refused else Verdict.UNAVAILABLE
     pinned = memory.accepted.list if memory.accepted else subscription.identifier
@@ -114,7 +136,7 @@ def _unknown(subscription: Subscription, memory: Memory, error: ImagesyncError) 
     reason = f"{error.reason}: {error.detail}"
     hint = error.hint or "tell the publisher; until a list that can be trusted comes, its images are held"
     unknown = Unknown(subscription.name, subscription.vo, pinned, verdict, reason, hint)
-    return Seen(subscription, unknown, memory.accepted)
+    return Seen(subscription, unknown, memory.accepted, server_date=server_date)
 
 
 def accepted_from(trusted: TrustedList, now: datetime) -> Accepted:
@@ -134,7 +156,28 @@ def accepted_from(trusted: TrustedList, now: datetime) -> Accepted:
     )
 
 
-def clock_is_trusted(dates: list[datetime], last_pass: datetime | None, now: datetime) -> bool:
-    """Return whether the local clock fits the servers' and does not lie before the last pass."""
-    agrees = all(abs(now - date) <= CLOCK_TOLERANCE for date in dates)
-    return agrees and (last_pass is None or now >= last_pass)
+class Clock(StrEnum):
+    """What a pass makes of this machine's clock."""
+
+    TRUSTED = "trusted"
+    """A server told the same time."""
+    UNCHECKED = "unchecked"
+    """No server told the time, and nothing speaks against ours."""
+    CLOCK = "clock"
+    """Nothing expires in this pass."""
+
+
+def judge_clock(dates: Sequence[datetime], checked: datetime | None, last: datetime | None, now: datetime) -> Clock:
+    """Return whether ``now`` can be believed, so that dates may retire images.
+
+    ``dates`` are what servers said in this pass, ``checked`` is when the last pass with a trusted clock ended and
+    ``last`` when the last one without contradiction did. It cannot when a server says otherwise, or when it lies before
+    such a pass. Where no server tells the time, a long jump since the last pass is not believed either: a machine
+    that wakes up in another year must not empty the catalogue.
+    """
+    if any(abs(now - date) > CLOCK_TOLERANCE for date in dates) or (checked is not None and now < checked):
+        return Clock.CLOCK
+    if dates:
+        return Clock.TRUSTED
+    jumped = last is not None and not last <= now <= last + CLOCK_JUMP
+    return Clock.CLOCK if jumped else Clock.UNCHECKED

@@ -7,18 +7,18 @@ from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
 
-from imagesync.errors import LockedError
+from imagesync.errors import ConfigError, LockedError
 from imagesync.model import Signer, TrustedList, Unknown, Verdict
 from imagesync.plan.render import action_as_json
 from imagesync.plan.spec import timestamp
 from imagesync.plan.values import Cause
 from imagesync.run.apply import Outcome
-from imagesync.run.observe import Seen
+from imagesync.run.observe import Clock, Seen
 from imagesync.run.sync import PassResult, TargetResult
 
 
 class Exit(IntEnum):
-    """The exit codes, as documented in ``docs/commands.rst``."""
+    """The exit codes, as documented in ``docs/concepts.rst``."""
 
     DONE = 0
     SOME_FAILED = 1
@@ -57,7 +57,7 @@ def targets_as_json(results: Iterable[TargetResult]) -> list[dict[str, Any]]:
 def exit_code(result: PassResult) -> Exit:
     """Return the exit code of a pass: the most severe that applies."""
     applying = {Exit.DONE, *_of_lists(result.seen), *_of_targets(result.targets)}
-    if not result.clock_trusted:
+    if result.clock is Clock.CLOCK:
         applying.add(Exit.SOME_FAILED)
     return next(code for code in SEVERITY if code in applying)
 
@@ -85,6 +85,8 @@ def _of_target(result: TargetResult) -> set[Exit]:
     codes = set()
     if isinstance(result.error, LockedError):
         codes.add(Exit.LOCKED)
+    elif isinstance(result.error, ConfigError):
+        codes.add(Exit.USAGE)
     elif result.error is not None:
         codes.add(Exit.SOME_FAILED)
     actions = [outcome.action for outcome in result.outcomes] or list(result.plan.actions if result.plan else ())
@@ -104,7 +106,7 @@ def as_json(result: PassResult, run: str) -> dict[str, Any]:
         "exit": int(exit_code(result)),
         "run": run,
         "at": timestamp(result.task.now),
-        "clock": "trusted" if result.clock_trusted else "clock",
+        "clock": str(result.clock),
         "state": "lost" if result.state_lost else "kept",
         "lists": [list_as_json(item) for item in result.seen],
         "targets": targets_as_json(result.targets),
@@ -114,7 +116,7 @@ def as_json(result: PassResult, run: str) -> dict[str, Any]:
 
 def list_as_json(item: Seen) -> dict[str, Any]:
     """Return what is known of one list."""
-    base = {"name": item.subscription.name, "verdict": "unsubscribed", "reason": "switched off in the configuration"}
+    base = {"name": item.subscription.name, "verdict": "unavailable", "reason": "switched off in the configuration"}
     match item.observation:
         case TrustedList() as trusted:
             content = trusted.content

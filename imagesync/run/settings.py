@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from imagesync.backend import Format
+from imagesync.errors import ConfigError
 from imagesync.http import HttpPolicy
 from imagesync.images.artifact import ConversionOptions
 from imagesync.lists.admit import AdmissionRules
@@ -18,7 +19,11 @@ from imagesync.plan.values import DEFAULT_EXPIRY_GRACE, GuardRules
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One subscribed list. ``list_policy`` and ``image_policy`` bound what is fetched for it."""
+    """One subscribed list.
+
+    ``list_policy`` and ``image_policy`` bound what is fetched for it. ``fault`` is what is wrong with its part of the
+    configuration beyond the words, such as a token that cannot be read: it makes this list unknown and no other.
+    """
 
     name: str
     vo: str
@@ -35,6 +40,7 @@ class Subscription:
     keep_unselected: bool = False
     max_list_bytes: int = 16 * 2**20
     source: str = "hepix"
+    fault: ConfigError | None = None
 
     def admission(self, pinned_elsewhere: Mapping[ListId, str]) -> AdmissionRules:
         """Return the rules by which this subscription admits a list."""

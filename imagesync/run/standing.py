@@ -33,7 +33,7 @@ _RANK = {"published": 0, "held": 0, "tampered": 0, "failed": 1, "missing": 1, "r
 _STATES = {
     Kind.REGISTER: "missing",
     Kind.RESTORE: "missing",
-    Kind.REPLACE: "missing",
+    Kind.REPLACE: "published",
     Kind.HOLD: "held",
     Kind.KEEP: "published",
     Kind.UPDATE: "published",
@@ -64,7 +64,7 @@ def _standing(action: Action, known: Mapping[ImageKey, ImageRecord], now: dateti
     now_state = _state_now(action)
     if now_state is None:
         return None
-    state, reason = now_state, "as endorsed" if now_state == "published" else action.reason
+    state, reason = now_state, "as endorsed" if action.kind is Kind.KEEP and now_state == "published" else action.reason
     record = known.get(action.key)
     if record is not None and record.state in _FROM_LAST_PASS and state in {"published", "missing", "held"}:
         state, reason = record.state, record.reason

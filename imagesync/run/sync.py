@@ -17,16 +17,17 @@ from imagesync.backend import Backend, OwnedImage, Progress
 from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError
 from imagesync.images.artifact import Artifact
 from imagesync.lists.anchors import Anchors
-from imagesync.model import ListId, TrustedList, Unknown, Verdict
-from imagesync.plan.diff import ROLLBACK_HINT, make_plan
+from imagesync.model import ListId, TrustedList, Unknown
+from imagesync.plan.diff import make_plan
 from imagesync.plan.spec import Wanted
 from imagesync.plan.values import ListView, Plan, TargetView
 from imagesync.run.apply import Outcome, Workshop, apply
-from imagesync.run.observe import Fetch, Memory, Seen, accepted_from, clock_is_trusted, observe
+from imagesync.run.observe import Clock, FindFetch, Memory, Seen, accepted_from, judge_clock, observe
 from imagesync.run.progress import Display, Silent
 from imagesync.run.prune import prune_plan
 from imagesync.run.record import memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
+from imagesync.run.settle import refused, settle
 from imagesync.run.views import Denial, chosen, in_scope, revoked, views
 from imagesync.state.repository import Repository
 
@@ -37,7 +38,7 @@ log = structlog.get_logger(__name__)
 class Ports:
     """Everything outside that a pass touches."""
 
-    fetch: Callable[[Subscription], Fetch]
+    fetch: FindFetch
     anchors: Anchors
     open_target: Callable[[Target], AbstractContextManager[Backend]]
     prepare: Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]
@@ -63,6 +64,11 @@ class Task:
     ahead: int = 2
     honour_back_off: bool = False
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the names of all subscriptions that are configured."""
+        return frozenset(item.name for item in self.subscriptions)
+
 
 @dataclass(frozen=True, slots=True)
 class TargetResult:
@@ -81,8 +87,18 @@ class PassResult:
     task: Task
     seen: tuple[Seen, ...]
     targets: tuple[TargetResult, ...]
-    clock_trusted: bool = True
+    clock: Clock = Clock.TRUSTED
     state_lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What is the same for every target of one pass."""
+
+    task: Task
+    ports: Ports
+    seen: tuple[Seen, ...]
+    trust_clock: bool
 
 
 def run_pass(task: Task, ports: Ports) -> PassResult:
@@ -91,17 +107,17 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
     Raises:
         StateError: the state cannot be read or written.
     """
-    seen = _observe_all(task, ports)
-    dates = [item.server_date for item in seen if item.server_date]
-    trusted_clock = clock_is_trusted(dates, _last_pass(ports.state), task.now)
-    if not trusted_clock:
+    ends = ports.state.last_end(Clock.TRUSTED), ports.state.last_end(Clock.TRUSTED, Clock.UNCHECKED)
+    seen = settle(_observe_all(task, ports), task.names, partial(_records_everywhere, task, ports))
+    clock = judge_clock([item.server_date for item in seen if item.server_date], *ends, task.now)
+    if clock is Clock.CLOCK:
         log.error("clock is not trusted, nothing expires in this pass", now=task.now.isoformat())
-    converge = partial(_converge, seen=seen, tools=(task, ports), trusted_clock=trusted_clock)
-    results = tuple(_at(target, task, ports, partial(converge, target)) for target in _chosen_targets(task))
-    seen = tuple(_refuse(item, results) for item in seen)
+    run = _Pass(task, ports, seen, trust_clock=clock is not Clock.CLOCK)
+    results = tuple(_at(target, task, ports, partial(_converge, run, target)) for target in _chosen_targets(task))
+    seen = tuple(_refused_by_plans(item, results) for item in seen)
     if not task.dry:
         _remember(seen, task, ports.state)
-    return PassResult(task, seen, results, trusted_clock, ports.state.fresh)
+    return PassResult(task, seen, results, clock, ports.state.fresh)
 
 
 def prune_all(task: Task, ports: Ports, *, unsubscribed: bool) -> tuple[TargetResult, ...]:
@@ -127,13 +143,14 @@ def _chosen_targets(task: Task) -> list[Target]:
 def _observe_all(task: Task, ports: Ports) -> tuple[Seen, ...]:
     pins = ports.state.pins()
     chosen = [item for item in task.subscriptions if not task.scope.lists or item.name in task.scope.lists]
-    memories = [_memory(item, ports.state, pins) for item in chosen]
+    known = {identifier: name for identifier, name in pins.items() if name in task.names}
+    memories = [_memory(item, ports.state, known) for item in chosen]
 
     def look(pair: tuple[Subscription, Memory]) -> Seen:
         subscription, memory = pair
         if not subscription.enabled:
             return Seen(subscription, None, memory.accepted)
-        return observe(subscription, ports.fetch(subscription), ports.anchors, memory, task.now)
+        return observe(subscription, ports.fetch, ports.anchors, memory, task.now)
 
     if not task.ahead:
         return tuple(map(look, zip(chosen, memories, strict=True)))
@@ -148,49 +165,57 @@ def _memory(subscription: Subscription, state: Repository, pins: Mapping[ListId,
     return Memory(state.accepted(subscription.name), state.stored(subscription.name), elsewhere)
 
 
-def _last_pass(state: Repository) -> datetime | None:
-    last = state.last_run()
-    return (last.finished or last.started) if last else None
+def _records_everywhere(task: Task, ports: Ports) -> list[OwnedImage]:
+    """Return the records on every target that answers; what the others say is heard when they are planned for."""
+    return [image for target in task.targets for image in _look(target, ports)]
+
+
+def _look(target: Target, ports: Ports) -> tuple[OwnedImage, ...]:
+    try:
+        with ports.open_target(target) as backend:
+            return tuple(backend.owned())
+    except ImagesyncError as error:
+        log.warning("target could not be asked for versions", target=target.name, reason=str(error))
+        return ()
 
 
 # --- one target ------------------------------------------------------------------------------------------------------
 def _at(target: Target, task: Task, ports: Ports, work: Callable[[Backend], TargetResult]) -> TargetResult:
     """Do ``work`` with an opened target, under its lock unless the pass is dry.
 
-    Whatever goes wrong is this target's result and stops no other.
+    Whatever goes wrong is this target's result and stops no other. What was done stays in it if only leaving fails.
     """
+    done = TargetResult(target.name)
     with structlog.contextvars.bound_contextvars(target=target.name):
         try:
             lock = nullcontext() if task.dry else ports.state.lock(target.name, task.now)
             with lock, ports.open_target(target) as backend:
-                return work(backend)
+                done = work(backend)
         except ImagesyncError as error:
             log.error("target failed", cause=error.reason, reason=str(error))
-            return TargetResult(target.name, error=error)
+            done = replace(done, error=error)
         except Exception as error:
             log.exception("target failed unexpectedly")
             detail = f"unexpected {type(error).__name__}: {error}"
-            return TargetResult(target.name, error=BackendBrokenError(target.name, detail, "report it with the log"))
+            done = replace(done, error=BackendBrokenError(target.name, detail, "report it with the log"))
+    return done
 
 
-def _converge(
-    target: Target, backend: Backend, *, seen: Sequence[Seen], tools: tuple[Task, Ports], trusted_clock: bool
-) -> TargetResult:
-    task, ports = tools
-    owned = in_scope(backend.owned(), seen, task.scope)
-    lists = views(seen, target, backend, task.denials, (task.instance, task.now))
-    view = _target_view(target, owned, lists, tools)
-    plan = make_plan(lists, replace(view, trust_clock=trusted_clock), task.now)
+def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
+    task, state = run.task, run.ports.state
+    owned = in_scope(backend.owned(), run.seen, task.scope)
+    lists = views(run.seen, target, backend, task.denials, (task.instance, task.now))
+    plan = make_plan(lists, _target_view(run, target, owned, lists), task.now)
     plan = replace(plan, actions=tuple(action for action in plan.actions if chosen(action, task.scope.images)))
     if task.dry:
         return TargetResult(target.name, plan)
-    rules = {identifier: target.guard(item.subscription.name) for item in seen if (identifier := item.identifier)}
-    outcomes = apply(plan, backend, _workshop(target, task, ports), owned, rules)
-    known = memory(outcomes, ports.state.images(target.name), task.now)
-    ports.state.record(target.name, known.records)
-    ports.state.forget(target.name, known.gone)
-    ports.state.remember(*known.artifacts)
-    return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, seen))
+    rules = {identifier: target.guard(item.subscription.name) for item in run.seen if (identifier := item.identifier)}
+    outcomes = apply(plan, backend, _workshop(target, task, run.ports), owned, rules)
+    known = memory(outcomes, state.images(target.name), task.now)
+    state.record(target.name, known.records)
+    state.forget(target.name, known.gone)
+    state.remember(*known.artifacts)
+    return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, run.seen))
 
 
 def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:
@@ -200,20 +225,20 @@ def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:
     return Workshop(prepare, ports.display, task.ahead, ports.stop)
 
 
-def _target_view(
-    target: Target, owned: tuple[OwnedImage, ...], lists: Sequence[ListView], tools: tuple[Task, Ports]
-) -> TargetView:
-    task, ports = tools
-    made = ports.state.artifacts({image.fingerprint for image in owned})
+def _target_view(run: _Pass, target: Target, owned: tuple[OwnedImage, ...], lists: Sequence[ListView]) -> TargetView:
+    state = run.ports.state
+    made = state.artifacts({image.fingerprint for image in owned})
     wanted = {item.key: item for view in lists for item in view.wanted}
-    failed = ports.state.images(target.name) if task.honour_back_off else ()
+    failed = state.images(target.name) if run.task.honour_back_off else ()
     return TargetView(
         target.name,
         owned,
         recorded={fingerprint: record.digest for fingerprint, record in made.items()},
-        revoked=revoked(owned, task.denials),
-        postponed=postponed(failed, wanted, task.now),
+        revoked=revoked(owned, run.task.denials),
+        postponed=postponed(failed, wanted, run.task.now),
         delete_after=target.delete_after,
+        trust_clock=run.trust_clock,
+        subscriptions=run.task.names,
     )
 
 
@@ -229,17 +254,11 @@ def _without_project(lists: Sequence[ListView], seen: Sequence[Seen]) -> Imagesy
 
 
 # --- after the targets -----------------------------------------------------------------------------------------------
-def _refuse(item: Seen, results: Sequence[TargetResult]) -> Seen:
-    """Return what was seen of a list, refused when a target's records showed that it is a rollback."""
-    if not isinstance(item.observation, TrustedList):
-        return item
-    trusted = item.observation
+def _refused_by_plans(item: Seen, results: Sequence[TargetResult]) -> Seen:
+    """Return what was seen of a list, refused when a target's records spoke against it."""
     plans = [result.plan for result in results if result.plan is not None]
-    reason = next((plan.refused[trusted.identifier] for plan in plans if trusted.identifier in plan.refused), None)
-    if reason is None:
-        return item
-    unknown = Unknown(trusted.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason, ROLLBACK_HINT)
-    return replace(item, observation=unknown, remember=None)
+    reasons = [reason for plan in plans for identifier, reason in plan.refused.items() if identifier == item.identifier]
+    return refused(item, next(iter(reasons), ""))
 
 
 def _remember(seen: Sequence[Seen], task: Task, state: Repository) -> None:

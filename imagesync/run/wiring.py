@@ -17,6 +17,7 @@ from imagesync.config.schema import Config
 from imagesync.config.schema import Subscription as ConfiguredSubscription
 from imagesync.config.schema import Target as ConfiguredTarget
 from imagesync.config.selection import Select
+from imagesync.errors import ConfigError
 from imagesync.http import Credential, HttpPolicy, ignored_proxy_warning, origin_of
 from imagesync.images.artifact import Artifact, ConversionOptions
 from imagesync.lists.anchors import CrlMode, load_anchors
@@ -42,7 +43,10 @@ _APPDB = ".appdb.egi.eu"
 
 # --- values ----------------------------------------------------------------------------------------------------------
 def task(config: Config, scope: Scope, now: datetime, *, allowed: int | None = None, dry: bool = False) -> Task:
-    """Return what one pass over ``scope`` is to do. ``allowed`` removals pass whatever the guard says."""
+    """Return what one pass over ``scope`` is to do.
+
+    ``allowed`` removals pass whatever the guard says.
+    """
     return Task(
         instance=config.instance,
         now=now,
@@ -57,7 +61,8 @@ def task(config: Config, scope: Scope, now: datetime, *, allowed: int | None = N
 
 
 def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
-    policy = _policy(item, config)
+    credential, fault = _credential(item)
+    policy = _policy(item, config, credential)
     host = urlsplit(item.url).hostname or ""
     schemes = frozenset({"https", "http"} if item.allow_http else {"https"})
     return Subscription(
@@ -76,12 +81,22 @@ def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
         expiry_grace=config.expiry_grace_for(item),
         keep_unselected=config.on_unselected == "keep",
         max_list_bytes=config.limits.max_list_bytes,
+        fault=fault,
     )
 
 
-def _policy(item: ConfiguredSubscription, config: Config) -> HttpPolicy:
+def _credential(item: ConfiguredSubscription) -> tuple[Credential | None, ConfigError | None]:
+    """Return what proves who asks, or why it cannot be had: an unreadable token concerns its own list only."""
+    if item.token is None:
+        return None, None
+    try:
+        return Credential(origin_of(item.url), item.auth, item.token.value()), None
+    except ConfigError as error:
+        return None, error
+
+
+def _policy(item: ConfiguredSubscription, config: Config, credential: Credential | None) -> HttpPolicy:
     limits = config.limits
-    secret = item.token.value() if item.token else None
     return HttpPolicy(
         allow_private=item.allow_private_addresses,
         max_redirects=limits.max_redirects,
@@ -91,7 +106,7 @@ def _policy(item: ConfiguredSubscription, config: Config) -> HttpPolicy:
         minimum_rate=float(limits.minimum_rate),
         proxies={key: proxy.address() for key, proxy in config.proxies.items()},
         ca_bundle=item.ca_bundle,
-        credential=Credential(origin_of(item.url), item.auth, secret) if secret else None,
+        credential=credential,
     )
 
 
@@ -124,10 +139,10 @@ def _target(item: ConfiguredTarget, config: Config, allowed: int | None) -> Targ
 
 # --- the real things -------------------------------------------------------------------------------------------------
 @contextmanager
-def open_ports(
-    config: Config, environment: Mapping[str, str], display: Display, *, dry: bool = False
-) -> Iterator[Ports]:
+def open_ports(config: Config, environment: Mapping[str, str], work: Task, display: Display) -> Iterator[Ports]:
     """Open what a pass touches: trust anchors, state, cache; targets are opened when their turn comes.
+
+    A dry ``work`` gets a state that is opened for reading only.
 
     Raises:
         ConfigError: the anchors directory cannot be used, or the cache cannot be made.
@@ -139,8 +154,8 @@ def open_ports(
     anchors = load_anchors(config.trust.anchors)
     for problem in anchors.warnings:
         log.debug("trust anchor not usable", problem=problem)
-    policies = {item.name: _subscription(item, config).image_policy for item in config.subscriptions}
-    with open_configured_state(config, readonly=dry) as state:
+    policies = {item.name: item.image_policy for item in work.subscriptions}
+    with open_configured_state(config, readonly=work.dry) as state:
         yield Ports(
             fetch=_source,
             anchors=anchors,

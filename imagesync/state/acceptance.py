@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from imagesync.lists.admit import compare_versions
 from imagesync.model import Accepted, Digest, Identity, ImageId, ListId, Signer
 from imagesync.state.database import insert
 from imagesync.state.records import StoredList
@@ -44,6 +45,8 @@ def stored(connection: sa.Connection, subscription: str) -> StoredList | None:
 
 def accept(connection: sa.Connection, value: Accepted, listing: StoredList) -> None:
     """Make ``value`` the last accepted version of its subscription's list."""
+    if _is_behind(connection, value):
+        return
     sha256 = hashlib.sha256(listing.blob).hexdigest()
     if not _see_again(connection, value, sha256):
         statement = insert(connection, message).values(sha256=sha256, content=listing.blob)
@@ -72,6 +75,15 @@ def prune(connection: sa.Connection, before: datetime) -> int:
     connection.execute(sa.delete(list_version).where(list_version.c.last_seen < before, ~current))
     unused = ~sa.exists().where(list_version.c.message == message.c.sha256)
     return connection.execute(sa.delete(message).where(unused)).rowcount
+
+
+def _is_behind(connection: sa.Connection, value: Accepted) -> bool:
+    """Return whether a pass that took longer comes with a lower version than one that was accepted since."""
+    columns = (accepted.c.list, accepted.c.version, accepted.c.accepted_at)
+    last = connection.execute(sa.select(*columns).where(accepted.c.subscription == value.subscription)).one_or_none()
+    if last is None or last.list != value.list or not last.version or not value.version:
+        return False
+    return compare_versions(value.version, last.version) == -1 and last.accepted_at > value.accepted_at
 
 
 def _see_again(connection: sa.Connection, value: Accepted, sha256: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ def begin(connection: sa.Connection, run_id: str, kind: str, at: datetime) -> No
 def finish(connection: sa.Connection, run_id: str, at: datetime, outcome: tuple[int, Mapping[str, Any]]) -> None:
     """Note that a run ended, with its exit code and report. Each action but those that keep becomes a row."""
     code, report = outcome
-    values = {"finished": at, "exit": code, "report": dict(report)}
+    values = {"finished": at, "exit": code, "report": dict(report), "clock": report.get("clock")}
     connection.execute(sa.update(run).where(run.c.id == run_id).values(values))
     rows = [_action_row(run_id, at, position, entry) for position, entry in enumerate(_actions(report))]
     if rows:
@@ -30,8 +30,15 @@ def finish(connection: sa.Connection, run_id: str, at: datetime, outcome: tuple[
 
 def runs(connection: sa.Connection, limit: int) -> tuple[RunRecord, ...]:
     """Return the newest ``limit`` runs, the newest first."""
-    rows = connection.execute(sa.select(run).order_by(run.c.started.desc(), run.c.id).limit(limit))
+    columns = (run.c.id, run.c.kind, run.c.started, run.c.finished, run.c.exit, run.c.report)
+    rows = connection.execute(sa.select(*columns).order_by(run.c.started.desc(), run.c.id).limit(limit))
     return tuple(RunRecord(*row) for row in rows)
+
+
+def last_end(connection: sa.Connection, clocks: Collection[str]) -> datetime | None:
+    """Return when the last run ended whose report says one of ``clocks`` of its clock."""
+    latest = sa.select(run.c.finished).where(run.c.clock.in_(clocks), run.c.finished.is_not(None))
+    return connection.execute(latest.order_by(run.c.finished.desc()).limit(1)).scalar_one_or_none()
 
 
 def actions(connection: sa.Connection, key: str, limit: int) -> tuple[ActionRecord, ...]:

@@ -57,7 +57,10 @@ class Repository:
             return acceptance.pins(connection)
 
     def accept(self, accepted: Accepted, listing: StoredList) -> None:
-        """Make ``accepted`` the last accepted version, pinned; ``listing`` is the message that it came in."""
+        """Make ``accepted`` the last accepted version, pinned; ``listing`` is the message that it came in.
+
+        If another pass accepted a higher version in the meantime, that one stays.
+        """
         with self._database.write() as connection:
             acceptance.accept(connection, accepted, listing)
 
@@ -129,6 +132,11 @@ class Repository:
     def last_run(self) -> RunRecord | None:
         """Return the run that began last, finished or not."""
         return next(iter(self.runs(1)), None)
+
+    def last_end(self, *clocks: str) -> datetime | None:
+        """Return when the last run ended whose report says one of ``clocks`` of its clock, ``None`` if none did."""
+        with self._database.read() as connection:
+            return history.last_end(connection, clocks)
 
     def runs(self, limit: int) -> tuple[RunRecord, ...]:
         """Return the newest ``limit`` runs, the newest first."""

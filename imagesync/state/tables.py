@@ -161,6 +161,7 @@ run = Table(
     Column("finished", UtcDateTime),
     Column("exit", Integer),
     Column("report", JSON),
+    Column("clock", CleanText),
     Index("run_started", "started"),
 )
 """Runs and their reports."""

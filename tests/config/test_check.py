@@ -2,15 +2,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from imagesync.backend import Backend, Context, OpenBackend
-from imagesync.config.check import check, shown, warnings
+from imagesync.config.check import check, shown
 from imagesync.config.schema import Config
 from imagesync.errors import ConfigError
+from imagesync.testing.pki import Authority, write_anchors
 
 Load = Callable[..., Config]
 
@@ -37,9 +39,8 @@ def load_backend(name: str) -> OpenBackend:
 
 @pytest.fixture
 def anchors(tmp_path: Path) -> Path:
-    (tmp_path / "anchors").mkdir()
-    (tmp_path / "anchors" / "0123abcd.0").touch()
-    return tmp_path / "anchors"
+    authority = Authority("/DC=org/DC=example/CN=Test CA", datetime(2026, 3, 1, tzinfo=UTC))
+    return write_anchors(tmp_path / "anchors", [authority])
 
 
 @pytest.fixture
@@ -64,11 +65,14 @@ def test_a_usable_configuration_has_no_problems(checked: Callable[..., list[str]
     assert checked() == []
 
 
-def test_missing_and_empty_anchors_are_problems(checked: Callable[..., list[str]], anchors: Path) -> None:
-    hint = "install your distribution's IGTF CA certificates, or name their directory"
-    assert checked("trust: {anchors: none}\n") == [f"imagesync.yaml: trust.anchors: none is no directory: {hint}"]
-    (anchors / "0123abcd.0").unlink()
-    assert checked() == [f"imagesync.yaml: trust.anchors: anchors is empty: {hint}"]
+def test_anchors_that_no_pass_could_use_are_problems(checked: Callable[..., list[str]], anchors: Path) -> None:
+    (missing,) = checked("trust: {anchors: none}\n")
+    assert missing.startswith("imagesync.yaml: trust.anchors: none: cannot be read: No such file or directory (put CA")
+    for file in anchors.iterdir():
+        file.unlink()
+    (anchors / "README").touch()
+    (useless,) = checked()
+    assert useless.startswith("imagesync.yaml: trust.anchors: anchors: it holds no usable root CA certificate (no file")
 
 
 def test_secrets_that_cannot_be_read_are_problems(checked: Callable[..., list[str]]) -> None:
@@ -117,14 +121,6 @@ def test_nothing_to_do_is_a_problem(files: Any, anchors: Path) -> None:
         "subscriptions: is missing: name a list to follow",
         "targets: is missing: name a catalogue to keep",
     ]
-
-
-def test_a_proxy_of_the_environment_that_is_not_used_is_named_once(loaded: Load) -> None:
-    environment = {"HTTPS_PROXY": "http://proxy", "https_proxy": "http://proxy"}
-    (warning,) = warnings(loaded(), environment)
-    assert "HTTPS_PROXY is set in the environment and is not used: write proxies: {https: URL}" in warning
-    assert warnings(loaded(), {}) == ()
-    assert warnings(loaded("proxies: {https: 'http://proxy'}\n"), environment) == ()
 
 
 def test_showing_hides_what_backends_take_as_plain_text(files: Any, minimal: str) -> None:

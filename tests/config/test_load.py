@@ -202,6 +202,7 @@ def test_every_problem_is_reported_at_once(problems: Problems) -> None:
     ("more", "problem"),
     [
         ("instanc: x", "instanc: is no option: did you mean instance?"),
+        ("trust: {cro: off}", "trust.cro: is no option: did you mean crl?"),
         ("trust: {zzz: 1}", "trust.zzz: is no option: known here are anchors, crl"),
         ("instance: yes", "instance: is read by YAML as true: put the word in quotes"),
         ("instance: 5", "instance: is read as a number: put it in quotes"),
@@ -293,6 +294,30 @@ def test_a_wrong_subscription_says_what_to_do(problems: Problems, old: str, new:
 def test_a_wrong_target_says_what_to_do(problems: Problems, new: str, problem: str) -> None:
     found = problems(old="backend: directory", new=f"backend: directory, {new}")
     assert found == [f"imagesync.yaml: targets[0].{problem}"]
+
+
+def test_a_short_typo_is_understood(problems: Problems) -> None:
+    found = problems(old="{dn: /DC=org/CN=endorser,", new="{dm: /DC=org/CN=endorser,")
+    assert "imagesync.yaml: subscriptions[0].endorsers[0].dm: is no option: did you mean dn?" in found
+
+
+@pytest.mark.parametrize("path", ["images", "./x/../images", "{root}/images", "link/images"])
+def test_two_targets_in_one_directory_are_refused(files: Any, minimal: str, tmp_path: Path, path: str) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    path = path.format(root=tmp_path)
+    files.write(f"{minimal}  - {{name: other, backend: directory, path: '{path}'}}\n")
+    assert files.problems() == [
+        (
+            "imagesync.yaml: targets[1].path: targets site and other share the directory images,"
+            " see imagesync.yaml: targets[0].path: give each its own"
+        )
+    ]
+
+
+@pytest.mark.parametrize("other", ["backend: directory, path: images/b", "backend: another, path: images"])
+def test_targets_with_directories_of_their_own_are_fine(files: Any, minimal: str, other: str) -> None:
+    files.write(f"{minimal}  - {{name: other, {other}}}\n")
+    assert files.problems() == []
 
 
 def test_two_subscriptions_of_one_list_are_refused(files: Any, minimal: str) -> None:

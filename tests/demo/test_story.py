@@ -74,6 +74,7 @@ def test_the_story_is_told_with_the_real_commands(tmp_path: Path) -> None:
     assert "\n  $ imagesync sync" in said
     assert f"Each command below runs with --config {site_config(tmp_path)} and --log-level warning." in said
     assert "Nothing is lost: the same 4 images" in "\n".join(said)
+    assert "`sync` can only fail there" in "\n".join(said)
 
 
 def test_the_publisher_withdraws_updates_and_adds_one_image(tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ from types import ModuleType
 import pytest
 
 from imagesync import errors
+from imagesync.cli.main import cli
+from imagesync.cli.passes import INTERRUPTED
 from imagesync.plan.values import Cause, Kind
+from imagesync.run.report import SEVERITY, Exit
 
 PARTS = ("Means", "By itself", "To do")
 
@@ -50,12 +53,12 @@ def test_the_runbook_says_what_an_error_means_and_what_to_do(runbook: dict[str, 
 
 
 def test_the_runbook_has_no_entry_without_an_error(runbook: dict[str, str]) -> None:
-    assert set(runbook) == {_reason(cls) for cls in _error_classes()}
+    assert set(runbook) == {"clock", *(_reason(cls) for cls in _error_classes())}
 
 
 @pytest.mark.parametrize(
     "command",
-    ["sync", "plan", "status", "list verify", "list show", "list make", "list sign", "config check", "config show",
+    ["sync", "plan", "status", "list verify", "list show", "list make", "list sign", "list reset", "config check", "config show",
      "config schema", "config init", "backends", "prune", "demo"],
 )  # fmt: skip
 def test_the_command_reference_has_a_command(reference: ModuleType, command: str) -> None:
@@ -78,9 +81,22 @@ def test_the_concepts_explain_a_decision(root: Path, kind: Kind) -> None:
 
 
 def test_readme_and_concepts_agree_on_the_exit_codes(root: Path) -> None:
-    readme = re.findall(r"^(\d)     \S", (root / "README.rst").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    readme = re.findall(r"^(\d+) +\S", (root / "README.rst").read_text(encoding="utf-8"), flags=re.MULTILINE)
     concepts = re.findall(
-        r"^   \* - (\d)$", (root / "docs/concepts.rst").read_text(encoding="utf-8"), flags=re.MULTILINE
+        r"^   \* - (\d+)$", (root / "docs/concepts.rst").read_text(encoding="utf-8"), flags=re.MULTILINE
     )
 
-    assert readme == concepts == list("01234567")
+    assert readme == concepts == [*map(str, sorted(Exit)), str(INTERRUPTED)]
+
+
+@pytest.mark.parametrize("document", ["README.rst", "docs/concepts.rst"])
+def test_a_document_has_the_order_of_the_exit_codes(root: Path, document: str) -> None:
+    order = ", ".join(str(int(code)) for code in SEVERITY if code is not Exit.DONE)
+
+    assert f"When several apply, the first of {order} is reported." in (root / document).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("variable", ["IMAGESYNC_CONFIG", "IMAGESYNC_LOG_LEVEL"])
+def test_the_command_reference_has_an_environment_variable(root: Path, variable: str) -> None:
+    assert variable in [parameter.envvar for parameter in cli.params]
+    assert f"``{variable}``\n   " in (root / "docs" / "commands.rst").read_text(encoding="utf-8")

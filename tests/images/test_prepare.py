@@ -20,6 +20,7 @@ from imagesync.errors import (
     HostileImageError,
     ImagesyncError,
     NoSpaceError,
+    StoredDigestError,
     ToolMissingError,
     UnreachableError,
     UnsupportedFormatError,
@@ -108,6 +109,35 @@ def test_a_finished_result_is_enough_when_its_source_is_gone(
     with prepare(request, store, fetch, quiet) as artifact:
         assert artifact.source_format is Format.VMDK
     assert fetch.calls == 1
+
+
+def test_a_source_that_rotted_in_the_cache_is_not_converted_but_fetched_anew(
+    store: Store, real: dict[str, Path], request_for: Any, fetcher: Any
+) -> None:
+    fetch, request = fetcher(real["qcow2"]), request_for(real["qcow2"], Format.RAW)
+    with prepare(request_for(real["qcow2"], Format.QCOW2), store, fetch, quiet) as source:
+        before = source.path.stat()
+        content = bytearray(source.path.read_bytes())
+        content[-1] ^= 1
+        source.path.write_bytes(content)
+        os.utime(source.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    with pytest.raises(DigestMismatchError, match="damaged"), prepare(request, store, fetch, quiet):
+        pass
+    with prepare(request, store, fetch, quiet) as artifact:
+        assert artifact.format is Format.RAW
+    assert fetch.calls == 2
+
+
+@pytest.mark.parametrize("wanted", [Format.QCOW2, Format.RAW])
+def test_what_a_target_found_to_be_other_bytes_is_dropped_from_the_cache(
+    wanted: Format, store: Store, real: dict[str, Path], request_for: Any, fetcher: Any
+) -> None:
+    fetch, request = fetcher(real["qcow2"]), request_for(real["qcow2"], wanted)
+    with pytest.raises(StoredDigestError), prepare(request, store, fetch, quiet):
+        raise StoredDigestError("image", "other bytes")
+
+    assert store.ls() == ()
 
 
 def test_two_targets_of_different_formats_share_one_download(

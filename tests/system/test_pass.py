@@ -1,12 +1,19 @@
 """What one pass does, through fakes at its ports; each test is a rule or a failure of the peers."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from imagesync.backend import Format
-from imagesync.errors import BackendRefusedError, BackendUnavailableError, DigestMismatchError, UnreachableError
+from imagesync.errors import (
+    BackendRefusedError,
+    BackendUnavailableError,
+    DigestMismatchError,
+    HttpStatusError,
+    UnreachableError,
+)
 from imagesync.lists.source import Fetched, NotModified
 from imagesync.model import TrustedList
 from imagesync.run.report import as_json, exit_code
@@ -201,9 +208,9 @@ def test_nothing_expires_when_the_clock_lies_before_the_last_pass(site):
     site.offer(a=("one", site.now + timedelta(days=1))).publish()
     with open_state(f"sqlite:///{site.root}/state.db") as state:
         state.begin_run("r1", "sync", site.now + timedelta(days=9))
-        state.finish_run("r1", site.now + timedelta(days=9), 0, {"targets": []})
+        state.finish_run("r1", site.now + timedelta(days=9), 0, {"targets": [], "clock": "trusted"})
 
-    assert not site.sync().clock_trusted
+    assert site.sync().clock == "clock"
 
 
 # --- only ours ---
@@ -326,6 +333,21 @@ def test_broken_target_stops_no_other(site):
 
     assert set(site.published()) == {"a"}
     assert [target.error is None for target in result.targets] == [False, True]
+    assert exit_code(result) == 1
+
+
+def test_target_that_cannot_be_left_has_failed_but_its_changes_are_reported(site):
+    @contextmanager
+    def open_target(target):
+        with site.cloud.open_backend({}, site.context()) as backend:
+            yield backend
+        raise BackendUnavailableError("site", "updates cannot be written")
+
+    site.offer(a="one").publish().open_target = open_target
+    result = site.sync()
+
+    assert actions(result) == [("register", "new", "done")]
+    assert [str(target.error) for target in result.targets] == ["site: updates cannot be written"]
     assert exit_code(result) == 1
 
 
@@ -484,3 +506,155 @@ def test_lifted_floor_stays_lifted_although_retired_records_name_a_higher_versio
     assert [exit_code(site.sync()) for _ in range(3)] == [0, 0, 0]
     assert set(site.published()) == {"a", "b"}
     assert ("c", "retired") in site.states()
+
+
+# --- the clock ---
+def test_a_clock_that_the_servers_contradict_expires_nothing_also_when_the_list_is_refused(site):
+    site.lifetime = timedelta(days=10)
+    site.offer(a="one").publish().sync()
+    right, site.now = site.now, site.now + timedelta(days=40)
+    fetch = site.fetch
+    site.fetch = lambda request: replace(fetch(request), server_date=right)
+
+    result = site.sync()
+
+    assert (exit_code(result), as_json(result, "r")["clock"]) == (3, "clock")
+    assert set(site.published()) == {"a"}
+
+
+def test_the_date_of_an_error_answer_counts_too(site):
+    site.lifetime = timedelta(days=10)
+    site.offer(a="one").publish().sync()
+    right, site.now = site.now, site.now + timedelta(days=40)
+    site.failure = HttpStatusError("https://lists.example/", 503, server_date=right)
+
+    assert as_json(site.sync(), "r")["clock"] == "clock"
+    assert set(site.published()) == {"a"}
+
+
+@pytest.mark.parametrize(("days", "clock"), [(20, "unchecked"), (40, "clock")])
+def test_a_long_jump_that_no_server_confirms_is_not_believed(site, days, clock):
+    site.offer(a="one").publish()
+    finish(site, site.sync(), "r1")
+    site.now += timedelta(days=days)
+
+    assert as_json(site.down().sync(), "r2")["clock"] == clock
+
+
+def test_a_pass_under_a_wrong_clock_leaves_no_trace_once_the_clock_is_right(site):
+    site.offer(a="one").publish()
+    right, site.now = site.now, site.now + timedelta(days=9999)
+    fetch = site.fetch
+    site.fetch = lambda request: replace(fetch(request), server_date=right)
+    finish(site, site.sync(), "r1")
+    site.now = right
+
+    assert as_json(site.sync(), "r2")["clock"] == "trusted"
+
+
+def finish(site, result, run):
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        state.begin_run(run, "sync", site.now)
+        state.finish_run(run, site.now, 0, as_json(result, run))
+
+
+# --- whose a list is ---
+@pytest.fixture
+def rivals(site):
+    """Two subscriptions; the second one's endorser signs a list with the first one's identifier."""
+    site.offer(a="one").publish().sync()
+    (site.root / "state.db").unlink()
+    honest = site.blob
+    evil = site.offer(a="evil").publish().blob
+    names = {"https://lists.example/image.list": honest, "https://lists.example/evil": evil}
+    site.fetch = lambda request: Fetched(names[request.url], request.url, None, None, site.now)
+    return names, (site.subscription(), site.subscription(name="evil", url="https://lists.example/evil"))
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_after_state_loss_no_subscription_takes_over_the_list_of_another(site, rivals, backwards):
+    _, subscriptions = rivals
+    before = site.published()
+
+    result = site.sync(subscriptions=subscriptions[:: -1 if backwards else 1])
+
+    assert site.published() == before
+    assert exit_code(result) == 3
+
+
+def test_after_state_loss_the_records_tell_whose_a_list_is_while_its_own_server_is_down(site, rivals):
+    names, subscriptions = rivals
+    del names["https://lists.example/image.list"]
+    before = site.published()
+
+    result = site.sync(subscriptions=subscriptions)
+
+    assert site.published() == before
+    assert "belongs to the subscription vo-list" in result.seen[1].observation.reason
+
+
+def test_after_state_loss_a_replayed_list_does_not_reach_a_new_target_either(site):
+    site.offer(a="one", b="two").publish()
+    old = site.blob
+    del site.images["b"]
+    site.guard = {"share": 1}
+    site.publish().sync()
+    (site.root / "state.db").unlink()
+    site.images["b"], site.blob = ("two", None), old
+    other = type(site.cloud)()
+    opened = site.open_target
+    site.open_target = lambda target: other.open_backend({}, site.context()) if target.name == "new" else opened(target)
+
+    targets = [Target(name, "fake", (Format.QCOW2,)) for name in ("new", "site")]
+    result = site.sync(targets=targets)
+
+    assert exit_code(result) == 3
+    assert other.published() == []
+
+
+def test_a_slow_pass_does_not_bring_back_a_version_that_another_overtook(site):
+    site.offer(a="one").publish()
+    slow = site.sync()
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        first = state.accepted(site.name)
+        site.now += timedelta(hours=1)
+        site.publish().sync()
+        state.accept(first, slow.seen[0].remember)
+
+        assert state.accepted(site.name).version == "2"
+
+
+# --- more boundaries ---
+def test_what_is_wrong_with_one_subscriptions_configuration_concerns_no_other_list(site):
+    from imagesync.errors import ConfigError
+
+    site.offer(a="one").publish()
+    broken = site.subscription(name="broken", fault=ConfigError("token", "cannot be read"))
+
+    result = site.sync(subscriptions=(broken, site.subscription()))
+
+    assert set(site.published()) == {"a"}
+    assert exit_code(result) == 1
+
+
+def test_a_short_grace_does_not_make_the_guard_forget(site):
+    site.guard, site.delete_after = {"min_images": 4}, timedelta(seconds=1)
+    site.offer(**{name: name for name in "abcdefgh"}).publish().sync()
+
+    for gone in "abc def":
+        site.images.pop(gone, None)
+        site.now += timedelta(minutes=1)
+        result = site.publish().sync()
+
+    assert exit_code(result) == 4
+    assert len(site.published()) == 4
+
+
+def test_a_renamed_subscription_keeps_its_list_and_images(site):
+    site.offer(a="one").publish().sync()
+    site.name = "renamed"
+
+    result = site.publish().sync()
+
+    assert exit_code(result) == 0
+    assert actions(result) == [("update", "metadata", "done")]

@@ -359,6 +359,7 @@ def test_a_new_title_moves_the_link(bench: Bench, root: Path, visible: Look) -> 
     with bench.subject.open() as backend:
         image = bench.publish(backend)
         backend.update(image.ref, replace(image.metadata, name="a/b"))
+        backend.owned()
 
         assert visible() == {file_of(root).name: "", "a_b.raw": file_of(root).name}
 
@@ -367,6 +368,7 @@ def test_of_two_equal_titles_the_first_has_the_plain_link(bench: Bench, root: Pa
     with bench.subject.open() as backend:
         one, two = bench.publish(backend, "image-1", 1), bench.publish(backend, "image-2", 2)
         backend.update(two.ref, one.metadata)
+        backend.owned()
         links = {name: target for name, target in visible().items() if target}
 
         assert links.pop("Title of image-1.raw") == file_of(root, 1).name
@@ -375,6 +377,127 @@ def test_of_two_equal_titles_the_first_has_the_plain_link(bench: Bench, root: Pa
 
         backend.retire(one.ref, LATER)
         assert visible()[name] == target
+
+
+# --- updates are written together ------------------------------------------------------------------------------------
+class Counting(Disk):
+    """Counts how often the catalogue is replaced, and fails when told to."""
+
+    def __init__(self) -> None:
+        self.replaced = 0
+        self.full = False
+
+    def rename(self, old: Path, new: Path) -> None:
+        self.replaced += new.name == "catalogue.json"
+        super().rename(old, new)
+
+    def create(self, path: Path) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().create(path)
+
+
+def titles(catalogue: Read) -> list[str]:
+    return [entry["name"] for entry in catalogue()["images"]]
+
+
+def test_updates_are_written_once_on_leaving(bench: Bench, root: Path, catalogue: Read) -> None:
+    disk = Counting()
+    with bench.subject.open() as backend:
+        images = [bench.publish(backend, f"image-{number}") for number in range(5)]
+    with open_on(root, disk) as backend:
+        for image in images:
+            backend.update(image.ref, replace(image.metadata, name=f"New {image.metadata.name}"))
+        assert disk.replaced == 0
+
+    assert titles(catalogue) == [f"New Title of image-{number}" for number in range(5)]
+    assert disk.replaced == 2  # the names of the old links are gone from the second one
+
+
+@pytest.mark.parametrize("step", ["owned", "upload", "publish", "retire", "delete"])
+def test_updates_are_written_with_the_next_change_or_listing(bench: Bench, catalogue: Read, step: str) -> None:
+    with bench.subject.open() as backend:
+        updated = bench.publish(backend, "image-1")
+        staged, other = bench.upload(backend, "image-2"), bench.publish(backend, "image-3")
+        calls: dict[str, Callable[[], object]] = {
+            "owned": backend.owned,
+            "upload": lambda: bench.upload(backend, "image-4"),
+            "publish": lambda: backend.publish(staged.ref),
+            "retire": lambda: backend.retire(other.ref, LATER),
+            "delete": lambda: backend.delete(other.ref),
+        }
+        backend.update(updated.ref, replace(updated.metadata, name="New"))
+        assert "New" not in titles(catalogue)
+        calls[step]()
+
+        assert "New" in titles(catalogue)
+
+
+def test_an_update_leaves_what_another_session_did_meanwhile(bench: Bench) -> None:
+    with bench.subject.open() as one, bench.subject.open() as two:
+        gone, retired = bench.publish(one, "image-1"), bench.publish(one, "image-2")
+        for image in (gone, retired):
+            one.update(image.ref, replace(image.metadata, name="New"))
+        two.delete(gone.ref)
+        two.retire(retired.ref, LATER)
+
+        (left,) = one.owned()
+    assert (left.ref, left.metadata.name, left.state, left.retirement) == (retired.ref, "New", State.RETIRED, LATER)
+
+
+def test_updates_that_cannot_be_written_fail_the_leaving(bench: Bench, root: Path, catalogue: Read) -> None:
+    disk = Counting()
+    with bench.subject.open() as backend:
+        image = bench.publish(backend)
+    with pytest.raises(BackendRefusedError, match="No space left"), open_on(root, disk) as backend:
+        backend.update(image.ref, replace(image.metadata, name="New"))
+        disk.full = True
+
+    assert titles(catalogue) == [image.metadata.name]
+
+
+def test_updates_that_cannot_be_written_do_not_hide_another_error(
+    bench: Bench, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = Counting()
+    with bench.subject.open() as backend:
+        image = bench.publish(backend)
+    with pytest.raises(KeyboardInterrupt), open_on(root, disk) as backend:
+        backend.update(image.ref, replace(image.metadata, name="New"))
+        disk.full = True
+        raise KeyboardInterrupt
+
+    assert "updates are lost, the next pass repeats them" in caplog.text
+
+
+def test_a_change_looks_at_its_own_link_only_and_opening_at_all(bench: Bench, root: Path, visible: Look) -> None:
+    with bench.subject.open() as backend:
+        bench.publish(backend, "image-1")
+        (root / "Title of image-1.raw").unlink()
+        bench.publish(backend, "image-2")
+        assert "Title of image-1.raw" not in visible()
+    with bench.subject.open():
+        assert visible()["Title of image-1.raw"] == file_of(root).name
+
+
+def test_a_link_that_could_not_be_made_is_made_by_the_next_change(bench: Bench, root: Path, visible: Look) -> None:
+    class Reluctant(Disk):
+        fails = True
+
+        def symlink(self, target: str, path: Path) -> None:
+            if self.fails:
+                raise OSError(errno.EIO, "Input/output error")
+            super().symlink(target, path)
+
+    disk = Reluctant()
+    with open_on(root, disk) as backend:
+        staged = bench.upload(backend, "image-1")
+        with pytest.raises(BackendUnavailableError):
+            backend.publish(staged.ref)
+        disk.fails = False
+        bench.publish(backend, "image-2")
+
+        assert visible()["Title of image-1.raw"] == file_of(root).name
 
 
 def test_a_foreign_file_keeps_its_name_from_a_link(bench: Bench, root: Path, visible: Look) -> None:

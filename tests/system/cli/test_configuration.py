@@ -36,7 +36,7 @@ def test_every_typo_is_reported_at_once_and_nothing_is_done(provider, command):
     assert result.code == 2
     assert f"{provider.config}: guards: is no option: did you mean guard?" in said
     assert "trust.anchor: is no option: did you mean anchors?" in said
-    assert "subscriptions[0].endorsers[0].dm: is no option: known here are ca, dn" in said
+    assert "subscriptions[0].endorsers[0].dm: is no option: did you mean dn?" in said
     assert "subscriptions[0].endorsers[0].dn: is missing" in said
     assert "subscriptions[1].every: is no duration" in said
     assert "targets[0].formats[0]: qcow3 is no disk format" in said

@@ -99,6 +99,7 @@ def _create_history() -> None:
         sa.Column("finished", _MOMENT),
         sa.Column("exit", sa.Integer),
         sa.Column("report", sa.JSON),
+        sa.Column("clock", sa.Text),
     )
     op.create_index("run_started", "run", ["started"])
     op.create_table(
