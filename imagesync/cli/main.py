@@ -107,6 +107,8 @@ def run() -> None:
     except ImagesyncError as error:
         _show(error)
         code = code_of(error)
+    # The interpreter's last look for cycles would go through all of it, to free what ends with the process anyway.
+    gc.freeze()
     sys.exit(code if isinstance(code, int) else 0)
 
 

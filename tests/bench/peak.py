@@ -15,7 +15,7 @@ from pathlib import Path
 import imagesync_directory
 
 import imagesync
-from imagesync.cli.main import cli
+from imagesync.cli.main import run
 
 
 def _import_everything() -> None:
@@ -35,7 +35,11 @@ def _kib(name: str) -> int:
 _import_everything()
 imported = _kib("VmRSS")
 Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the highest begins anew
-code = cli.main(sys.argv[2:], standalone_mode=False)
+out = Path(sys.argv.pop(1))
+try:
+    run()
+except SystemExit as end:
+    code = end.code
 children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-Path(sys.argv[1]).write_text(json.dumps([imported, _kib("VmHWM"), children]), encoding="ascii")
+out.write_text(json.dumps([imported, _kib("VmHWM"), children]), encoding="ascii")
 sys.exit(code)

@@ -3,10 +3,12 @@
 A pass would write the catalogue three times per image; the measurements of what comes after that need not wait for it.
 """
 
+import logging
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import structlog
 from imagesync_directory.catalogue import Catalogue
 from imagesync_directory.disk import Disk
 from imagesync_directory.entry import Entry, Sighting, begin
@@ -43,6 +45,7 @@ def register(site: Scene) -> int:
 
 def plan(site: Scene) -> Plan:
     """Return what a pass would do on the only target."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     config = load(site.config, {})
     with open_ports(config, {}, Silent(), dry=True) as ports:
         result = run_pass(task(config, Scope(), datetime.now(UTC), dry=True), ports)
