@@ -255,6 +255,15 @@ def test_the_actions_of_a_run_are_found_by_key(repository: Repository, now: date
     assert repository.actions("list/other") == ()
 
 
+def test_an_action_that_kept_what_was_there_is_in_the_report_alone(repository: Repository, now: datetime) -> None:
+    kept = report("list/image")
+    kept["targets"][0]["actions"][0]["kind"] = "keep"
+    repository.begin_run("one", "sync", now)
+    repository.finish_run("one", now, 0, kept)
+    assert repository.actions("list/image") == ()
+    assert repository.last_run().report == kept
+
+
 def test_runs_come_newest_first_and_limited(repository: Repository, now: datetime) -> None:
     for hour in range(5):
         repository.begin_run(f"run-{hour}", "sync", now + timedelta(hours=hour))

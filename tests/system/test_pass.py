@@ -16,6 +16,7 @@ from imagesync.errors import (
 )
 from imagesync.lists.source import Fetched, NotModified
 from imagesync.model import TrustedList
+from imagesync.run.record import memory
 from imagesync.run.report import as_json, exit_code
 from imagesync.run.settings import Scope, Target
 from imagesync.run.sync import prune_all
@@ -403,6 +404,17 @@ def test_unchanged_image_is_neither_prepared_nor_uploaded_again(site):
 
     assert site.prepared == ["a"]
     assert site.cloud.calls.count("upload") == 1
+
+
+def test_what_the_state_says_already_is_not_written_again(site):
+    first = site.offer(alma="1", rocky="2").publish().sync()
+    second = site.sync()
+
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        known = state.images("site")
+
+    assert len(memory(first.targets[0].outcomes, (), site.now).records) == 2
+    assert memory(second.targets[0].outcomes, known, site.now + timedelta(hours=1)).records == ()
 
 
 def test_image_that_comes_back_is_not_uploaded_again(site):
