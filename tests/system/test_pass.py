@@ -309,7 +309,7 @@ def test_list_selector_leaves_other_lists_alone(site):
     site.offer(a="one").publish().sync()
 
     result = site.sync(
-        subscriptions=(site.subscription(name="other", url="https://lists.example/other"),),
+        subscriptions=(site.subscription(), site.subscription(name="other", url="https://lists.example/other")),
         scope=Scope(lists=frozenset({"other"})),
     )
 
