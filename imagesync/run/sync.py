@@ -17,7 +17,7 @@ from imagesync.backend import Backend, OwnedImage, Progress
 from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError
 from imagesync.images.artifact import Artifact
 from imagesync.lists.anchors import Anchors
-from imagesync.model import ListId, TrustedList, Unknown
+from imagesync.model import Accepted, ListId, TrustedList, Unknown
 from imagesync.plan.diff import make_plan
 from imagesync.plan.spec import Wanted
 from imagesync.plan.values import ListView, Plan, TargetView
@@ -144,7 +144,8 @@ def _observe_all(task: Task, ports: Ports) -> tuple[Seen, ...]:
     pins = ports.state.pins()
     chosen = [item for item in task.subscriptions if not task.scope.lists or item.name in task.scope.lists]
     known = {identifier: name for identifier, name in pins.items() if name in task.names}
-    memories = [_memory(item, ports.state, known) for item in chosen]
+    accepted = {one.subscription: one for one in ports.state.all_accepted()}
+    memories = [_memory(item, ports.state, accepted.get(item.name), known) for item in chosen]
 
     def look(pair: tuple[Subscription, Memory]) -> Seen:
         subscription, memory = pair
@@ -160,9 +161,11 @@ def _observe_all(task: Task, ports: Ports) -> tuple[Seen, ...]:
         return tuple(future.result() for future in futures)
 
 
-def _memory(subscription: Subscription, state: Repository, pins: Mapping[ListId, str]) -> Memory:
+def _memory(
+    subscription: Subscription, state: Repository, accepted: Accepted | None, pins: Mapping[ListId, str]
+) -> Memory:
     elsewhere = {identifier: name for identifier, name in pins.items() if name != subscription.name}
-    return Memory(state.accepted(subscription.name), state.stored(subscription.name), elsewhere)
+    return Memory(accepted, state.stored(subscription.name), elsewhere)
 
 
 def _records_everywhere(task: Task, ports: Ports) -> list[OwnedImage]:

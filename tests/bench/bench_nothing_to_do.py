@@ -27,7 +27,7 @@ COUNTED = str(Path(__file__).with_name("counted.py"))
 def measure() -> list[harness.Measurement]:
     """Return the seconds, the reads per list, and the image files read, of a pass that finds all in order."""
     with tempfile.TemporaryDirectory(prefix="bench-nothing-") as root, scene(Path(root)) as site:
-        _set_up(site)
+        set_up(site)
         used: list[float] = []
         with watched(_places(site)) as accesses:
             taken = harness.alternate({"pass": lambda: harness.wall(lambda: _timed(site, used))}, rounds=7)
@@ -43,13 +43,14 @@ def measure() -> list[harness.Measurement]:
         ]
 
 
-def _set_up(site: Scene) -> None:
-    for number in range(LISTS):
-        site.publish(f"vo{number}.example.org", disks(site.root / f"disks-{number}", IMAGES))
+def set_up(site: Scene, lists: int = LISTS, images: int = IMAGES) -> None:
+    """Publish so many lists of so many images, and bring ``site`` to where a pass finds nothing to do."""
+    for number in range(lists):
+        site.publish(f"vo{number}.example.org", disks(site.root / f"disks-{number}", images))
     site.configure(["raw"])
-    if register(site) != LISTS * IMAGES:
+    if register(site) != lists * images:
         raise RuntimeError("the lists were not taken as they are")
-    _check(site.sync())  # this one writes the state
+    _check(site.sync(), lists * images)  # this one writes the state
     os.sync()
 
 
@@ -58,8 +59,8 @@ def _timed(site: Scene, used: list[float]) -> None:
     used.append(harness.child_cpu(lambda: _check(site.sync())))
 
 
-def _check(report: dict[str, object]) -> None:
-    if report["totals"]["actions"] != {"keep": LISTS * IMAGES}:
+def _check(report: dict[str, object], images: int = LISTS * IMAGES) -> None:
+    if report["totals"]["actions"] != {"keep": images}:
         raise RuntimeError(f"there was something to do: {report['totals']}")
 
 

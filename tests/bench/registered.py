@@ -47,8 +47,9 @@ def plan(site: Scene) -> Plan:
     """Return what a pass would do on the only target."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     config = load(site.config, {})
-    with open_ports(config, {}, Silent(), dry=True) as ports:
-        result = run_pass(task(config, Scope(), datetime.now(UTC), dry=True), ports)
+    work = task(config, Scope(), datetime.now(UTC), dry=True)
+    with open_ports(config, {}, work, Silent()) as ports:
+        result = run_pass(work, ports)
     return result.targets[0].plan
 
 

@@ -74,3 +74,26 @@ def test_every_bench_script_can_measure() -> None:
     lacking = [path.name for path in HERE.glob("bench_*.py") if "def measure() ->" not in path.read_text()]
 
     assert lacking == []
+
+
+def test_the_site_of_the_measurements_has_nothing_to_do(tmp_path: Path) -> None:
+    script = """
+import sys
+from pathlib import Path
+from bench_nothing_to_do import set_up
+from scene import scene
+
+with scene(Path(sys.argv[1])) as site:
+    set_up(site, lists=1, images=2)
+"""
+
+    ran = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
