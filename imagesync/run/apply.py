@@ -22,7 +22,7 @@ from threading import Event
 
 import structlog
 
-from imagesync.backend import Backend, ImageKey, Metadata, OwnedImage, Progress, Retirement
+from imagesync.backend import Backend, ImageKey, Metadata, OwnedImage, Progress, Retirement, State
 from imagesync.errors import BackendBrokenError, ImagesyncError, StoredDigestError
 from imagesync.images.artifact import Artifact
 from imagesync.model import ListId
@@ -113,7 +113,8 @@ def _transfer(action: Action, artifact: Artifact, plan: Plan, tools: tuple[Backe
     with workshop.display.task(Step.UPLOAD, action.title, artifact.size) as progress:
         stored = backend.upload(spec, artifact.path, interruptible(progress, workshop.stop))
     if stored.digest != artifact.digest:
-        backend.delete(stored.ref)
+        if stored.state in {State.PARTIAL, State.STAGED}:  # what is or was published is never ours to drop here
+            backend.delete(stored.ref)
         raise StoredDigestError(action.title, "the target stored other bytes than were sent", "the upload is repeated")
     backend.publish(stored.ref)
     for old in action.superseded:

@@ -122,6 +122,17 @@ def test_target_that_stores_other_bytes_keeps_the_old_version(site, monkeypatch)
     assert result.targets[0].outcomes[0].error.reason == "stored-digest"
 
 
+def test_a_backend_that_answers_with_the_published_record_does_not_lose_it(site, monkeypatch):
+    site.offer(a="old").publish().sync()
+    backend = type(site.cloud.open_backend({}, site.context()).__enter__())
+    monkeypatch.setattr(backend, "upload", lambda self, *_: self.owned()[0])
+
+    result = site.offer(a="new").publish().sync()
+
+    assert set(site.published()) == {"a"}
+    assert result.targets[0].outcomes[0].error.reason == "stored-digest"
+
+
 # --- guard ---
 def test_removals_that_relied_on_an_addition_that_failed_are_held(site):
     site.offer(a="one").publish().sync()
