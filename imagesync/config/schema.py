@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from imagesync.config.merge import Merged
-from imagesync.config.secrets import SecretRef
+from imagesync.config.secrets import SecretRef, read_references
 from imagesync.config.selection import DenyEntry, Select
 from imagesync.config.urls import check_proxy_url, check_source_url, check_state_url
 from imagesync.config.values import (
@@ -243,6 +243,15 @@ class Target(BaseModel):
         if len(set(value)) < len(value):
             raise ValueError("names a format twice: write each once, the preferred one first")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_references(cls, value: object, info: ValidationInfo) -> object:
+        """Give backends their secrets as references: ``{file: PATH}`` and the like, at any depth of their settings."""
+        if not isinstance(value, dict):
+            return value
+        own = {key: item for key, item in value.items() if key in cls.model_fields}
+        return {key: read_references(item, info.context) for key, item in value.items() if key not in own} | own
 
     @property
     def settings(self) -> Mapping[str, object]:

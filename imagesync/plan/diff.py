@@ -126,32 +126,45 @@ def _upload(case: _Situation, wanted: Wanted, published: tuple[OwnedImage, ...])
         return case.act(Kind.HOLD if published else Kind.SKIP, Cause.BACK_OFF, postponed, *published[:1])
     if not published:
         return case.act(Kind.REGISTER, Cause.NEW, f"endorsed by {_version(case.view)}")
-    cause, reason = Cause.CHANGED, f"other content or form in {_version(case.view)}"
-    if any(copy.fingerprint in wanted.fingerprints for copy in published):
-        cause, reason = Cause.TAMPERED, "the stored bytes are not those that were uploaded"
+    cause, reason = _why_replaced(case, wanted, published)
     return replace(case.act(Kind.REPLACE, cause, reason, published[0]), superseded=published)
+
+
+def _why_replaced(case: _Situation, wanted: Wanted, published: tuple[OwnedImage, ...]) -> tuple[Cause, str]:
+    """Return why none of the published records will do.
+
+    An unverified one is not lost: the upload that follows finds it right, or puts another in its place.
+    """
+    formed = [copy for copy in published if copy.fingerprint in wanted.fingerprints]
+    if any(copy.digest is not None and _recorded(copy, case.target) is None for copy in formed):
+        return Cause.UNVERIFIED, "what it was converted to is not remembered: it is made again and compared"
+    if formed:
+        return Cause.TAMPERED, "the stored bytes are not those that were uploaded"
+    return Cause.CHANGED, f"other content or form in {_version(case.view)}"
 
 
 def _keep_or_update(case: _Situation, best: OwnedImage, wanted: Wanted) -> Action:
     metadata = _target_metadata(best, wanted)
-    if _comparable(metadata) == _comparable(best.metadata):
+    if _comparable(metadata) == _comparable(best.metadata) and not best.drift:
         return case.act(Kind.KEEP, Cause.CURRENT, "as endorsed", best)
-    changed = sorted(_differences(best.metadata, metadata))
+    changed = sorted({*_differences(best.metadata, metadata), *best.drift})
     return replace(case.act(Kind.UPDATE, Cause.METADATA, f"changed: {', '.join(changed)}", best), metadata=metadata)
 
 
 def _is_right(copy: OwnedImage, wanted: Wanted, target: TargetView) -> bool:
     """Return whether a record holds an acceptable final form, by what the target attests of its bytes.
 
-    Passed-through images have the list's own SHA-512; for converted ones the state's record counts, and without one
-    the property that was written at upload.
+    Passed-through images have the list's own SHA-512; for converted ones it is remembered.
     """
     if copy.fingerprint not in wanted.fingerprints or copy.digest is None:
         return False
-    if copy.digest == wanted.image.sha512:
-        return True
-    recorded = target.recorded.get(copy.fingerprint) or copy.metadata.properties.get("imagesync_sha512")
-    return copy.digest == recorded
+    return copy.digest == wanted.image.sha512 or copy.digest == _recorded(copy, target)
+
+
+def _recorded(copy: OwnedImage, target: TargetView) -> str | None:
+    """Return the digest of a converted image as the state remembers it, else as a record says that can be believed."""
+    noted = None if target.editable else copy.metadata.properties.get("imagesync_sha512")
+    return target.recorded.get(copy.fingerprint) or noted
 
 
 def _target_metadata(copy: OwnedImage, wanted: Wanted) -> Metadata:

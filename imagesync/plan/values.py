@@ -40,6 +40,7 @@ class Cause(StrEnum):
     NEW = "new"
     CHANGED = "changed"
     TAMPERED = "tampered"
+    UNVERIFIED = "unverified"
     CAME_BACK = "came-back"
     METADATA = "metadata"
     CURRENT = "current"
@@ -114,6 +115,7 @@ class TargetView:
     ``owned`` are the records in scope. ``recorded`` are the digests of files uploaded earlier, by fingerprint, as the
     state remembers them. ``revoked`` and ``postponed`` give a reason for single images. ``trust_clock`` is off when
     the clock contradicts the servers: then nothing expires. ``subscriptions`` are the names of all that are configured.
+    ``editable`` says that records can be written by others: what they say of their own bytes is then not believed.
     """
 
     name: str
@@ -124,6 +126,7 @@ class TargetView:
     delete_after: timedelta = timedelta(days=30)
     trust_clock: bool = True
     subscriptions: frozenset[str] = frozenset()
+    editable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

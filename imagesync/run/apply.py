@@ -23,13 +23,13 @@ from threading import Event
 import structlog
 
 from imagesync.backend import Backend, ImageKey, Metadata, OwnedImage, Progress, Retirement, State
-from imagesync.errors import BackendBrokenError, ImagesyncError, StoredDigestError
+from imagesync.errors import BackendBrokenError, BackendConflictError, ImagesyncError, StoredDigestError
 from imagesync.images.artifact import Artifact
 from imagesync.model import ListId
 from imagesync.plan.guard import guard
 from imagesync.plan.spec import File, Wanted, complete, fingerprint
 from imagesync.plan.values import Action, Cause, GuardRules, Kind, Plan
-from imagesync.run.progress import Display, Step, interruptible, lazily
+from imagesync.run.progress import Display, Step, both, interruptible, lazily
 
 log = structlog.get_logger(__name__)
 
@@ -110,8 +110,9 @@ def _transfer(action: Action, artifact: Artifact, plan: Plan, tools: tuple[Backe
     backend, workshop = tools
     file = _file(action, artifact)
     spec = complete(_wanted(action), file, plan.at)
+    sent: list[int] = []  # nothing, when the target has these bytes already
     with workshop.display.task(Step.UPLOAD, action.title, artifact.size) as progress:
-        stored = backend.upload(spec, artifact.path, interruptible(progress, workshop.stop))
+        stored = backend.upload(spec, artifact.path, both(sent.append, interruptible(progress, workshop.stop)))
     if stored.digest != artifact.digest:
         if stored.state in {State.PARTIAL, State.STAGED}:  # what is or was published is never ours to drop here
             backend.delete(stored.ref)
@@ -120,8 +121,8 @@ def _transfer(action: Action, artifact: Artifact, plan: Plan, tools: tuple[Backe
     for old in action.superseded:
         if old.ref != stored.ref:
             backend.retire(old.ref, Retirement(plan.at, str(Cause.SUPERSEDED), superseded=True))
-    log.info("published", bytes=artifact.size)
-    return Outcome(action, "done", downloaded=artifact.downloaded, uploaded=artifact.size, file=file)
+    log.info("published", bytes=sum(sent))
+    return Outcome(action, "done", downloaded=artifact.downloaded, uploaded=sum(sent), file=file)
 
 
 def _file(action: Action, artifact: Artifact) -> File:
@@ -204,7 +205,7 @@ def _change(action: Action, backend: Backend, plan: Plan) -> Outcome:
         case Action(kind=Kind.HOLD):
             return Outcome(action, "held")
         case Action(kind=Kind.DELETE, image=image) if image is not None:
-            backend.delete(image.ref)
+            return _delete(action, image, backend)
         case Action(kind=Kind.RETIRE, image=image) if image is not None:
             superseded = action.cause is Cause.SUPERSEDED
             backend.retire(image.ref, Retirement(plan.at, str(action.cause), superseded=superseded))
@@ -214,6 +215,17 @@ def _change(action: Action, backend: Backend, plan: Plan) -> Outcome:
             _restore(action, image, metadata, backend, plan)
     if action.changes:
         log.info("done", cause=str(action.cause))
+    return Outcome(action, "done")
+
+
+def _delete(action: Action, image: OwnedImage, backend: Backend) -> Outcome:
+    """Delete a record. One that is in use is no failure: it stays until it is not (design, rule 4)."""
+    try:
+        backend.delete(image.ref)
+    except BackendConflictError as conflict:
+        log.info("not deleted yet", reason=str(conflict))
+        return Outcome(action, "held", conflict)
+    log.info("done", cause=str(action.cause))
     return Outcome(action, "done")
 
 

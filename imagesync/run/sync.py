@@ -208,7 +208,8 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     task, state = run.task, run.ports.state
     owned = in_scope(backend.owned(), run.seen, task.scope)
     lists = views(run.seen, target, backend, task.denials, (task.instance, task.now))
-    plan = make_plan(lists, _target_view(run, target, owned, lists), task.now)
+    editable = backend.capabilities().editable
+    plan = make_plan(lists, replace(_target_view(run, target, owned, lists), editable=editable), task.now)
     plan = replace(plan, actions=tuple(action for action in plan.actions if chosen(action, task.scope.images)))
     if task.dry:
         return TargetResult(target.name, plan)
@@ -246,14 +247,16 @@ def _target_view(run: _Pass, target: Target, owned: tuple[OwnedImage, ...], list
 
 
 def _without_project(lists: Sequence[ListView], seen: Sequence[Seen]) -> ImagesyncError | None:
-    """Return an error when a list that is trusted could not be used on this target, naming each."""
+    """Return an error when a list that is trusted could not be used on this target, naming each with what to do."""
     trusted = {item.subscription.name for item in seen if isinstance(item.observation, TrustedList)}
-    reasons = [
-        f"{view.subscription}: {view.observation.reason}"
+    found = [
+        (f"{view.subscription}: {view.observation.reason}", view.observation.hint)
         for view in lists
         if isinstance(view.observation, Unknown) and view.subscription in trusted
     ]
-    return BackendRefusedError("", "; ".join(reasons), "map each VO to a project of this target") if reasons else None
+    if not found:
+        return None
+    return BackendRefusedError("", "; ".join(text for text, _ in found), "; ".join(sorted({hint for _, hint in found})))
 
 
 # --- after the targets -----------------------------------------------------------------------------------------------

@@ -141,6 +141,34 @@ def test_state_stands_over_the_property_on_the_record(world):
     assert world.decisions() == [("replace", "tampered", "a")]
 
 
+def test_what_an_editable_record_says_of_its_own_bytes_is_not_believed(world):
+    world.offer("a").hold("a").change(digest="c" * 128).property("imagesync_sha512", "c" * 128)
+    assert world.decisions() == [("keep", "current", "a")]
+
+    world.target["editable"] = True
+    assert world.decisions() == [("replace", "unverified", "a")]
+
+
+def test_passed_through_record_needs_nobody_to_remember_it(world):
+    world.offer("a").hold("a")
+    world.target["editable"] = True
+
+    assert world.decisions() == [("keep", "current", "a")]
+
+
+def test_editable_record_with_other_bytes_than_remembered_is_tampered(world):
+    world.offer("a").hold("a").change(digest="c" * 128).property("imagesync_sha512", "c" * 128)
+    world.target |= {"editable": True, "recorded": {world.owned[0].fingerprint: "d" * 128}}
+
+    assert world.decisions() == [("replace", "tampered", "a")]
+
+
+def test_drift_of_a_record_is_put_right(world):
+    world.offer("a").hold("a").change(drift=("visibility", "members"))
+
+    assert [(a.kind, a.reason) for a in world.plan().actions] == [("update", "changed: members, visibility")]
+
+
 def test_image_that_failed_lately_is_skipped_until_its_time(world):
     world.offer("a")
     world.target["postponed"] = {world.plan().actions[0].key: "failed 2 times"}

@@ -272,6 +272,34 @@ def test_pruning_deletes_what_is_due_whatever_is_known_of_its_list(site):
     assert site.states() == [("a", "published")]
 
 
+def test_converted_image_that_nobody_remembers_is_made_again_and_compared(site):
+    """Where others may edit records: the bytes are right, so nothing is uploaded, and the next pass knows them."""
+    site.converts = site.cloud.editable = True
+    site.offer(a="one").publish().sync()
+    before = dict(site.cloud.records)
+    site.lose_state()
+
+    result = site.sync()
+
+    actions = [(o.action.kind, o.action.cause, o.outcome, o.uploaded) for o in result.targets[0].outcomes]
+    assert actions == [("replace", "unverified", "done", 0)]
+    assert site.cloud.records == before
+    assert [a.kind for a in site.sync().targets[0].plan.actions] == ["keep"]
+
+
+def test_forged_record_of_a_converted_image_is_replaced_after_the_state_was_lost(site):
+    site.converts = site.cloud.editable = True
+    site.offer(a="one").publish().sync()
+    [ref] = site.cloud.records
+    site.cloud.tamper(ref, b"forged")
+    site.lose_state()
+
+    site.sync()
+
+    assert [image.ref == ref for image in site.cloud.published()] == [False]
+    assert site.states() == [("a", "published"), ("a", "retired")]
+
+
 def test_image_in_use_is_deleted_on_a_later_pass(site):
     site.guard = {"share": 1}
     site.offer(a="one", b="two").publish().sync()
@@ -280,7 +308,12 @@ def test_image_in_use_is_deleted_on_a_later_pass(site):
     site.now += timedelta(days=31)
     site.cloud.in_use = set(site.cloud.records)
 
-    assert exit_code(site.sync()) == 1
+    result = site.sync()
+    held = [outcome for outcome in result.targets[0].outcomes if outcome.outcome == "held"]
+    assert (exit_code(result), [str(outcome.error) for outcome in held]) == (
+        0,
+        [f"{held[0].action.image.ref}: is in use (it is tried again later)"],
+    )
     site.cloud.in_use = set()
     assert exit_code(site.sync()) == 0
     assert site.states() == [("a", "published")]
