@@ -67,13 +67,14 @@ def _view(
         reason = f"{error.reason}: {error.subject}: {error.detail}"
         unknown = Unknown(rules.name, rules.vo, trusted.identifier, Verdict.UNAVAILABLE, reason, error.hint)
         return replace(view, observation=unknown)
+    style = target.presentation(marks[0], rules.properties)
     chosen = [_denied(one, trusted, denials) for one in select(trusted, (rules.selection, target.selection), marks[1])]
     wanted = [
         replace(form, metadata=backend.fit(form.metadata))
         for one in chosen
         if isinstance(one, Selected)
         for owner in owners
-        for form in [want(trusted, one, owner, (target.formats, target.options.tag()), marks[0])]
+        for form in [want(trusted, one, owner, style)]
     ]
     skipped = tuple(one for one in chosen if isinstance(one, Skipped))
     return replace(view, wanted=tuple(wanted), skipped=skipped)
