@@ -33,6 +33,7 @@ from typing import Protocol, runtime_checkable
 from imagesync.model import Digest, Fingerprint, Format, ImageId, ImageKey, ListId
 
 __all__ = [
+    "DEACTIVATED",
     "STATE_PROPERTIES",
     "Backend",
     "Capabilities",
@@ -70,6 +71,9 @@ class State(StrEnum):
     RETIRED = "retired"
     """Was published; listed for accounting, not bootable, can be published again."""
 
+
+DEACTIVATED = "deactivated"
+"""The reason of a retirement that was not ours."""
 
 STATE_PROPERTIES = frozenset({"imagesync_state", "APPLIANCE_STATUS"})
 """Properties that follow the state of a record. Backends keep them with ``state_properties``; a plan ignores them."""
@@ -152,6 +156,7 @@ class ImageSpec:
 class Retirement:
     """Why and when an image is retired. ``reason`` is a short stable word (``withdrawn``, ``expired``, ...).
 
+    A record that somebody else took out of offer is listed as retired for ``DEACTIVATED``.
     ``superseded`` says that a published successor exists, so that the old record gives up its name.
     """
 

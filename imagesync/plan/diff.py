@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from imagesync.backend import STATE_PROPERTIES, ImageKey, Metadata, OwnedImage, State
+from imagesync.backend import DEACTIVATED, STATE_PROPERTIES, ImageKey, Metadata, OwnedImage, State
 from imagesync.lists.select import Cause as SkipCause
 from imagesync.lists.select import Skipped
 from imagesync.model import ImageId, ListId, TrustedList, Unknown, Verdict
@@ -114,7 +114,7 @@ def _offer(case: _Situation, wanted: Wanted) -> list[Action]:
         doubles = [_retire(case, copy, Cause.SUPERSEDED, _BETTER) for copy in published if copy is not best]
         return [*_settled(case), _keep_or_update(case, best, wanted), *doubles]
     if spare is not None:
-        restore = case.act(Kind.RESTORE, Cause.CAME_BACK, "endorsed again, and its retired record is intact", spare)
+        restore = case.act(Kind.RESTORE, *_why_restored(spare), spare)
         metadata = _target_metadata(spare, wanted)
         return [*_settled(case, spare), replace(restore, metadata=metadata, superseded=published)]
     return [*_settled(case, reusable=wanted), _upload(case, wanted, published)]
@@ -125,9 +125,22 @@ def _upload(case: _Situation, wanted: Wanted, published: tuple[OwnedImage, ...])
     if postponed is not None:
         return case.act(Kind.HOLD if published else Kind.SKIP, Cause.BACK_OFF, postponed, *published[:1])
     if not published:
-        return case.act(Kind.REGISTER, Cause.NEW, f"endorsed by {_version(case.view)}")
+        return case.act(Kind.REGISTER, *_why_registered(case))
     cause, reason = _why_replaced(case, wanted, published)
     return replace(case.act(Kind.REPLACE, cause, reason, published[0]), superseded=published)
+
+
+def _why_registered(case: _Situation) -> tuple[Cause, str]:
+    endorsed = f"endorsed by {_version(case.view)}"
+    if case.key in case.target.expected and not case.copies:
+        return Cause.GONE, f"{endorsed}; it was published here, and somebody else removed it"
+    return Cause.NEW, endorsed
+
+
+def _why_restored(spare: OwnedImage) -> tuple[Cause, str]:
+    if spare.retirement is not None and spare.retirement.reason == DEACTIVATED:
+        return Cause.DEACTIVATED, "somebody else deactivated it, but it is endorsed: to keep it away, deny it (deny.d)"
+    return Cause.CAME_BACK, "endorsed again, and its retired record is intact"
 
 
 def _why_replaced(case: _Situation, wanted: Wanted, published: tuple[OwnedImage, ...]) -> tuple[Cause, str]:
@@ -255,7 +268,7 @@ def _retired(case: _Situation, copy: OwnedImage) -> Action:
     at, why = (copy.retirement.at, copy.retirement.reason) if copy.retirement else (copy.created_at, "")
     due = later(at, max(case.target.delete_after, WINDOW) if why in COUNTED else case.target.delete_after)
     known = why not in COUNTED or _is_known(case)
-    if due <= case.now and known and case.target.trust_clock:
+    if due <= case.now and known and case.target.trust_clock and case.key not in case.target.postponed:
         return case.act(Kind.DELETE, Cause.GRACE_OVER, f"retired at {timestamp(at)}", copy)
     return case.act(Kind.KEEP, Cause.GRACE, f"retired at {timestamp(at)}, to be deleted from {timestamp(due)}", copy)
 

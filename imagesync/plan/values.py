@@ -41,7 +41,9 @@ class Cause(StrEnum):
     CHANGED = "changed"
     TAMPERED = "tampered"
     UNVERIFIED = "unverified"
+    GONE = "gone"
     CAME_BACK = "came-back"
+    DEACTIVATED = "deactivated"
     METADATA = "metadata"
     CURRENT = "current"
     WITHDRAWN = "withdrawn"
@@ -115,6 +117,7 @@ class TargetView:
     ``owned`` are the records in scope. ``recorded`` are the digests of files uploaded earlier, by fingerprint, as the
     state remembers them. ``revoked`` and ``postponed`` give a reason for single images. ``trust_clock`` is off when
     the clock contradicts the servers: then nothing expires. ``subscriptions`` are the names of all that are configured.
+    ``expected`` are the images that were published here when the last pass ended.
     ``editable`` says that records can be written by others: what they say of their own bytes is then not believed.
     """
 
@@ -126,6 +129,7 @@ class TargetView:
     delete_after: timedelta = timedelta(days=30)
     trust_clock: bool = True
     subscriptions: frozenset[str] = frozenset()
+    expected: frozenset[ImageKey] = frozenset()
     editable: bool = False
 
 

@@ -16,7 +16,10 @@ FIRST_RETRY = timedelta(minutes=5)
 LAST_RETRY = timedelta(hours=24)
 """After a failure the next attempt waits this long, doubling up to the second, until the list or image changes."""
 
-_RANK = (Kind.REGISTER, Kind.REPLACE, Kind.RESTORE, Kind.UPDATE, Kind.HOLD, Kind.RETIRE, Kind.KEEP, Kind.SKIP)
+_RANK = (
+    *(Kind.REGISTER, Kind.REPLACE, Kind.RESTORE, Kind.UPDATE),
+    *(Kind.HOLD, Kind.RETIRE, Kind.KEEP, Kind.DELETE, Kind.SKIP),
+)
 """Of several actions about one key the first kind here tells where the image stands."""
 
 
@@ -63,6 +66,8 @@ def _decisive(outcomes: Iterable[Outcome]) -> dict[ImageKey, Outcome]:
 def _tells(outcome: Outcome) -> bool:
     """Return whether an outcome says where an image stands. What is not selected has no place in the state."""
     match outcome.action:
+        case Action(kind=Kind.DELETE, image=image) if image is not None and image.retirement is not None:
+            return outcome.outcome != "done" and image.retirement.reason != Cause.SUPERSEDED
         case Action(kind=Kind.DELETE) | Action(cause=Cause.SUPERSEDED):
             return False
         case Action(kind=Kind.SKIP, cause=cause):
@@ -74,7 +79,8 @@ def _tells(outcome: Outcome) -> bool:
 
 
 def _is_gone(outcome: Outcome) -> bool:
-    return outcome.action.kind in {Kind.DELETE, Kind.SKIP}
+    kind = outcome.action.kind
+    return kind is Kind.SKIP or (kind is Kind.DELETE and outcome.outcome == "done")
 
 
 def _record(outcome: Outcome, before: ImageRecord | None, now: datetime) -> ImageRecord:
@@ -99,6 +105,10 @@ def _record(outcome: Outcome, before: ImageRecord | None, now: datetime) -> Imag
 def _standing(outcome: Outcome) -> tuple[str, str]:
     """Return the state as ``imagesync status`` shows it, and why."""
     action = outcome.action
+    cause = _retired_for(outcome)
+    if cause:
+        reason = f"due for deletion, but {outcome.error}" if outcome.error else action.reason
+        return ("revoked" if cause == Cause.REVOKED else "retired"), reason
     if outcome.outcome == "failed":
         state = "tampered" if action.cause is Cause.TAMPERED else "failed"
         return state, f"{action.kind} failed: {outcome.error}"
@@ -106,16 +116,15 @@ def _standing(outcome: Outcome) -> tuple[str, str]:
         return "failed", action.reason
     if action.kind is Kind.HOLD:
         return "held", action.reason
-    cause = _retired_for(action)
-    if cause:
-        return ("revoked" if cause == Cause.REVOKED else "retired"), action.reason
     return "published", "as endorsed"
 
 
-def _retired_for(action: Action) -> str:
-    if action.kind is Kind.RETIRE:
+def _retired_for(outcome: Outcome) -> str:
+    """Return the cause for which the image is retired now, or the empty string."""
+    action = outcome.action
+    if action.kind is Kind.RETIRE and outcome.outcome == "done":
         return action.cause
-    retirement = action.image.retirement if action.kind is Kind.KEEP and action.image else None
+    retirement = action.image.retirement if action.kind in {Kind.KEEP, Kind.DELETE} and action.image else None
     return retirement.reason if retirement else ""
 
 
@@ -128,7 +137,7 @@ def _file(outcome: Outcome, image: OwnedImage | None) -> tuple[Digest | None, st
 def _back_off(outcome: Outcome, before: ImageRecord | None, now: datetime) -> tuple[int, datetime | None]:
     if outcome.action.cause is Cause.BACK_OFF and before is not None:
         return before.failures, before.retry_at
-    if outcome.outcome != "failed":
+    if outcome.outcome != "failed" and outcome.action.kind is not Kind.DELETE:
         return 0, None
     same = before is not None and before.attempted == attempt(outcome.action.wanted)
     failures = before.failures + 1 if before is not None and same else 1

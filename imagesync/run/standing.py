@@ -68,6 +68,8 @@ def _standing(action: Action, known: Mapping[ImageKey, ImageRecord], now: dateti
     record = known.get(action.key)
     if record is not None and record.state in _FROM_LAST_PASS and state in {"published", "missing", "held"}:
         state, reason = record.state, record.reason
+    if action.kind is Kind.DELETE and record is not None and record.state == state:
+        reason = record.reason
     since = record.since if record is not None and record.state == state else now
     title = action.title or (record.title if record else "")
     properties = _properties(action)

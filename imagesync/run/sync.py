@@ -29,6 +29,7 @@ from imagesync.run.record import memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.settle import refused, settle
 from imagesync.run.views import Denial, chosen, in_scope, revoked, views
+from imagesync.state import ImageRecord
 from imagesync.state.repository import Repository
 
 log = structlog.get_logger(__name__)
@@ -208,14 +209,15 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     task, state = run.task, run.ports.state
     owned = in_scope(backend.owned(), run.seen, task.scope)
     lists = views(run.seen, target, backend, task.denials, (task.instance, task.now))
-    editable = backend.capabilities().editable
-    plan = make_plan(lists, replace(_target_view(run, target, owned, lists), editable=editable), task.now)
+    before = state.images(target.name)
+    view = _target_view(run, target, owned, lists, before)
+    plan = make_plan(lists, replace(view, editable=backend.capabilities().editable), task.now)
     plan = replace(plan, actions=tuple(action for action in plan.actions if chosen(action, task.scope.images)))
     if task.dry:
         return TargetResult(target.name, plan)
     rules = {identifier: target.guard(item.subscription.name) for item in run.seen if (identifier := item.identifier)}
     outcomes = apply(plan, backend, _workshop(target, task, run.ports), owned, rules)
-    known = memory(outcomes, state.images(target.name), task.now)
+    known = memory(outcomes, before, task.now)
     state.record(target.name, known.records)
     state.forget(target.name, known.gone)
     state.remember(*known.artifacts)
@@ -229,11 +231,16 @@ def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:
     return Workshop(prepare, ports.display, task.ahead, ports.stop)
 
 
-def _target_view(run: _Pass, target: Target, owned: tuple[OwnedImage, ...], lists: Sequence[ListView]) -> TargetView:
-    state = run.ports.state
-    made = state.artifacts({image.fingerprint for image in owned})
+def _target_view(
+    run: _Pass,
+    target: Target,
+    owned: tuple[OwnedImage, ...],
+    lists: Sequence[ListView],
+    before: Sequence[ImageRecord],
+) -> TargetView:
+    made = run.ports.state.artifacts({image.fingerprint for image in owned})
     wanted = {item.key: item for view in lists for item in view.wanted}
-    failed = state.images(target.name) if run.task.honour_back_off else ()
+    failed = before if run.task.honour_back_off else ()
     return TargetView(
         target.name,
         owned,
@@ -243,6 +250,7 @@ def _target_view(run: _Pass, target: Target, owned: tuple[OwnedImage, ...], list
         delete_after=target.delete_after,
         trust_clock=run.trust_clock,
         subscriptions=run.task.names,
+        expected=frozenset(record.key for record in before if record.state == "published"),
     )
 
 

@@ -178,6 +178,11 @@ class Site:
         with open_state(f"sqlite:///{self.root}/state.db") as state:
             return run_pass(task, self.ports(state))
 
+    def remembered(self, name):
+        """Return (state, reason) as the state has it of an image."""
+        with open_state(f"sqlite:///{self.root}/state.db") as state:
+            return [(record.state, record.reason) for record in state.images("site") if record.key.image == name]
+
     def lose_state(self):
         for path in self.root.glob("state.db*"):
             if path.is_file():

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from imagesync.backend import Format
+from imagesync.backend import DEACTIVATED, Format, Retirement, State
 from imagesync.errors import (
     BackendRefusedError,
     BackendUnavailableError,
@@ -309,14 +309,40 @@ def test_image_in_use_is_deleted_on_a_later_pass(site):
     site.cloud.in_use = set(site.cloud.records)
 
     result = site.sync()
-    held = [outcome for outcome in result.targets[0].outcomes if outcome.outcome == "held"]
-    assert (exit_code(result), [str(outcome.error) for outcome in held]) == (
-        0,
-        [f"{held[0].action.image.ref}: is in use (it is tried again later)"],
-    )
+    [held] = [outcome for outcome in result.targets[0].outcomes if outcome.outcome == "held"]
+    assert (exit_code(result), str(held.error)) == (0, f"{held.action.image.ref}: is in use (it is tried again later)")
+    assert [(state, "is in use" in reason) for state, reason in site.remembered("b")] == [("retired", True)]
+    site.now += timedelta(minutes=1)
+    assert {a.kind for a in site.sync(honour_back_off=True).targets[0].plan.actions} == {"keep"}
     site.cloud.in_use = set()
     assert exit_code(site.sync()) == 0
     assert site.states() == [("a", "published")]
+    assert site.remembered("b") == []
+
+
+# --- what others did on the target ---
+def test_image_that_somebody_removed_is_registered_again_and_said_so(site):
+    site.offer(a="one", b="two").publish().sync()
+    site.cloud.records = {ref: record for ref, record in site.cloud.records.items() if record.image.key.image != "a"}
+
+    actions = {a.key.image: a for a in site.sync().targets[0].plan.actions}
+
+    assert (actions["a"].kind, actions["a"].cause) == ("register", "gone")
+    assert "somebody else removed it" in actions["a"].reason
+    assert site.published() == site.endorsed()
+
+
+def test_image_that_somebody_deactivated_is_published_again_and_said_so(site):
+    site.offer(a="one").publish().sync()
+    [(ref, record)] = site.cloud.records.items()
+    by_hand = replace(record.image, state=State.RETIRED, retirement=Retirement(site.now, DEACTIVATED))
+    site.cloud.records[ref] = replace(record, image=by_hand)
+
+    [action] = site.sync().targets[0].plan.actions
+
+    assert (action.kind, action.cause) == ("restore", "deactivated")
+    assert list(site.cloud.records) == [ref]
+    assert site.published() == site.endorsed()
 
 
 # --- local word ---
