@@ -107,7 +107,7 @@ class Cloud:
     def _services(self, region: CloudRegion, auth: BaseIdentityPlugin, session: Session) -> tuple[str, str]:
         """Return the addresses of Glance, without a version, and of Nova, empty if there is none."""
         name = self._settings.region_name or region.get_region_name("image")
-        interface = self._settings.interface or region.get_interface("image")
+        interface = str(self._settings.interface or region.get_interface("image") or "public")
         image, compute = (_find(kind, session, auth, (interface, name)) for kind in ("image", "compute"))
         image = self._settings.endpoint_override or region.get_endpoint("image") or image
         if not image:
@@ -178,7 +178,7 @@ def _plugin(config: Mapping[str, Any], project: Project) -> BaseIdentityPlugin:
 
 
 def _find(
-    kind: str, session: Session, auth: BaseIdentityPlugin, where: tuple[list[str] | str | None, str | None]
+    kind: str, session: Session, auth: BaseIdentityPlugin, where: tuple[str, str | None]
 ) -> str:
     """Return an address from the catalogue, empty if it is not there."""
     from keystoneauth1.exceptions import EndpointNotFound
