@@ -103,6 +103,8 @@ class Cloud:
         if project.id not in (None, access.project_id) or project.name not in (None, access.project_name):
             detail = f"the credentials are for {access.project_name or 'no project'} ({access.project_id})"
             raise BackendRefusedError(str(project), detail, "name others for it: {id: ID, cloud: NAME in clouds.yaml}")
+        if set(access.role_names or ()) <= {"reader"}:
+            LOG.warning("%s: the user has the role reader alone, so nothing can be written there", project)
         return Login(str(access.project_id), session, auth, *self._services(region, auth, session))
 
     def _services(self, region: CloudRegion, auth: BaseIdentityPlugin, session: Session) -> tuple[str, str]:
