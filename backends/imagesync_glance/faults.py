@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LONGEST = 400
 _ACTION = re.compile(r"complete (\w+) action")
-_MARKUP = re.compile(r"<[^>]*>|\s+")
+_MARKUP = re.compile(r"(?:<[^>]*>|\s)+")
 
 
 class AnswerError(Exception):

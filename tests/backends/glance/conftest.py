@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -49,6 +51,11 @@ class Site:
     def open(self, instance: str = "conformance", **changes: Any) -> Any:
         return open_backend({**self.settings, **changes}, Context("mysite", instance))
 
+    def with_login(self, **login: Any) -> Site:
+        """Return the same target with another login than the inline one."""
+        kept = {key: value for key, value in self.settings.items() if key not in {"auth", "auth_type"}}
+        return replace(self, settings={**kept, **login})
+
     @property
     def images(self) -> Any:
         return self.project.images(self.region)
@@ -62,21 +69,26 @@ class Site:
 
 
 @pytest.fixture
-def site(project) -> Site:
-    """A target whose images are owned by the VO's project."""
-    return Site({**inline(project.login()), "projects": {VO: project.id}}, project)
+def make_site() -> Callable[..., Site]:
+    """Call it for a target whose images are owned by a project, with other settings if need be."""
+
+    def make(project: Any, **settings: Any) -> Site:
+        base = {**inline(project.login()), "projects": {VO: project.id}}
+        return Site({**base, **settings}, project, settings.get("region_name", "RegionOne"))
+
+    return make
 
 
 @pytest.fixture
-def shared_site(cloud, project) -> Site:
+def site(make_site, project) -> Site:
+    """A target whose images are owned by the VO's project."""
+    return make_site(project)
+
+
+@pytest.fixture
+def shared_site(make_site, cloud, project) -> Site:
     """A target whose images are owned by one project and shared with the VO's."""
-    settings = {
-        **inline(project.login()),
-        "ownership": "shared",
-        "owner": project.id,
-        "projects": {VO: cloud.project().id},
-    }
-    return Site(settings, project)
+    return make_site(project, ownership="shared", owner=project.id, projects={VO: cloud.project().id})
 
 
 @pytest.fixture
@@ -93,3 +105,15 @@ def make_bench(tmp_path) -> Callable[[Site], Bench]:
 @pytest.fixture
 def bench(make_bench, site) -> Bench:
     return make_bench(site)
+
+
+@pytest.fixture
+def imported_by() -> Callable[[str], set[str]]:
+    """Call it for the names of the packages that a program imports."""
+
+    def run(code: str) -> set[str]:
+        ending = "import sys\nprint(*{name.split('.')[0] for name in sys.modules})\n"
+        done = subprocess.run([sys.executable, "-c", code + ending], check=True, capture_output=True, text=True)
+        return set(done.stdout.split())
+
+    return run
