@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -97,6 +99,10 @@ def shared_site(make_site, cloud, project) -> Site:
 
 class VoBench(Bench):
     """Files and specifications of images that belong to a VO, as those of the core do."""
+
+    def with_content(self, content: Callable[[int], bytes]) -> VoBench:
+        """Return a bench with other files."""
+        return VoBench(replace(self.subject, content=content), Path(mkdtemp(dir=self._folder)))
 
     def upload_for(self, backend: Any, vo: str, image: str = "image-1", number: int = 1) -> OwnedImage:
         spec = self.spec(image, number, owner=backend.owners(vo)[0])
