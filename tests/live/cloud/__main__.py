@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from cloud.provisioning import provision
 from cloud.software import install
@@ -14,6 +15,10 @@ def main(arguments: list[str]) -> None:
     match arguments:
         case ["install"]:
             make_template(install(), provision)
+        case ["run", directory]:
+            from cloud.by_hand import run
+
+            run(Path(directory))
         case _:
             sys.exit(__doc__)
 
