@@ -60,6 +60,7 @@ docs: ## build the documentation into build/docs; a warning is an error
 bench: ## measure ratios and limits; writes build/bench.json, fails beyond a limit
 	@.ci/system-packages test
 	@.ci/venv test
+	@.ci/cloud
 	$(BIN)/python tests/bench
 
 clean: ## remove what the other verbs made, the virtual environment included

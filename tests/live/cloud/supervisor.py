@@ -73,8 +73,7 @@ class Supervisor:
             case {"do": "kill", "name": str(name)}:
                 self.servers[name].kill()
             case {"do": "remove", "name": str(name)}:
-                self.servers.pop(name).kill()
-                shutil.rmtree(self.directory / name)
+                self._remove(name)
             case _:
                 raise ServerError(f"unknown request {request}")
         return self._facts()
@@ -101,8 +100,17 @@ class Supervisor:
 
     def _glance(self, region: str, extra: str) -> dict[str, Any]:
         if f"glance-{region}" not in self.servers:
-            self._launch(self._prepare_glance(region, extra))
+            server = self._prepare_glance(region, extra)
+            try:
+                self._launch(server)
+            except ServerError:  # nobody else shall find it dead
+                self._remove(server.launch.name)
+                raise
         return self._facts()
+
+    def _remove(self, name: str) -> None:
+        self.servers.pop(name).kill()
+        shutil.rmtree(self.directory / name)
 
     def _start(self, name: str, extra: str | None) -> None:
         server = self.servers[name]
