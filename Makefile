@@ -25,6 +25,7 @@ demo: ## install what is missing, then show the main job on a loopback list serv
 test: ## install what is missing, then check and test everything
 	@.ci/system-packages test
 	@.ci/venv test
+	@.ci/cloud
 	@$(MAKE) --no-print-directory lint docs
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest -n $(PYTEST_WORKERS) --dist worksteal

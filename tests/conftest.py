@@ -6,6 +6,8 @@ from pathlib import PurePosixPath
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["cloud.fixtures"]
+
 # How fast a shared machine is says nothing about the code.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared-machine")
