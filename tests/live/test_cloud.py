@@ -97,8 +97,7 @@ def test_a_glance_can_be_configured_and_killed_apart_from_the_others(add_glance,
 
     glance.kill()
     assert glance.pid is None
-    glance.start()
+    glance.start("")
 
     assert images.download(image["id"]) == b"12345"
-    glance.start("")
     assert images.add("large", b"x" * 11)["size"] == 11

@@ -55,9 +55,9 @@ class Project:
         """Return a keystoneauth session of the member, or of another user."""
         return self.login(user).session()
 
-    def images(self, region: str = "RegionOne") -> ImageApi:
-        """Return the member's calls of a region's Glance."""
-        return self.account().images(region)
+    def images(self, region: str = "RegionOne", url: str | None = None) -> ImageApi:
+        """Return the member's calls of a region's Glance, or of what stands at ``url`` in place of it."""
+        return self.account().images(region, url)
 
     def reader(self) -> User:
         """Return a new user who may only read."""

@@ -74,9 +74,9 @@ class Account:
         """Return Keystone's calls."""
         return IdentityApi(self.session, {"service_type": "identity"})
 
-    def images(self, region: str = "RegionOne") -> ImageApi:
-        """Return the calls of a region's Glance."""
-        return ImageApi(self.session, {"service_type": "image", "region_name": region})
+    def images(self, region: str = "RegionOne", url: str | None = None) -> ImageApi:
+        """Return the calls of a region's Glance, or of what stands at ``url`` in place of it."""
+        return ImageApi(self.session, {"service_type": "image", "region_name": region}, url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,7 @@ class Api:
 
     session: Session
     endpoint: Mapping[str, str] = field(default_factory=dict)
+    url: str | None = None
 
     def call(self, method: str, path: str, **more: Any) -> requests.Response:
         """Return the answer to a request; ``json``, ``data``, ``params`` and ``headers`` as for requests.
@@ -94,7 +95,12 @@ class Api:
         """
         more.setdefault("headers", {}).setdefault("Accept", "*/*" if path.endswith("/file") else "application/json")
         answer: requests.Response = self.session.request(
-            path, method, endpoint_filter=dict(self.endpoint), raise_exc=False, **more
+            path,
+            method,
+            endpoint_filter=dict(self.endpoint),
+            endpoint_override=self.url,
+            raise_exc=False,
+            **more,
         )
         if answer.status_code >= 400:
             raise RefusedError(answer)
