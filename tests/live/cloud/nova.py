@@ -11,7 +11,7 @@ from typing import Any
 import requests
 
 from cloud.accounts import Project, User
-from cloud.api import Api, Json, RefusedError
+from cloud.api import Api, ImageApi, Json, RefusedError
 from cloud.cloud import Cloud, Service
 from cloud.configuration import FIRST_REGION, SERVICE_PASSWORD
 from cloud.nova_setup import nova_launch, nova_software, prepare_nova
@@ -66,7 +66,7 @@ class ComputeApi(Api):
         return found
 
     def snapshot(self, server: str, name: str) -> str:
-        """Return the id of an image of a server. It stays without data: the host only pretends to have any."""
+        """Return the id of an image of a server, which stays without data until ``fill_snapshot``."""
         answer = self.call("POST", f"/servers/{server}/action", json={"createImage": {"name": name}})
         self.wait(server)
         return str(answer.json()["image_id"])
@@ -105,6 +105,14 @@ class Nova:
     def servers(self, project: Project, user: User | None = None) -> ComputeApi:
         """Return the calls of a project's member, or of another user."""
         return ComputeApi(project.session(user), {"service_type": "compute", "region_name": FIRST_REGION})
+
+
+def fill_snapshot(images: ImageApi, snapshot: str) -> Json:
+    """Return a snapshot after doing what a host does that has disks."""
+    formats = {"disk_format": "raw", "container_format": "bare"}
+    images.change(snapshot, *({"op": "replace", "path": f"/{name}", "value": value} for name, value in formats.items()))
+    images.upload(snapshot, b"the disk of a server")
+    return images.show(snapshot)
 
 
 def open_nova(cloud: Cloud) -> Nova:
