@@ -177,9 +177,7 @@ def _plugin(config: Mapping[str, Any], project: Project) -> BaseIdentityPlugin:
     return plugin
 
 
-def _find(
-    kind: str, session: Session, auth: BaseIdentityPlugin, where: tuple[str, str | None]
-) -> str:
+def _find(kind: str, session: Session, auth: BaseIdentityPlugin, where: tuple[str, str | None]) -> str:
     """Return an address from the catalogue, empty if it is not there."""
     from keystoneauth1.exceptions import EndpointNotFound
 

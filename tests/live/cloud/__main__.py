@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from cloud.consumers import PROGRAMS
 from cloud.nova_setup import REQUIREMENTS, make_nova_template
@@ -19,6 +20,10 @@ def main(arguments: list[str]) -> None:
             make_nova_template(install(REQUIREMENTS))
             for requirements in PROGRAMS.values():
                 install(requirements)
+        case ["run", directory]:
+            from cloud.by_hand import run
+
+            run(Path(directory))
         case _:
             sys.exit(__doc__)
 

@@ -100,7 +100,12 @@ class Supervisor:
 
     def _glance(self, region: str, extra: str) -> dict[str, Any]:
         if f"glance-{region}" not in self.servers:
-            self._launch(self._prepare_glance(region, extra))
+            server = self._prepare_glance(region, extra)
+            try:
+                self._launch(server)
+            except ServerError:  # nobody else shall find it dead
+                self._remove(server.launch.name)
+                raise
         return self._facts()
 
     def _add(self, server: Server) -> None:
@@ -117,6 +122,10 @@ class Supervisor:
         self.claims.append(claim)
         return port
 
+    def _remove(self, name: str) -> None:
+        self.servers.pop(name).kill()
+        shutil.rmtree(self.directory / name)
+
     def _start(self, name: str, extra: str | None) -> None:
         server = self.servers[name]
         if extra is not None:
@@ -126,13 +135,13 @@ class Supervisor:
         self._launch(server)
 
     def _end(self, name: str, how: str) -> None:
-        if how == "stop":
-            self.servers[name].stop()
-            return
-        self.servers[name].kill()
-        if how == "remove":
-            del self.servers[name]
-            shutil.rmtree(self.directory / name)
+        match how:
+            case "stop":
+                self.servers[name].stop()
+            case "kill":
+                self.servers[name].kill()
+            case _:
+                self._remove(name)
 
     def _launch(self, *servers: Server) -> None:
         """Start servers at once, and wait until they serve many clients."""
