@@ -22,6 +22,7 @@ from imagesync.errors import BackendConflictError, BackendRefusedError, ForeignT
 from imagesync_glance.catalogue import Foreign, survey
 from imagesync_glance.faults import AnswerError, translated
 from imagesync_glance.fit import fit_metadata
+from imagesync_glance.importing import METHOD, send_by_import
 from imagesync_glance.projects import Projects
 from imagesync_glance.record import DISK_FORMATS, Draft, Image, Record, described, published, read, retired
 from imagesync_glance.service import Service
@@ -234,7 +235,8 @@ class GlanceBackend:
         return service.change(image["id"], [{"op": "replace", "path": "/visibility", "value": "shared"}])
 
     def _send(self) -> Send:
-        return partial(send_directly, stall_timeout=self._settings.stall_timeout)
+        send = send_by_import if self._settings.upload_method == METHOD else send_directly
+        return partial(send, stall_timeout=self._settings.stall_timeout)
 
 
 def _texts(draft: Draft) -> dict[str, str]:

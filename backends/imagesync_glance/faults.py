@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from requests import Response
 
 _LONGEST = 400
-_MARKUP = re.compile(r"<[^>]*>|\s+")
+_ACTION = re.compile(r"complete (\w+) action")
+_MARKUP = re.compile(r"(?:<[^>]*>|\s)+")
 
 
 class AnswerError(Exception):
@@ -144,7 +145,9 @@ def _conflict(subject: str, answer: AnswerError) -> BackendError:
 def _forbidden(subject: str, answer: AnswerError) -> BackendError:
     if "protected" in answer.detail.lower():
         return BackendConflictError(subject, _quoted(answer), "remove the image's protection to have it deleted")
-    return BackendRefusedError(subject, _quoted(answer), "give the user the role member, or see Glance's policy")
+    action = _ACTION.search(answer.detail)
+    rule = f"the rule {action[1]} of Glance's policy" if action else "Glance's policy"
+    return BackendRefusedError(subject, _quoted(answer), f"give the user a role that {rule} allows, such as member")
 
 
 def _renewal_refused(subject: str, answer: AnswerError) -> BackendError:

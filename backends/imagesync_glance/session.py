@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -102,6 +103,8 @@ class Cloud:
         if project.id not in (None, access.project_id) or project.name not in (None, access.project_name):
             detail = f"the credentials are for {access.project_name or 'no project'} ({access.project_id})"
             raise BackendRefusedError(str(project), detail, "name others for it: {id: ID, cloud: NAME in clouds.yaml}")
+        if set(access.role_names or ()) <= {"reader"}:
+            LOG.warning("%s: the user has the role reader alone, so nothing can be written there", project)
         return Login(str(access.project_id), session, auth, *self._services(region, auth, session))
 
     def _services(self, region: CloudRegion, auth: BaseIdentityPlugin, session: Session) -> tuple[str, str]:
@@ -118,16 +121,22 @@ class Cloud:
     def _region(self, cloud: str | None) -> CloudRegion:
         """Return an entry of clouds.yaml or of the environment, or the inline one, completed by openstacksdk."""
         from openstack.config import OpenStackConfig
+        from openstack.warnings import RemovedInSDK60Warning
         from yaml import YAMLError
 
         settings = self._settings
         try:
-            if cloud is None and settings.auth is not None:
-                config = OpenStackConfig(load_yaml_config=False, load_envvars=False)
-                kind, options = settings.auth_type or "password", revealed(settings.auth)
-                return config.get_one(validate=False, auth_type=kind, auth=options, region_name=settings.region_name)
-            config = OpenStackConfig()
-            return config.get_one(cloud or settings.cloud, validate=False, region_name=settings.region_name)
+            with warnings.catch_warnings():  # openstacksdk warns of an option that nobody gave
+                warnings.simplefilter("ignore", RemovedInSDK60Warning)
+                if cloud is None and settings.auth is not None:
+                    config = OpenStackConfig(load_yaml_config=False, load_envvars=False)
+                    login: dict[str, Any] = {
+                        "auth_type": settings.auth_type or "password",
+                        "auth": revealed(settings.auth),
+                    }
+                else:
+                    config, login = OpenStackConfig(), {"cloud": cloud or settings.cloud}
+                return config.get_one(validate=False, region_name=settings.region_name, **login)
         except YAMLError as error:  # its text quotes the line, which may hold a password
             mark = getattr(error, "problem_mark", None)
             where = f"{mark.name} is no YAML near line {mark.line + 1}" if mark else "clouds.yaml is no YAML"

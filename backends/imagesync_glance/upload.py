@@ -26,7 +26,7 @@ from imagesync_glance.writer import is_gone, this_process
 
 LOG = logging.getLogger(__name__)
 
-_SLOWEST = 5_000_000
+SLOWEST = 5_000_000
 """Bytes a second. Who sends slower may be taken for dead, or outlive its token."""
 
 _PATIENCE = timedelta(hours=1)
@@ -53,7 +53,8 @@ def store(
         return _refreshed(service, min(right, key=lambda record: (_RANK[record.state], record.id)), spec, terms)
     check_size(data, spec.size)
     for leftover in found:
-        if leftover.state is State.PARTIAL:  # Glance cannot resume, and what got a 415 takes no more bytes
+        # Glance cannot resume, and what got a 415 takes no more bytes. What was published stays for the caller.
+        if leftover.state in {State.PARTIAL, State.STAGED}:
             check_idle(leftover, service)
             discard(service, leftover.id)
     _warn_of_namesakes(service, spec.metadata.name, mark)
@@ -70,13 +71,13 @@ def store(
 
 def send_directly(service: Service, image: Image, body: Body, stall_timeout: float) -> None:
     """Send the bytes in one request."""
-    service.login.renew(60 + len(body) / _SLOWEST)
+    service.login.renew(60 + len(body) / SLOWEST)
     service.send(f"/v2/images/{image['id']}/file", body, (stall_timeout, answer_timeout(stall_timeout, len(body))))
 
 
 def answer_timeout(stall_timeout: float, size: int) -> float:
     """Return for how many seconds Glance may be silent after the last of ``size`` bytes: its store may be slow."""
-    return stall_timeout + size / (10 * _SLOWEST)
+    return stall_timeout + size / (10 * SLOWEST)
 
 
 def discard(service: Service, image: str) -> None:
@@ -96,7 +97,7 @@ def check_idle(record: Record, service: Service) -> None:
     """
     if record.image["status"] not in WRITING or record.note.writer == this_process() or is_gone(record.note.writer):
         return
-    limit = _PATIENCE + timedelta(seconds=record.note.size / _SLOWEST)
+    limit = _PATIENCE + timedelta(seconds=record.note.size / SLOWEST)
     since = moment(record.image["updated_at"])
     if service.now is not None and service.now - since > limit:
         return
