@@ -132,7 +132,7 @@ def _start(cloud: Cloud) -> int:
     prepare_nova(home, servers, cloud.auth_url)
     _register(cloud, f"http://127.0.0.1:{port}")
     cloud.connection.ask("add", **nova_launch(home, servers, port).described())
-    flavor = {"id": FLAVOR, "name": FLAVOR, "ram": 512, "vcpus": 1, "disk": 1}
+    flavor = {"id": FLAVOR, "name": FLAVOR, "ram": 2048, "vcpus": 1, "disk": 2}
     # A new login: the catalogue of an old one has no Nova.
     api = ComputeApi(admin_login(cloud.auth_url).session(), {"service_type": "compute", "region_name": FIRST_REGION})
     api.call("POST", "/flavors", json={"flavor": flavor})
