@@ -70,7 +70,8 @@ def candidates(service: Service, mark: str, spec: ImageSpec) -> Iterator[Record]
 
 def namesakes(service: Service, name: str, mark: str) -> list[str]:
     """Return the ids of images of others in the project that have this name."""
-    found = read_all(service, owner=service.login.project, name=name)
+    # Without an operator, Glance takes what stands before a colon in the name for one.
+    found = read_all(service, owner=service.login.project, name=f"eq:{name}")
     return [image["id"] for image in found if mark not in image.get("tags", ())]
 
 
