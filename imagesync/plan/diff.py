@@ -279,11 +279,15 @@ def _retire(case: _Situation, copy: OwnedImage, cause: Cause, reason: str) -> Ac
 
 # --- small questions --------------------------------------------------------------------------------------------------
 def _refuse(views: Sequence[ListView], target: TargetView) -> tuple[list[ListView], dict[ListId, str]]:
-    """Turn a trusted list into an unknown one where the records on the target speak against it."""
+    """Turn a trusted list into an unknown one where the records on the target speak against it.
+
+    What others can write on does not speak where the state remembers the list: they could block it for good.
+    """
     kept, refused = [], {}
     for view in views:
         trusted = view.observation
-        reason = objection(trusted, target.owned, target.subscriptions) if isinstance(trusted, TrustedList) else ""
+        heard = () if target.editable and view.is_remembered else target.owned
+        reason = objection(trusted, heard, target.subscriptions) if isinstance(trusted, TrustedList) else ""
         if not reason or not isinstance(trusted, TrustedList):
             kept.append(view)
             continue
