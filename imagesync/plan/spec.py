@@ -17,7 +17,7 @@ from imagesync.backend import Digest, Fingerprint, Format, ImageKey, ImageSpec, 
 from imagesync.lists.select import Selected
 from imagesync.model import UNPACKED, Image, TrustedList
 
-ARTIFACT_PROPERTIES = frozenset({"imagesync_fingerprint", "imagesync_sha512", "imagesync_source_format"})
+ARTIFACT_PROPERTIES = ("imagesync_fingerprint", "imagesync_sha512", "imagesync_source_format")
 """Properties that describe the uploaded file. They are written once and survive every metadata update."""
 
 ATTRIBUTES = (
@@ -54,6 +54,7 @@ _ARCHITECTURE_ALIASES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"}
     ("i386", "i486", "i586", "x86"), "i686"
 )
 _USERINFO = re.compile(r"://[^/?#]*@")
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ def fingerprint(source: Digest, target_format: Format, options: str) -> Fingerpr
 
 def acceptable(source: Digest, formats: tuple[Format, ...], options: str) -> dict[Fingerprint, Format]:
     """Return every final form of ``source`` that is right for a target: as published, unpacked, or converted."""
-    return {fingerprint(source, form, tag): form for form in formats for tag in ("", UNPACKED, options)}
+    tags = dict.fromkeys(("", UNPACKED, options))
+    return {fingerprint(source, form, tag): form for form in formats for tag in tags}
 
 
 def want(
@@ -145,7 +147,7 @@ def architecture(text: str) -> str | None:
 
 def timestamp(moment: datetime | None) -> str:
     """Return ``moment`` as ISO 8601 in UTC with whole seconds, or the empty string for ``None``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z" if moment else ""
 
 
 def moment(text: str) -> datetime | None:
@@ -198,8 +200,10 @@ def _attributes(image: Image) -> str:
     """Return the allow-listed keys of the entry as one JSON object of strings, as cloud-info-provider expects."""
     values = {name: _text(image.raw.get(name)) for name in ATTRIBUTES}
     public = {name: value for name, value in values.items() if value and not _USERINFO.search(value)}
-    return json.dumps(public, ensure_ascii=False, sort_keys=True)
+    return _ENCODER.encode(public)
 
 
 def _text(value: object) -> str:
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
