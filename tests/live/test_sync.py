@@ -3,6 +3,7 @@
 import pytest
 
 from imagesync.testing.disks import Kind
+from imagesync.testing.faults import Status
 
 
 @pytest.fixture
@@ -103,8 +104,6 @@ def test_a_replaced_image_is_deleted_when_its_time_has_come(synced):
 
 
 def test_an_unavailable_list_changes_nothing(synced):
-    from imagesync.testing.web import Status
-
     before = synced.records()
     synced.published.server.misbehave(synced.published.path, Status(503))
 
