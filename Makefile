@@ -11,7 +11,7 @@ unexport VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT IMAGESYNC_CONFIG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint fixtures docs bench clean
+.PHONY: help demo cloud test lint fixtures docs bench clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)$$/make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
@@ -21,6 +21,12 @@ demo: ## install what is missing, then show the main job on a loopback list serv
 	@.ci/system-packages demo
 	@.ci/venv
 	@$(BIN)/imagesync demo
+
+cloud: ## run a real Keystone and Glance with a publisher of images in build/cloud, until Ctrl-C
+	@.ci/system-packages demo
+	@.ci/venv test
+	@.ci/cloud
+	@PYTHONPATH=tests/live $(BIN)/python -m cloud run build/cloud
 
 test: ## install what is missing, then check and test everything
 	@.ci/system-packages test
@@ -54,6 +60,7 @@ docs: ## build the documentation into build/docs; a warning is an error
 bench: ## measure ratios and limits; writes build/bench.json, fails beyond a limit
 	@.ci/system-packages test
 	@.ci/venv test
+	@.ci/cloud
 	$(BIN)/python tests/bench
 
 clean: ## remove what the other verbs made, the virtual environment included

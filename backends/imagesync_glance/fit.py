@@ -54,7 +54,7 @@ def fit_name(name: str) -> str:
 
 def _is_holdable(name: str) -> bool:
     is_ours = name not in _TAKEN and not name.startswith("os_glance_")
-    return is_ours and 0 < len(name) <= LONGEST_NAME and not (_UNHOLDABLE.search(name) or _CONTROL.search(name))
+    return is_ours and 0 < len(name) <= LONGEST_NAME and name.isprintable() and not _UNHOLDABLE.search(name)
 
 
 def _fit_value(name: str, value: str) -> str:

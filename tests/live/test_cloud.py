@@ -3,6 +3,7 @@
 import pytest
 from cloud.api import RefusedError
 from cloud.cloud import write_clouds_yaml
+from cloud.process import ServerError
 
 
 def test_an_image_comes_back_as_it_was_sent(project):
@@ -101,3 +102,11 @@ def test_a_glance_can_be_configured_and_killed_apart_from_the_others(add_glance,
 
     assert images.download(image["id"]) == b"12345"
     assert images.add("large", b"x" * 11)["size"] == 11
+
+
+def test_a_glance_that_cannot_start_says_why_and_is_not_kept(cloud):
+    for _ in range(2):
+        with pytest.raises(ServerError, match="glance-nowhere ended"):
+            cloud.glance("nowhere", "[DEFAULT]\nenabled_backends = nothing:nothing\n")
+
+    assert cloud.admin.identity.find("endpoint", region_id="nowhere") == []

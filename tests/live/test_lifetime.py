@@ -4,16 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from cloud.cloud import Cloud
+from cloud.processes import processes_of, wait_until
 from cloud.software import HERE
 from keystoneauth1.exceptions import ConnectFailure
 
-LIMIT = 120
 HOLD = """
 import sys
 from pathlib import Path
@@ -36,24 +35,6 @@ def another_user(directory):
             yield process
         finally:
             process.kill()
-
-
-def processes_of(directory):
-    """Return the processes that work below a directory, as all of a cloud's do; the dead do not count."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it may end while it is looked at
-            living = folder.joinpath("stat").read_text().rpartition(")")[2].split()[0] != "Z"
-            if living and Path(os.readlink(folder / "cwd")).is_relative_to(directory):
-                found.append(int(folder.name))
-    return found
-
-
-def wait_until(condition):
-    until = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def only_logs(directory):

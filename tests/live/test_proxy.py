@@ -9,6 +9,7 @@ import pytest
 import requests
 from cloud.api import Login, RefusedError
 from cloud.faults import CutAnswer, Delay, Hang, Meanwhile, ResetAnswer, ResetRequest, Status
+from cloud.processes import wait_until
 from cloud.proxy import Proxy
 from keystoneauth1.exceptions import ConnectFailure, Unauthorized, UnknownConnectionError
 
@@ -46,10 +47,7 @@ def plain(proxy, token, timeout=LIMIT):
 
 
 def status_becomes(images, image, status):
-    until = time.monotonic() + LIMIT
-    while images.show(image)["status"] != status:
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_until(lambda: images.show(image)["status"] == status)
 
 
 def test_what_is_sent_arrives_and_is_counted(images, proxy):

@@ -103,6 +103,11 @@ def test_a_rule_cannot_change_what_imagesync_says_of_itself(world):
         ("os_type", ""),
         ("hw_cpu_cores", "two"),
         ("hw_vif_multiqueue_enabled", "perhaps"),
+        ("hw_qemu_guest_agent", "perhaps"),
+        ("img_signature_hash_method", "MD5"),
+        ("hypervisor_type", "proxmox"),
+        ("vm_mode", "container"),
+        ("vmware_adaptertype", "sata"),
     ],
 )
 def test_what_nova_would_refuse_is_objected_to(name, value):
@@ -111,7 +116,14 @@ def test_what_nova_would_refuse_is_objected_to(name, value):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("hw_firmware_type", "uefi"), ("architecture", "aarch64"), ("hw_cpu_cores", "2"), ("hw_machine_type", "q35")],
+    [
+        ("hw_firmware_type", "uefi"),
+        ("architecture", "aarch64"),
+        ("hw_cpu_cores", "2"),
+        ("hw_machine_type", "q35"),
+        ("vmware_adaptertype", "paraVirtual"),
+        ("hypervisor_type", "kvm"),
+    ],
 )
 def test_what_nova_takes_is_not_objected_to(name, value):
     assert objection(name, value) == ""

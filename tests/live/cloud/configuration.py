@@ -65,7 +65,7 @@ def keystone_files(home: Path) -> dict[str, str]:
         # Without it a federated user, who has roles by groups only, may not make application credentials.
         "federation": {"default_authorization_ttl": 1440},
     }
-    return {"keystone.conf": _ini(sections)}
+    return {"keystone.conf": ini(sections)}
 
 
 def glance_files(home: Path, software: Software, address: Address, port: int, extra: str = "") -> dict[str, str]:
@@ -86,7 +86,7 @@ def glance_files(home: Path, software: Software, address: Address, port: int, ex
         "task": {"work_dir": home / "work"},
         "paste_deploy": {"flavor": "keystone", "config_file": software.home / "etc/glance/glance-api-paste.ini"},
         # Without the service type, application credentials with access rules are refused everywhere.
-        "keystone_authtoken": {**_service("glance", address), "service_type": "image"},
+        "keystone_authtoken": {**service_login("glance", address.identity), "service_type": "image"},
         "wsgi": {"task_pool_threads": 4},
         "oslo_concurrency": {"lock_path": home / "locks"},
     }
@@ -98,7 +98,7 @@ def glance_files(home: Path, software: Software, address: Address, port: int, ex
             "allowed_ports": "[]",
         },
     }
-    return {"glance-api.conf": _ini(sections) + extra, "glance-image-import.conf": _ini(imports)}
+    return {"glance-api.conf": ini(sections) + extra, "glance-image-import.conf": ini(imports)}
 
 
 GLANCE_FOLDERS = ("fast", "slow", "staging", "tasks", "work", "locks")
@@ -107,13 +107,13 @@ GLANCE_FOLDERS = ("fast", "slow", "staging", "tasks", "work", "locks")
 def keystone_launch(home: Path, software: Software, address: Address) -> Launch:
     """Return how Keystone is started."""
     environment = {"OS_KEYSTONE_CONFIG_DIR": f"{home}/etc", "OIDC_PROVIDER": address.openid}
-    command = _wsgi(software, "keystone_app", address.keystone, threads=4)
+    command = wsgi_command(software, "keystone_app", address.keystone, threads=4)
     return Launch("keystone", home, command, environment, address.identity)
 
 
 def glance_launch(name: str, home: Path, software: Software, port: int) -> Launch:
     """Return how a Glance is started."""
-    command = _wsgi(software, "glance_app", port, threads=8)
+    command = wsgi_command(software, "glance_app", port, threads=8)
     ready = f"http://127.0.0.1:{port}/healthcheck"
     return Launch(name, home, command, {"OS_GLANCE_CONFIG_DIR": f"{home}/etc"}, ready)
 
@@ -125,11 +125,12 @@ def write_files(folder: Path, files: Mapping[str, str]) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def _service(user: str, address: Address) -> dict[str, object]:
+def service_login(user: str, identity: str) -> dict[str, object]:
+    """Return how a service logs in to the Keystone at ``identity``."""
     return {
-        "www_authenticate_uri": address.identity,
+        "www_authenticate_uri": identity,
         "auth_type": "password",
-        "auth_url": address.identity,
+        "auth_url": identity,
         "username": user,
         "password": SERVICE_PASSWORD,
         "project_name": "service",
@@ -139,7 +140,8 @@ def _service(user: str, address: Address) -> dict[str, object]:
     }
 
 
-def _wsgi(software: Software, module: str, port: int, *, threads: int) -> tuple[str, ...]:
+def wsgi_command(software: Software, module: str, port: int, *, threads: int) -> tuple[str, ...]:
+    """Return the command that serves a module of the folder ``wsgi``."""
     options = {
         "http-socket": f"127.0.0.1:{port}",
         "pythonpath": HERE / "wsgi",
@@ -157,7 +159,8 @@ def _wsgi(software: Software, module: str, port: int, *, threads: int) -> tuple[
     return (software.program("pyuwsgi"), *pairs, *(f"--{switch}" for switch in _SWITCHES))
 
 
-def _ini(sections: Sections) -> str:
+def ini(sections: Sections) -> str:
+    """Return the text of a configuration file."""
     lines = []
     for section, values in sections.items():
         lines += [f"[{section}]", *(f"{name} = {value}" for name, value in values.items()), ""]

@@ -14,6 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from cloud.accounts import Project
     from cloud.cloud import Cloud, Service
+    from cloud.nova import Nova
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +31,14 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 def project(cloud: Cloud) -> Project:
     """A new project with one member."""
     return cloud.project()
+
+
+@pytest.fixture(scope="session")
+def nova(cloud: Cloud) -> Nova:
+    """The Nova beside the shared cloud, started by the first test that asks for it."""
+    from cloud.nova import open_nova
+
+    return open_nova(cloud)
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ import time
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Self
 
 START_LIMIT = 120.0
 STOP_LIMIT = 20.0
@@ -34,6 +35,15 @@ class Launch:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     ready: str
+
+    def described(self) -> dict[str, Any]:
+        """Return it for ``Launch.of``, as JSON can hold it."""
+        return {**asdict(self), "home": str(self.home)}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Return what ``described`` gave."""
+        return cls(**{**values, "home": Path(values["home"]), "command": tuple(values["command"])})
 
     @property
     def log(self) -> Path:

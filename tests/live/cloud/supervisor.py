@@ -66,15 +66,14 @@ class Supervisor:
                 return self._facts()
             case {"do": "glance", "region": str(region), "extra": str(extra)}:
                 return self._glance(region, extra)
+            case {"do": "reserve"}:
+                return {"port": self._reserve()}
+            case {"do": "add", **launch}:
+                self._add(Server(Launch.of(launch)))
             case {"do": "start", "name": str(name), **more}:
                 self._start(name, more.get("extra"))
-            case {"do": "stop", "name": str(name)}:
-                self.servers[name].stop()
-            case {"do": "kill", "name": str(name)}:
-                self.servers[name].kill()
-            case {"do": "remove", "name": str(name)}:
-                self.servers.pop(name).kill()
-                shutil.rmtree(self.directory / name)
+            case {"do": "stop" | "kill" | "remove" as how, "name": str(name)}:
+                self._end(name, how)
             case _:
                 raise ServerError(f"unknown request {request}")
         return self._facts()
@@ -101,8 +100,31 @@ class Supervisor:
 
     def _glance(self, region: str, extra: str) -> dict[str, Any]:
         if f"glance-{region}" not in self.servers:
-            self._launch(self._prepare_glance(region, extra))
+            server = self._prepare_glance(region, extra)
+            try:
+                self._launch(server)
+            except ServerError:  # nobody else shall find it dead
+                self._remove(server.launch.name)
+                raise
         return self._facts()
+
+    def _add(self, server: Server) -> None:
+        """Start a server that the client prepared."""
+        try:
+            self._launch(server)
+        except ServerError:
+            server.kill()
+            raise
+        self.servers[server.launch.name] = server
+
+    def _reserve(self) -> int:
+        port, claim = free_port()
+        self.claims.append(claim)
+        return port
+
+    def _remove(self, name: str) -> None:
+        self.servers.pop(name).kill()
+        shutil.rmtree(self.directory / name)
 
     def _start(self, name: str, extra: str | None) -> None:
         server = self.servers[name]
@@ -111,6 +133,15 @@ class Supervisor:
             files = glance_files(server.launch.home, self.software, self.address, _port(server.launch), extra)
             write_files(server.launch.home / "etc", files)
         self._launch(server)
+
+    def _end(self, name: str, how: str) -> None:
+        match how:
+            case "stop":
+                self.servers[name].stop()
+            case "kill":
+                self.servers[name].kill()
+            case _:
+                self._remove(name)
 
     def _launch(self, *servers: Server) -> None:
         """Start servers at once, and wait until they serve many clients."""
@@ -128,8 +159,7 @@ class Supervisor:
     def _prepare_glance(self, region: str, extra: str) -> Server:
         name = f"glance-{region}"
         home = self.directory / name
-        port, claim = free_port()
-        self.claims.append(claim)
+        port = self._reserve()
         for folder in GLANCE_FOLDERS:
             (home / folder).mkdir(parents=True)
         write_files(home / "etc", glance_files(home, self.software, self.address, port, extra))

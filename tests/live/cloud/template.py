@@ -74,8 +74,13 @@ def _make(home: Path, servers: Software, provision: Callable[[Address], None]) -
     finally:
         server.kill()
     for database in (keystone / "keystone.db", home / "glance.db"):
-        with closing(sqlite3.connect(database)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        checkpoint(database)
+
+
+def checkpoint(database: Path) -> None:
+    """Leave all of a database in its one file, to be copied."""
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _make_keystone(home: Path, servers: Software, address: Address) -> None:
@@ -85,17 +90,17 @@ def _make_keystone(home: Path, servers: Software, address: Address) -> None:
         for name in ("0", "1"):
             _write_key(keystone / folder / name)
     command = [servers.program("keystone-manage"), "--config-file", f"{keystone}/etc/keystone.conf"]
-    _run([*command, "db_sync"], home / "keystone-db.log")
+    run_tool([*command, "db_sync"], home / "keystone-db.log")
     urls = [word for kind in ("public", "internal", "admin") for word in (f"--bootstrap-{kind}-url", address.identity)]
     names = {"username": "admin", "project-name": "admin", "role-name": "admin", "region-id": FIRST_REGION}
     named = [word for name, value in names.items() for word in (f"--bootstrap-{name}", value)]
     secret = {"OS_BOOTSTRAP_PASSWORD": ADMIN_PASSWORD}
-    _run([*command, "bootstrap", *named, *urls], home / "keystone-bootstrap.log", secret)
+    run_tool([*command, "bootstrap", *named, *urls], home / "keystone-bootstrap.log", secret)
 
 
 def _make_glance(home: Path, servers: Software, _address: Address) -> None:
     config = [word for name in ("glance-api.conf",) for word in ("--config-file", f"{home}/etc/{name}")]
-    _run([servers.program("glance-manage"), *config, "db_sync"], home / "glance-db.log")
+    run_tool([servers.program("glance-manage"), *config, "db_sync"], home / "glance-db.log")
 
 
 def _write_key(path: Path) -> None:
@@ -105,7 +110,12 @@ def _write_key(path: Path) -> None:
         stream.write(Fernet.generate_key())
 
 
-def _run(command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+def run_tool(command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+    """Run a command of a service; what it prints goes to ``log``.
+
+    Raises:
+        ChildProcessError: it failed.
+    """
     with log.open("wb") as stream:
         done = subprocess.run(
             command, check=False, stdout=stream, stderr=stream, env={"PATH": os.environ["PATH"], **(environment or {})}
