@@ -38,6 +38,7 @@ class Trial:
     images: ImageApi
     foreign: dict[str, tuple[dict[str, Any], bytes]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    away: Any = None
 
     # --- before ---
     def add_foreign(self) -> None:
@@ -56,6 +57,22 @@ class Trial:
         self.site.offer(*titles)
         first = self.site.publish_and_sync()
         assert first.code == 0, first.out + first.err
+
+    def renew(self) -> None:
+        """Publish a list whose next pass replaces, updates, and retires or restores; look after every step of it.
+
+        It takes a site whose images are called as here.
+        """
+        published = self.site.published
+        self.site.replace("changes", f"changes {published.version}")
+        if self.away:
+            published.images[self.away.identifier] = self.away
+            self.away = None
+        else:
+            self.away = published.images.pop(self.site.identifier("swings"))
+        published.publish()
+        self.glance.clear()
+        self.watch()
 
     # --- meanwhile ---
     def watch(self) -> None:
