@@ -1,7 +1,9 @@
 """What every area shares: the count of tests per area at the end of a run."""
 
+import subprocess
 from collections import Counter
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,6 +13,24 @@ pytest_plugins = ["cloud.fixtures"]
 # How fast a shared machine is says nothing about the code.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared-machine")
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[Path, str], Path]]:
+    """Return a function that mounts a small file system at a path; unmounted at the end."""
+    points: list[Path] = []
+
+    def mount(point: Path, size: str) -> Path:
+        point.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(point)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"this test mounts a tmpfs and has to run as root: {done.stderr}"
+        points.append(point)
+        return point
+
+    yield mount
+    for point in points:
+        subprocess.run(["umount", str(point)], check=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
