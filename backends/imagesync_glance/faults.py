@@ -31,7 +31,10 @@ UNUSABLE = 0
 
 
 class AnswerError(Exception):
-    """A service answered with an error status, or ``UNUSABLE``. ``retry_after`` is in seconds. Never leaves this package."""
+    """A service answered with an error status, or ``UNUSABLE``. Never leaves this package.
+
+    ``retry_after`` is in seconds.
+    """
 
     def __init__(self, status: int, detail: str, retry_after: float | None = None) -> None:
         """Keep the status, what the service said, and how long it asks to wait."""
