@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -83,8 +84,8 @@ class GlanceTarget:
 
 
 def _check_version(service: Service) -> None:
-    versions = [str(version.get("id", "")) for version in service.versions()]
-    newest = max((tuple(map(int, name.removeprefix("v").split("."))) for name in versions if name), default=(0,))
+    found = (re.fullmatch(r"v([0-9]+)\.([0-9]+)", name) for name in service.versions())
+    newest = max(((int(version[1]), int(version[2])) for version in found if version), default=(0, 0))
     if newest < _OLDEST:
         wanted = ".".join(map(str, _OLDEST))
         detail = f"version {'.'.join(map(str, newest))} of the Image API is too old"

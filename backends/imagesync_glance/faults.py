@@ -169,7 +169,7 @@ _LIMITS = (
     (("image_size_total",), "raise the project's limit image_size_total in Keystone, or delete images"),
     (("image_count_total",), "raise the project's limit image_count_total in Keystone, or delete images"),
     (("remaining",), "raise user_storage_quota in glance-api.conf, or delete images"),
-    (("maximum", "size"), "raise image_size_cap in glance-api.conf, or exclude the image"),
+    (("too large",), "raise image_size_cap in glance-api.conf, or exclude the image"),
 )
 """Words of Glance's own message, and what to do then; the first that fits."""
 

@@ -34,8 +34,7 @@ class Service:
         from keystoneauth1.adapter import Adapter
 
         self.login = login
-        self.now: datetime | None = None
-        """Glance's clock at its last answer."""
+        self._date: datetime | None = None
         self.uses_sha512 = True
         """Whether every image seen so far has a SHA-512."""
         self._adapter = Adapter(
@@ -47,6 +46,13 @@ class Service:
         )
         self.images: Any = images.Controller(self, schemas.Controller(self))
         """python-glanceclient's calls for single images."""
+
+    def now(self) -> datetime | None:
+        """Return a time that has passed already, by the cloud's own clock and as late as anybody knows it.
+
+        Not every Glance says what time it is. Keystone did when we logged in.
+        """
+        return max((time for time in (self._date, self.login.issued) if time is not None), default=None)
 
     # --- what python-glanceclient asks of its HTTP client -------------------------------------------------------------
     def get(self, url: str, **options: Any) -> tuple[Response, Any]:  # noqa: ANN401 - an answer is any JSON
@@ -69,16 +75,15 @@ class Service:
         """Send a DELETE; return as ``get``."""
         return repeated(lambda: self._send("DELETE", url, **options))
 
-    def versions(self) -> list[dict[str, Any]]:
+    def versions(self) -> list[str]:
         """Return the versions of the Image API that are offered."""
         response = repeated(lambda: self._adapter.get("/", raise_exc=False, authenticated=False))
         if response.status_code not in {200, 300}:
             raise refusal(response)
         try:
-            versions: list[dict[str, Any]] = response.json()["versions"]
+            return [str(version["id"]) for version in response.json()["versions"]]
         except (ValueError, KeyError, TypeError):
             raise AnswerError(502, "the answer is no list of versions: is this Glance?") from None
-        return versions
 
     # --- images -------------------------------------------------------------------------------------------------------
     def create(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +145,7 @@ class Service:
         Raises:
             AnswerError: it is an error, or no JSON.
         """
-        self.now = _date(response.headers.get("Date", "")) or self.now
+        self._date = _date(response.headers.get("Date", "")) or self._date
         if response.status_code >= 300:
             raise refusal(response)
         if not response.content:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
+
+from yaml import YAMLError
 
 from imagesync.backend import Secret
 from imagesync.errors import BackendRefusedError
@@ -23,6 +27,7 @@ from imagesync_glance.settings import Project, Proxy, Settings
 if TYPE_CHECKING:
     import requests
     from keystoneauth1.identity.base import BaseIdentityPlugin
+    from keystoneauth1.loading.base import BaseLoader
     from keystoneauth1.session import Session
     from openstack.config.cloud_region import CloudRegion
 
@@ -49,6 +54,11 @@ class Login:
     auth: BaseIdentityPlugin
     image: str
     compute: str
+
+    @property
+    def issued(self) -> datetime | None:
+        """Return when the token was issued, by Keystone's clock."""
+        return self.auth.get_access(self.session).issued
 
     def renew(self, seconds: float) -> None:
         """Get a new token unless the one at hand lives ``seconds`` more."""
@@ -122,25 +132,16 @@ class Cloud:
         """Return an entry of clouds.yaml or of the environment, or the inline one, completed by openstacksdk."""
         from openstack.config import OpenStackConfig
         from openstack.warnings import RemovedInSDK60Warning
-        from yaml import YAMLError
 
         settings = self._settings
-        try:
-            with warnings.catch_warnings():  # openstacksdk warns of an option that nobody gave
-                warnings.simplefilter("ignore", RemovedInSDK60Warning)
-                if cloud is None and settings.auth is not None:
-                    config = OpenStackConfig(load_yaml_config=False, load_envvars=False)
-                    login: dict[str, Any] = {
-                        "auth_type": settings.auth_type or "password",
-                        "auth": revealed(settings.auth),
-                    }
-                else:
-                    config, login = OpenStackConfig(), {"cloud": cloud or settings.cloud}
-                return config.get_one(validate=False, region_name=settings.region_name, **login)
-        except YAMLError as error:  # its text quotes the line, which may hold a password
-            mark = getattr(error, "problem_mark", None)
-            where = f"{mark.name} is no YAML near line {mark.line + 1}" if mark else "clouds.yaml is no YAML"
-            raise BackendRefusedError("clouds.yaml", where, "correct it") from None
+        with warnings.catch_warnings(), _no_file_skipped():
+            warnings.simplefilter("ignore", RemovedInSDK60Warning)  # of an option that nobody gave
+            if cloud is None and settings.auth is not None:
+                config = OpenStackConfig(load_yaml_config=False, load_envvars=False)
+                login: dict[str, Any] = {"auth_type": settings.auth_type or "password", "auth": revealed(settings.auth)}
+            else:
+                config, login = OpenStackConfig(), {"cloud": cloud or settings.cloud}
+            return config.get_one(validate=False, region_name=settings.region_name, **login)
 
     def _session(self, region: CloudRegion) -> Session:
         from keystoneauth1.session import Session
@@ -167,22 +168,53 @@ class Cloud:
         return self._web
 
 
+@contextmanager
+def _no_file_skipped() -> Iterator[None]:
+    """Refuse a clouds.yaml or secure.yaml that is no YAML.
+
+    openstacksdk goes on without it, and logs the line that is wrong, which may hold a password.
+    """
+    skipped: list[tuple[str, Any]] = []
+
+    def is_harmless(record: logging.LogRecord) -> bool:
+        match record.args:
+            case (path, (ValueError() | YAMLError()) as error):
+                skipped.append((str(path), error))
+                return False
+        return True
+
+    logger = logging.getLogger("openstack.config")
+    logger.addFilter(is_harmless)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_harmless)
+        for path, error in skipped:
+            mark = getattr(error, "problem_mark", None)
+            raise BackendRefusedError(path, f"is no YAML{f' near line {mark.line + 1}' if mark else ''}", "correct it")
+
+
 def _plugin(config: Mapping[str, Any], project: Project) -> BaseIdentityPlugin:
     from keystoneauth1 import loading
 
     name = str(config["auth_type"])
-    options = {key: value for key, value in config["auth"].items() if key not in _SCOPE}
+    # What comes from the environment stands beside auth.
+    options = {key: value for key, value in {**config, **config["auth"]}.items() if key not in _SCOPE}
     if name not in _BOUND:
         options |= _scope(project)
     if not options.get("auth_url"):
         hint = "name a cloud of clouds.yaml, set OS_AUTH_URL and the like, or give auth"
         raise BackendRefusedError(str(project), "nothing says where Keystone is", hint)
 
-    def value_of(option: loading.Opt) -> Any:  # noqa: ANN401 - of any type
-        names = [option.dest, *(old.dest for old in option.deprecated)]
-        return next((options[name] for name in names if name in options), None)
-
-    plugin: BaseIdentityPlugin = loading.get_plugin_loader(name).load_from_options_getter(value_of)
+    loader: BaseLoader[BaseIdentityPlugin] = loading.get_plugin_loader(name)
+    # Only what is given: for many options the plugin has a default that the loader does not know.
+    chosen = {
+        option.dest: option.type(options[key])
+        for option in loader.get_options()
+        for key in (*(old.dest for old in option.deprecated), option.dest)
+        if options.get(key) is not None
+    }
+    plugin: BaseIdentityPlugin = loader.load_from_options(**chosen)
     return plugin
 
 

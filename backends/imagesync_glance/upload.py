@@ -99,7 +99,8 @@ def check_idle(record: Record, service: Service) -> None:
         return
     limit = _PATIENCE + timedelta(seconds=record.note.size / SLOWEST)
     since = moment(record.image["updated_at"])
-    if service.now is not None and service.now - since > limit:
+    now = service.now()
+    if now is not None and now - since > limit:
         return
     detail = f"another process is uploading it since {since:%Y-%m-%d %H:%M:%S} UTC"
     raise BackendConflictError(f"image {record.id}", detail, f"if it is dead, it is removed after {limit}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from imagesync.errors import BackendConflictError
+from imagesync.errors import BackendConflictError, BackendUnavailableError
 from imagesync_glance.faults import AnswerError, refusal
 from imagesync_glance.repetition import repeated
 from imagesync_glance.session import Login
@@ -53,4 +53,5 @@ def _count(login: Login, image: str, scope: str) -> int | None:
     except AnswerError as answer:
         if answer.status == 403:
             return None
-        raise
+        detail = f"Nova answers {answer.status}: {answer.detail}"
+        raise BackendUnavailableError(f"image {image}", detail, "it is tried again later") from answer

@@ -34,8 +34,8 @@ def nothing_to_do(cloud: Cloud, root: Path) -> list[harness.Measurement]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     project = cloud.project()
     with scene(root) as site:
-        site.publish(VO, disks(root / "disks", IMAGES, size=64 << 10))
-        site.configure(["raw"], {"backend": "glance", **settings(project, VO)})
+        site.publish(VO, disks(root / "disks", IMAGES))
+        site.configure(["raw"], {"backend": "glance", **settings(project, root, VO)})
         begin = time.perf_counter()
         site.sync()
         harness.log(f"registered {IMAGES} images in {time.perf_counter() - begin:.0f} s")

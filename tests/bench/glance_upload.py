@@ -24,7 +24,7 @@ def upload(cloud: Cloud, root: Path) -> list[harness.Measurement]:
     file = _make_file(root / "image.raw")
     digest = Digest(sha512(file.read_bytes()).hexdigest())
     context = Context("bench", "bench")
-    with registry.opened(registry.load_backend("glance"), settings(project, "vo"), context) as backend:
+    with registry.opened(registry.load_backend("glance"), settings(project, root, "vo"), context) as backend:
         spec = _spec(project.id, digest)
         taken = harness.ratio(
             "Glance: upload of 2 GiB / curl -T",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import harness
 from cloud.accounts import Project
-from cloud.cloud import Cloud, write_clouds_yaml
+from cloud.cloud import Cloud
 from cloud.software import program
 from glance_target import settings
 from scene import Scene, scene
@@ -42,7 +42,7 @@ def whole_way(cloud: Cloud, root: Path) -> list[harness.Measurement]:
     project = cloud.project()
     with scene(root / "way") as site:
         _publish(site, root / "disks-of-the-way")
-        site.configure(["qcow2"], {"backend": "glance", **settings(project, VO)})
+        site.configure(["qcow2"], {"backend": "glance", **settings(project, root, VO)})
         actions = {
             "ours": lambda: _ours(site, project),
             "script": lambda: _script(site, project, root, 1),
@@ -80,14 +80,12 @@ def _script(site: Scene, project: Project, root: Path, parallel: int) -> float:
     _clear(site, project)
     work = root / "script"
     work.mkdir()
-    write_clouds_yaml(root / "clouds.yaml", {"site": project.login().entry()})
     images = site.server.lists[VO].images.values()
     lines = "".join(f"{one.uri} {one.sha512} {one.title}\n" for one in images)
     env = {
         **os.environ,
         "WORK": str(work),
         "OPENSTACK": str(program("openstackclient", "openstack")),
-        "OS_CLIENT_CONFIG_FILE": str(root / "clouds.yaml"),
         "OS_CLOUD": "site",
     }
     command = ["xargs", "-P", str(parallel), "-L", "1", "bash", "-c", _ONE, "one"]

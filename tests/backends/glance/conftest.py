@@ -6,13 +6,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
 from imagesync_glance import open_backend
 
-from imagesync.backend import Context
-from imagesync.testing.subject import Bench, Subject
+from imagesync.backend import Context, OwnedImage
+from imagesync.testing.subject import Bench, Subject, listed
 
 VO = "vo.example.org"
 
@@ -56,6 +58,10 @@ class Site:
         kept = {key: value for key, value in self.settings.items() if key not in {"auth", "auth_type"}}
         return replace(self, settings={**kept, **login})
 
+    def with_settings(self, **settings: Any) -> Site:
+        """Return the same target with other settings."""
+        return replace(self, settings={**self.settings, **settings})
+
     @property
     def images(self) -> Any:
         return self.project.images(self.region)
@@ -91,19 +97,38 @@ def shared_site(make_site, cloud, project) -> Site:
     return make_site(project, ownership="shared", owner=project.id, projects={VO: cloud.project().id})
 
 
+class VoBench(Bench):
+    """Files and specifications of images that belong to a VO, as those of the core do."""
+
+    def with_content(self, content: Callable[[int], bytes]) -> VoBench:
+        """Return a bench with other files."""
+        return VoBench(replace(self.subject, content=content), Path(mkdtemp(dir=self._folder)))
+
+    def upload_for(self, backend: Any, vo: str, image: str = "image-1", number: int = 1) -> OwnedImage:
+        spec = self.spec(image, number, owner=backend.owners(vo)[0])
+        properties = {**spec.metadata.properties, "APPLIANCE_VO": vo}
+        spec = replace(spec, metadata=replace(spec.metadata, properties=properties))
+        return backend.upload(spec, self.file(number), lambda _: None)
+
+    def publish_for(self, backend: Any, vo: str, image: str = "image-1", number: int = 1) -> OwnedImage:
+        ref = self.upload_for(backend, vo, image, number).ref
+        backend.publish(ref)
+        return listed(backend)[ref]
+
+
 @pytest.fixture
-def make_bench(tmp_path) -> Callable[[Site], Bench]:
+def make_bench(tmp_path) -> Callable[[Site], VoBench]:
     """Call it for files and specifications to be used with a site."""
 
-    def make(place: Site) -> Bench:
+    def make(place: Site) -> VoBench:
         subject = Subject(open_backend, place.settings, plant_foreign=lambda: None, foreign=lambda: None, vo=VO)
-        return Bench(subject, tmp_path)
+        return VoBench(subject, tmp_path)
 
     return make
 
 
 @pytest.fixture
-def bench(make_bench, site) -> Bench:
+def bench(make_bench, site) -> VoBench:
     return make_bench(site)
 
 

@@ -31,7 +31,9 @@ def test_a_name_is_one_line_that_glance_takes(given, kept):
     assert fit_name(given) == kept
 
 
-@pytest.mark.parametrize("name", ["name", "status", "os_hidden", "tags", RECORD, "os_glance_x", "", "k" * 256, "🐧", "\n"])
+@pytest.mark.parametrize(
+    "name", ["name", "status", "os_hidden", "tags", RECORD, "os_glance_x", "", "k" * 256, "🐧", "\n"]
+)
 def test_a_property_that_would_be_something_else_is_left_out(name):
     assert fitted(name, "value") is None
 

@@ -103,9 +103,8 @@ def test_every_problem_is_reported_at_once():
 def test_a_secret_that_is_written_down_is_refused_and_not_repeated(name):
     inline = {"auth": {"auth_url": "https://k", name: "hunter2"}, "projects": {VO: "1"}}
 
-    assert problems(inline) == f"auth.{name}: holds the secret itself: write {{file: PATH}}, {{env: NAME}} or " + (
-        "{credential: NAME}"
-    )
+    forms = "{file: PATH}, {env: NAME} or {credential: NAME}"
+    assert problems(inline) == f"auth.{name}: holds the secret itself: write {forms}"
 
 
 def test_a_secret_is_given_by_reference_and_addresses_are_none():
