@@ -56,6 +56,12 @@ def _installed(group: str) -> Iterable[EntryPoint]:
     return entry_points(group=group)
 
 
+def snapshot() -> Installed:
+    """Return what is installed now, for many questions: otherwise each reads the metadata of every distribution."""
+    found = entry_points()
+    return {group: tuple(found.select(group=group)) for group in (BACKENDS, SOURCES)}.__getitem__
+
+
 def backends(installed: Installed = _installed) -> Mapping[str, EntryPointInfo]:
     """Return every registered backend by name, sorted, without loading any.
 

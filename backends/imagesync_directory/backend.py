@@ -251,11 +251,13 @@ class DirectoryBackend:
         if not os.path.lexists(path):
             # A record whose file is missing stays broken: its successor has a name, and a ref, of its own.
             return not any(entry.complete for entry in catalogue.entries if entry.file == name)
-        sighting = None if path.is_symlink() else self._look_at(name, catalogue)
+        users = [entry for entry in catalogue.entries if entry.file == name]
+        sighting = None if path.is_symlink() else self._look_at(name, users)
         return sighting is not None and sighting.sha512 == digest
 
     def _fill(self, entry: Entry, spec: ImageSpec, data: Path, progress: Progress) -> OwnedImage:
-        sighting = self._look_at(entry.file, self._folder.read())
+        users = [other for other in self._folder.read().entries if other.file == entry.file]
+        sighting = self._look_at(entry.file, users)
         if sighting is None:
             self._copy(entry, spec, data, progress)
             facts = (self._folder.root / entry.file).stat()
@@ -299,19 +301,18 @@ class DirectoryBackend:
 
     def _look(self, entry: Entry) -> Sighting | None:
         """Return what the file of a complete record is now."""
-        return self._look_at(entry.file, Catalogue((entry,))) if entry.complete else None
+        return self._look_at(entry.file, [entry]) if entry.complete else None
 
-    def _look_at(self, name: str, catalogue: Catalogue) -> Sighting | None:
+    def _look_at(self, name: str, users: Sequence[Entry]) -> Sighting | None:
         """Return what a file is now, without reading it if one of its records knows."""
-        path = self._folder.root / name
+        path = f"{self._folder.root}/{name}"  # for every image of a pass: a Path costs more than the question
         try:
-            facts = path.stat()
+            facts = os.stat(path)  # noqa: PTH116
         except FileNotFoundError:
             return None
-        users = (entry for entry in catalogue.entries if entry.file == name)
         known = (entry.sighting(facts.st_size, facts.st_mtime_ns) for entry in users)
         sighting = next(filter(None, known), None)
-        return sighting if sighting is not None and stat.S_ISREG(facts.st_mode) else look(path, sighting)
+        return sighting if sighting is not None and stat.S_ISREG(facts.st_mode) else look(Path(path), sighting)
 
     def _note(self, found: list[tuple[Entry, Sighting]]) -> None:
         """Remember what changed files were found to be, so that they are read once and not in every pass."""

@@ -248,7 +248,9 @@ def _component(value: object) -> str:
 def _properties(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         raise TypeError("properties are not a mapping")
-    return {name: _text(text) for name, text in value.items()}
+    if not set(map(type, value.values())) <= {str}:
+        raise TypeError("properties are not all texts")
+    return value
 
 
 def _moment(value: object) -> datetime:

@@ -20,7 +20,7 @@ from imagesync.backend import (
     State,
 )
 from imagesync.errors import BackendConflictError, BackendRefusedError, ForeignToolError
-from imagesync_glance.catalogue import Foreign, survey
+from imagesync_glance.catalogue import Listing, survey
 from imagesync_glance.faults import AnswerError, translated
 from imagesync_glance.fit import fit_metadata
 from imagesync_glance.importing import METHOD, send_by_import
@@ -101,7 +101,7 @@ class GlanceBackend:
         self._settings = settings
         self._target = context.target
         self._mark = f"imagesync:{context.instance}"
-        self._foreign: dict[str, Foreign | None] = {}
+        self._listings: dict[str, Listing] = {}
 
     def capabilities(self) -> Capabilities:
         """Return what Glance takes. In a VO's own project its members can write on our records."""
@@ -130,8 +130,7 @@ class GlanceBackend:
         with translated(f"target {self._target}"):
             terms = self._projects.terms()
             for service in self._projects.homes():
-                listing = survey(service, self._mark)
-                self._foreign[service.login.project] = listing.foreign
+                listing = self._listings[service.login.project] = survey(service, self._mark)
                 images += (record.owned(terms) for record in listing.records)
         return tuple(sorted(images, key=lambda image: (image.key, image.created_at, image.ref)))
 
@@ -141,6 +140,7 @@ class GlanceBackend:
             service = self._projects.home(spec.key.owner)
             if service is None:
                 raise BackendRefusedError(spec.metadata.name, f"project {spec.key.owner} is none of this target")
+            self._warn_of_namesake(spec)
             terms = self._projects.terms()
             return store(service, self._mark, terms, spec, (data, progress, self._send()))
 
@@ -197,13 +197,19 @@ class GlanceBackend:
         service = self._projects.home(owner)
         if self._settings.coexist or service is None:
             return
-        if owner not in self._foreign:
-            self._foreign[owner] = survey(service, self._mark).foreign
-        foreign = self._foreign[owner]
+        if owner not in self._listings:
+            self._listings[owner] = survey(service, self._mark)
+        foreign = self._listings[owner].foreign
         if foreign is not None:
             detail = f"{foreign.tool} keeps images there, such as {foreign.example}"
             hint = "stop that tool and remove its images, or write coexist: true"
             raise ForeignToolError(f"project {owner}", detail, hint)
+
+    def _warn_of_namesake(self, spec: ImageSpec) -> None:
+        listing = self._listings.get(spec.key.owner)
+        other = listing.names.get(spec.metadata.name) if listing else None
+        if other is not None:
+            LOG.warning("image %s of others is named %r too: users must choose by id", other, spec.metadata.name)
 
     def _look(self, ref: str) -> tuple[Service, Record] | None:
         """Return our record as it is now, and Glance as its project sees it."""

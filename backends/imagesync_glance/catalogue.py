@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from imagesync.backend import ImageSpec
@@ -28,10 +28,11 @@ class Foreign:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a project holds."""
+    """What a project holds. ``names`` are the ids of images of others by name."""
 
     records: tuple[Record, ...]
     foreign: Foreign | None
+    names: Mapping[str, str]
 
 
 def survey(service: Service, mark: str) -> Listing:
@@ -48,7 +49,8 @@ def survey(service: Service, mark: str) -> Listing:
     images = {image["id"]: image for image in (*hidden, *visible)}
     records = tuple(record for image in images.values() if (record := read(image, owner, mark)) is not None)
     signs = (sign for image in visible if (sign := sign_of(image, owner)) is not None)
-    return Listing(records, next(signs, None))
+    names = {str(image.get("name")): str(image["id"]) for image in visible if mark not in image.get("tags", ())}
+    return Listing(records, next(signs, None), names)
 
 
 def candidates(service: Service, mark: str, spec: ImageSpec) -> Iterator[Record]:
@@ -66,13 +68,6 @@ def candidates(service: Service, mark: str, spec: ImageSpec) -> Iterator[Record]
             spec.fingerprint,
         ):
             yield record
-
-
-def namesakes(service: Service, name: str, mark: str) -> list[str]:
-    """Return the ids of images of others in the project that have this name."""
-    # Without an operator, Glance takes what stands before a colon in the name for one.
-    found = read_all(service, owner=service.login.project, name=f"eq:{name}")
-    return [image["id"] for image in found if mark not in image.get("tags", ())]
 
 
 def read_all(service: Service, **query: str) -> list[Image]:

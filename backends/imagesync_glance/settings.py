@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic_core import ErrorDetails
 
 from imagesync.backend import Secret
@@ -51,8 +51,9 @@ def _project(value: object) -> object:
 
 
 Text = Annotated[str, Field(min_length=1, strict=True)]
-Seconds = Annotated[float, BeforeValidator(_seconds)]
-Options = Mapping[str, Any]
+Seconds = Annotated[float, BeforeValidator(_seconds), WithJsonSchema({"x-kind": "duration"})]
+SecretSetting = Annotated[Secret, WithJsonSchema({"x-kind": "secret reference"})]
+Options = Annotated[Mapping[str, Any], WithJsonSchema({"x-kind": "the plugin's options"})]
 """Options of a keystoneauth plugin; a value may be a ``Secret``."""
 
 
@@ -63,10 +64,10 @@ class _Section(BaseModel):
 class Project(_Section):
     """A project by id, or by name and domain. ``cloud`` names the credentials for it, where it needs its own."""
 
-    id: Text | None = None
-    name: Text | None = None
-    domain: Text = "Default"
-    cloud: Text | None = None
+    id: Text | None = Field(default=None, description="The project's id.")
+    name: Text | None = Field(default=None, description="Or its name.")
+    domain: Text = Field(default="Default", description="The name of its domain, beside a name.")
+    cloud: Text | None = Field(default=None, description="An entry of clouds.yaml with credentials for this project.")
 
     @model_validator(mode="after")
     def _is_one_project(self) -> Self:
@@ -84,38 +85,76 @@ class Project(_Section):
 class Proxy(_Section):
     """The proxy through which the cloud is reached."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[^/@\s]+/?$", strict=True)]
-    user: Text | None = None
-    password: Secret | None = None
+    url: Annotated[str, Field(pattern=r"^https?://[^/@\s]+/?$", strict=True)] = Field(
+        description="``http://HOST:PORT``, without user and password."
+    )
+    user: Text | None = Field(default=None, description="The user name at the proxy.")
+    password: SecretSetting | None = Field(default=None, description="The password at the proxy.")
 
 
 ProjectSetting = Annotated[Project, BeforeValidator(_project)]
 
 
 class Settings(_Section):
-    """Checked settings. Times are in seconds."""
+    """A project of a cloud, or several, as a target. Times are in seconds."""
 
-    cloud: Text | None = None
-    auth: Options | None = None
-    auth_type: Text | None = None
-    region_name: Text | None = None
-    interface: Literal["public", "internal", "admin"] | None = None
-    endpoint_override: Annotated[str, Field(pattern=r"^https?://\S+$", strict=True)] | None = None
-    cacert: Text | None = None
+    cloud: Text | None = Field(
+        default=None,
+        description="The entry of clouds.yaml that names the cloud.",
+        json_schema_extra={"default_text": "the variables ``OS_*``"},
+    )
+    auth: Options | None = Field(default=None, description="The login itself, where it is not in clouds.yaml.")
+    auth_type: Text | None = Field(
+        default=None,
+        description="The keystoneauth plugin that ``auth`` is for.",
+        json_schema_extra={"default_text": "``password``"},
+    )
+    region_name: Text | None = Field(default=None, description="The region, where it is not in clouds.yaml.")
+    interface: Literal["public", "internal", "admin"] | None = Field(
+        default=None,
+        description="Which address of the catalogue is used.",
+        json_schema_extra={"default_text": "that of clouds.yaml, else ``public``"},
+    )
+    endpoint_override: Annotated[str, Field(pattern=r"^https?://\S+$", strict=True)] | None = Field(
+        default=None, description="The address of Glance, in place of the catalogue's."
+    )
+    cacert: Text | None = Field(
+        default=None,
+        description="A file of CA certificates for this cloud.",
+        json_schema_extra={"default_text": "that of clouds.yaml, else the system's"},
+    )
     proxy: (
         Annotated[Proxy, BeforeValidator(lambda value: {"url": value} if isinstance(value, str) else value)] | None
-    ) = None
-    request_timeout: Seconds = 60.0
-    stall_timeout: Seconds = 60.0
-    ownership: Literal["per-project", "shared"] | None = None
-    owner: ProjectSetting | None = None
-    visibility: Literal["community", "public"] | None = None
+    ) = Field(default=None, description="The proxy for this cloud; the environment's is not used.")
+    request_timeout: Seconds = Field(
+        default=60.0, description="How long an answer may take.", json_schema_extra={"default_text": "``60s``"}
+    )
+    stall_timeout: Seconds = Field(
+        default=60.0, description="How long an upload may stand still.", json_schema_extra={"default_text": "``60s``"}
+    )
+    ownership: Literal["per-project", "shared"] | None = Field(
+        default=None,
+        description="Whether each VO's project owns its images, or one project shares them.",
+        json_schema_extra={"default_text": "``per-project``"},
+    )
+    owner: ProjectSetting | None = Field(
+        default=None, description="The project that owns the images, if they are shared or for everybody."
+    )
+    visibility: Literal["community", "public"] | None = Field(
+        default=None, description="For everybody instead: only by id and name, or in everybody's list."
+    )
     projects: Mapping[
         Text, Annotated[tuple[ProjectSetting, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
-    ] = Field(default={})
-    upload_method: Literal["upload", "glance-direct"] = "upload"
-    in_use: Literal["nova", "ignore"] = "nova"
-    coexist: Annotated[bool, Field(strict=True)] = False
+    ] = Field(default={}, description="By VO, the project that gets its images, or several: an id, or a section.")
+    upload_method: Literal["upload", "glance-direct"] = Field(
+        default="upload", description="Whether the bytes are sent to the image, or staged and imported."
+    )
+    in_use: Literal["nova", "ignore"] = Field(
+        default="nova", description="Whether Nova is asked for servers of an image before it is deleted."
+    )
+    coexist: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="Whether a project may hold images of cloudkeeper, atrope or vmcatcher too."
+    )
 
     @property
     def sharing(self) -> Sharing:

@@ -17,7 +17,7 @@ from pathlib import Path
 from imagesync.backend import ImageSpec, OwnedImage, Progress, State
 from imagesync.errors import BackendConflictError, BackendError, StoredDigestError
 from imagesync_glance.body import Body, check_size, hash_file
-from imagesync_glance.catalogue import candidates, namesakes
+from imagesync_glance.catalogue import candidates
 from imagesync_glance.faults import AnswerError, translated
 from imagesync_glance.note import begin
 from imagesync_glance.record import WRITING, Image, Record, Terms, creation, described, moment, read, unchanged
@@ -57,7 +57,6 @@ def store(
         if leftover.state in {State.PARTIAL, State.STAGED}:
             check_idle(leftover, service)
             discard(service, leftover.id)
-    _warn_of_namesakes(service, spec.metadata.name, mark)
     created = service.create(creation(spec, begin(spec, this_process()), mark))
     try:
         send(service, created, Body(data, spec.size, progress))
@@ -119,12 +118,6 @@ def _reread(image: Image, record: Record) -> Record:
     """Return the record that ``image`` is now."""
     mark = next(iter(image["tags"]), "")
     return read(image, record.owner, mark) or record
-
-
-def _warn_of_namesakes(service: Service, name: str, mark: str) -> None:
-    others = namesakes(service, name, mark)
-    if others:
-        LOG.warning("others have an image named %r too (%s): users must choose by id", name, ", ".join(others[:3]))
 
 
 def _abandon(service: Service, image: str) -> None:

@@ -2,7 +2,8 @@
 
 Nothing here decides on trust; it decides what the bytes say, and refuses whatever says it in an unusual way. The
 certificates stay opaque bytes: ``cryptography`` reads them. Every parsed structure is encoded again and compared with
-the bytes it came from, so that no second reading of them exists (BER forms, unsorted sets, trailing data).
+the bytes it came from, so that no second reading of them exists (BER forms, unsorted sets, trailing data). No value of
+pyasn1 leaves this module.
 """
 
 from __future__ import annotations
@@ -10,22 +11,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from pyasn1.codec.der.decoder import decode as der_decode
 from pyasn1.codec.der.encoder import encode as der_encode
 from pyasn1.error import PyAsn1Error
-from pyasn1.type import namedtype, tag, univ
-from pyasn1_modules import rfc4055, rfc5652
+from pyasn1.type import univ
 
 from imagesync.errors import BadSignatureError
+from imagesync.lists import grammar
+from imagesync.lists.grammar import Asn1
 
 MAX_CERTIFICATES = 20
 MAX_ATTRIBUTES = 32
 MAX_ELEMENTS = 10_000
-
-Asn1 = Any
-"""A pyasn1 value: the library has no types. None of them leaves this module."""
 
 _DIGESTS = {
     "2.16.840.1.101.3.4.2.1": "sha256",
@@ -48,48 +46,6 @@ _SCHEMES = {
 _LONGEST_OID = 64
 _NULL = b"\x05\x00"
 _TIME = re.compile(r"(?:\d{12}|\d{14})Z", re.ASCII)
-
-
-def _implicit(number: int) -> Asn1:
-    return tag.Tag(tag.tagClassContext, tag.tagFormatConstructed, number)
-
-
-def _sequence(*fields: Asn1) -> Asn1:
-    return univ.Sequence(componentType=namedtype.NamedTypes(*fields))
-
-
-# RFC 5652 section 5.1 and 5.3 with certificates, CRLs and the issuer's name kept as the bytes they are.
-_ISSUER_AND_SERIAL = _sequence(
-    namedtype.NamedType("issuer", univ.Any()), namedtype.NamedType("serialNumber", univ.Integer())
-)
-_SIGNER_INFO = _sequence(
-    namedtype.NamedType("version", rfc5652.CMSVersion()),
-    namedtype.NamedType(
-        "sid",
-        univ.Choice(
-            componentType=namedtype.NamedTypes(
-                namedtype.NamedType("issuerAndSerialNumber", _ISSUER_AND_SERIAL),
-                namedtype.NamedType(
-                    "subjectKeyIdentifier",
-                    univ.OctetString().subtype(implicitTag=tag.Tag(tag.tagClassContext, tag.tagFormatSimple, 0)),
-                ),
-            )
-        ),
-    ),
-    namedtype.NamedType("digestAlgorithm", rfc5652.DigestAlgorithmIdentifier()),
-    namedtype.OptionalNamedType("signedAttrs", rfc5652.SignedAttributes().subtype(implicitTag=_implicit(0))),
-    namedtype.NamedType("signatureAlgorithm", rfc5652.SignatureAlgorithmIdentifier()),
-    namedtype.NamedType("signature", univ.OctetString()),
-    namedtype.OptionalNamedType("unsignedAttrs", rfc5652.UnsignedAttributes().subtype(implicitTag=_implicit(1))),
-)
-_SIGNED_DATA = _sequence(
-    namedtype.NamedType("version", rfc5652.CMSVersion()),
-    namedtype.NamedType("digestAlgorithms", rfc5652.DigestAlgorithmIdentifiers()),
-    namedtype.NamedType("encapContentInfo", rfc5652.EncapsulatedContentInfo()),
-    namedtype.OptionalNamedType("certificates", univ.SetOf(componentType=univ.Any()).subtype(implicitTag=_implicit(0))),
-    namedtype.OptionalNamedType("crls", univ.SetOf(componentType=univ.Any()).subtype(implicitTag=_implicit(1))),
-    namedtype.NamedType("signerInfos", univ.SetOf(componentType=_SIGNER_INFO)),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +93,10 @@ def parse(der: bytes) -> SignedMessage:
             signs attributes, with algorithms that are good enough.
     """
     _bound_elements(der)
-    content = _decode(der, rfc5652.ContentInfo(), "the signature")
-    if content["contentType"] != rfc5652.id_signedData:
+    content = _decode(der, grammar.CONTENT_INFO, "the signature")
+    if content["contentType"] != grammar.ID_SIGNED_DATA:
         raise _bad(f"it is no SignedData but {_dotted(content['contentType'])}")
-    data = _decode(bytes(content["content"]), _SIGNED_DATA, "the SignedData")
+    data = _decode(bytes(content["content"]), grammar.SIGNED_DATA, "the SignedData")
     _check_encapsulated(data["encapContentInfo"])
     if len(data["signerInfos"]) != 1:
         raise _bad(f"it has {len(data['signerInfos'])} signers where exactly one is needed")
@@ -205,7 +161,7 @@ def _decode(der: bytes, spec: Asn1, what: str) -> Asn1:
 
 
 def _check_encapsulated(info: Asn1) -> None:
-    if info["eContentType"] != rfc5652.id_data:
+    if info["eContentType"] != grammar.ID_DATA:
         raise _bad(f"the content type is {_dotted(info['eContentType'])}, not data")
     if info["eContent"].isValue:
         raise _bad("it carries the content as well (it must be detached)")
@@ -223,14 +179,14 @@ def _message(info: Asn1, scheme: Scheme, certificates: tuple[bytes, ...]) -> Sig
     if not info["signedAttrs"].isValue:
         raise _bad("it has no signed attributes")
     attributes = _attributes(info["signedAttrs"])
-    if _required(attributes, rfc5652.id_contentType, rfc5652.ContentType()) != rfc5652.id_data:
+    if _required(attributes, grammar.ID_CONTENT_TYPE, univ.ObjectIdentifier()) != grammar.ID_DATA:
         raise _bad("the signed content type is not data")
     return SignedMessage(
         signer=_signer(info["sid"]),
         scheme=scheme,
         # RFC 5652 section 5.4: the signature is over the attributes as an EXPLICIT SET OF, not over their [0] form.
         attributes=b"\x31" + bytes(der_encode(info["signedAttrs"]))[1:],
-        message_digest=bytes(_required(attributes, rfc5652.id_messageDigest, rfc5652.MessageDigest())),
+        message_digest=bytes(_required(attributes, grammar.ID_MESSAGE_DIGEST, univ.OctetString())),
         signing_time=_signing_time(attributes),
         signature=bytes(info["signature"]),
         certificates=certificates,
@@ -270,10 +226,10 @@ def _required(attributes: dict[str, bytes], kind: Asn1, spec: Asn1) -> Asn1:
 
 
 def _signing_time(attributes: dict[str, bytes]) -> datetime | None:
-    value = attributes.get(str(rfc5652.id_signingTime))
+    value = attributes.get(str(grammar.ID_SIGNING_TIME))
     if value is None:
         return None
-    text = str(_decode(value, rfc5652.SigningTime(), "the signing time").getComponent())
+    text = str(_decode(value, grammar.TIME, "the signing time").getComponent())
     if not _TIME.fullmatch(text):
         raise _bad(f"the signing time {text[:32]!r} is not in UTC with seconds")
     if len(text) == 13:  # UTCTime, RFC 5280 section 4.1.2.5.1: 50 and above is 19xx
@@ -319,11 +275,13 @@ def _pss(parameters: Asn1, digest: str) -> Scheme:
     """Read RSASSA-PSS parameters (RFC 4055 section 3.1): one hash for everything."""
     if not parameters.isValue:
         raise _bad("RSASSA-PSS has no parameters")
+    from pyasn1_modules import rfc4055  # defines all of X.509; hardly a list is signed like this
+
     values = _decode(bytes(parameters), rfc4055.RSASSA_PSS_params(), "the RSASSA-PSS parameters")
     mask = values["maskGenAlgorithm"]
     if not mask["parameters"].isValue or str(mask["algorithm"]) != _MGF1:
         raise _bad("RSASSA-PSS has a mask function other than MGF1 with a hash")
-    inner = _decode(bytes(mask["parameters"]), rfc5652.DigestAlgorithmIdentifier(), "the MGF1 parameters")
+    inner = _decode(bytes(mask["parameters"]), grammar.ALGORITHM, "the MGF1 parameters")
     if {_digest(values["hashAlgorithm"], "RSASSA-PSS hash"), _digest(inner, "MGF1 hash")} != {digest}:
         raise _bad("RSASSA-PSS uses another hash than the digest")
     if int(values["trailerField"]) != 1 or int(values["saltLength"]) < 0:

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import attrgetter
 
 from imagesync.backend import DEACTIVATED, STATE_PROPERTIES, ImageKey, Metadata, OwnedImage, State
 from imagesync.lists.select import Cause as SkipCause
@@ -39,7 +40,8 @@ _ORDER = (
 )
 """Clean-up first, because it frees room; then what adds; then what removes."""
 
-"""What to do about a list that only a target's records showed to be a rollback."""
+_KEY_ORDER = attrgetter("owner", "list", "image")
+"""As keys compare, but without calling their comparison ten thousand times."""
 
 _BETTER = "a better record of the same image is published"
 
@@ -87,7 +89,7 @@ def _decide_keys(views: Sequence[ListView], target: TargetView, now: datetime) -
     copies: defaultdict[ImageKey, list[OwnedImage]] = defaultdict(list)
     for image in target.owned:
         copies[image.key].append(image)
-    for key in sorted(wanted.keys() | copies.keys()):
+    for key in sorted(wanted.keys() | copies.keys(), key=_KEY_ORDER):
         owned = tuple(sorted(copies[key], key=lambda image: (image.created_at, image.ref), reverse=True))
         view = by_list.get(key.list) or next((by_name[name] for name in _subscriptions(owned) if name in by_name), None)
         reason = skipped.get((key.list, key.image))
@@ -182,12 +184,15 @@ def _recorded(copy: OwnedImage, target: TargetView) -> str | None:
 
 def _target_metadata(copy: OwnedImage, wanted: Wanted) -> Metadata:
     """Return the metadata for an existing record: the list's, and what describes its file."""
-    own = {name: value for name, value in copy.metadata.properties.items() if name in ARTIFACT_PROPERTIES}
+    recorded = copy.metadata.properties
+    own = {name: recorded[name] for name in ARTIFACT_PROPERTIES if name in recorded}
     return replace(wanted.metadata, properties={**wanted.metadata.properties, **own})
 
 
 def _comparable(metadata: Metadata) -> tuple[str, int, Mapping[str, str]]:
-    properties = {name: value for name, value in metadata.properties.items() if name not in STATE_PROPERTIES}
+    properties = dict(metadata.properties)
+    for name in STATE_PROPERTIES:
+        properties.pop(name, None)
     return metadata.name, metadata.min_ram, properties
 
 
@@ -279,11 +284,15 @@ def _retire(case: _Situation, copy: OwnedImage, cause: Cause, reason: str) -> Ac
 
 # --- small questions --------------------------------------------------------------------------------------------------
 def _refuse(views: Sequence[ListView], target: TargetView) -> tuple[list[ListView], dict[ListId, str]]:
-    """Turn a trusted list into an unknown one where the records on the target speak against it."""
+    """Turn a trusted list into an unknown one where the records on the target speak against it.
+
+    What others can write on does not speak where the state remembers the list: they could block it for good.
+    """
     kept, refused = [], {}
     for view in views:
         trusted = view.observation
-        reason = objection(trusted, target.owned, target.subscriptions) if isinstance(trusted, TrustedList) else ""
+        heard = () if target.editable and view.is_remembered else target.owned
+        reason = objection(trusted, heard, target.subscriptions) if isinstance(trusted, TrustedList) else ""
         if not reason or not isinstance(trusted, TrustedList):
             kept.append(view)
             continue
@@ -316,7 +325,7 @@ def _version(view: ListView | None) -> str:
     return f"version {observation.content.version}" if isinstance(observation, TrustedList) else "the list"
 
 
-def _order(action: Action) -> tuple[int, ImageKey, str, str]:
+def _order(action: Action) -> tuple[int, tuple[str, str, str], str, str]:
     wanted = ((action.kind, action.cause), (action.kind, None))
     rank = next(index for index, entry in enumerate(_ORDER) if entry in wanted)
-    return rank, action.key, action.image.ref if action.image else "", action.title
+    return rank, _KEY_ORDER(action.key), action.image.ref if action.image else "", action.title

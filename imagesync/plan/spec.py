@@ -18,7 +18,7 @@ from imagesync.lists.select import Rule, Selected
 from imagesync.model import UNPACKED, Image, TrustedList
 from imagesync.plan.nova import architecture
 
-ARTIFACT_PROPERTIES = frozenset({"imagesync_fingerprint", "imagesync_sha512", "imagesync_source_format"})
+ARTIFACT_PROPERTIES = ("imagesync_fingerprint", "imagesync_sha512", "imagesync_source_format")
 """Properties that describe the uploaded file. They are written once and survive every metadata update."""
 
 ATTRIBUTES = (
@@ -40,6 +40,7 @@ ATTRIBUTES = (
 """The keys that go into ``APPLIANCE_ATTRIBUTES``. Its reader publishes all of them, so nothing personal is here."""
 
 _USERINFO = re.compile(r"://[^/?#]*@")
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
 
 
 NAME_FIELDS = ("title", "vo", "version", "list", "list_version", "identifier", "os", "osversion", "arch")
@@ -115,7 +116,8 @@ def fingerprint(source: Digest, target_format: Format, options: str) -> Fingerpr
 
 def acceptable(source: Digest, formats: tuple[Format, ...], options: str) -> dict[Fingerprint, Format]:
     """Return every final form of ``source`` that is right for a target: as published, unpacked, or converted."""
-    return {fingerprint(source, form, tag): form for form in formats for tag in ("", UNPACKED, options)}
+    tags = dict.fromkeys(("", UNPACKED, options))
+    return {fingerprint(source, form, tag): form for form in formats for tag in tags}
 
 
 def want(trusted: TrustedList, selected: Selected, owner: str, style: Presentation) -> Wanted:
@@ -151,7 +153,7 @@ def complete(wanted: Wanted, file: File, at: datetime) -> ImageSpec:
 
 def timestamp(moment: datetime | None) -> str:
     """Return ``moment`` as ISO 8601 in UTC with whole seconds, or the empty string for ``None``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else ""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z" if moment else ""
 
 
 def moment(text: str) -> datetime | None:
@@ -221,8 +223,10 @@ def _attributes(image: Image) -> str:
     """Return the allow-listed keys of the entry as one JSON object of strings, as cloud-info-provider expects."""
     values = {name: _text(image.raw.get(name)) for name in ATTRIBUTES}
     public = {name: value for name, value in values.items() if value and not _USERINFO.search(value)}
-    return json.dumps(public, ensure_ascii=False, sort_keys=True)
+    return _ENCODER.encode(public)
 
 
 def _text(value: object) -> str:
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""

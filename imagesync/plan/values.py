@@ -98,6 +98,12 @@ class ListView:
         """Return the identifier of the list, ``None`` as long as nobody knows it."""
         return list_of(self.observation, self.accepted)
 
+    @property
+    def is_remembered(self) -> bool:
+        """Return whether the state knows this very list, so that its own floor was looked at already."""
+        accepted = self.accepted
+        return accepted is not None and accepted.pinned and accepted.list == self.identifier
+
 
 def list_of(observation: Observation | None, accepted: Accepted | None) -> ListId | None:
     """Return the identifier of a subscription's list: as served in this pass, else as pinned, else unknown."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from operator import attrgetter
 
 from imagesync.backend import Digest, ImageKey, OwnedImage
 from imagesync.plan.spec import Wanted, timestamp
@@ -15,6 +16,9 @@ from imagesync.state import ArtifactRecord, ImageRecord
 FIRST_RETRY = timedelta(minutes=5)
 LAST_RETRY = timedelta(hours=24)
 """After a failure the next attempt waits this long, doubling up to the second, until the list or image changes."""
+
+_SAID = attrgetter(*(field.name for field in fields(ImageRecord) if field.name != "since"))
+"""What a record says but for the time: that is of the pass, and stays as long as the rest does."""
 
 _RANK = (
     *(Kind.REGISTER, Kind.REPLACE, Kind.RESTORE, Kind.UPDATE),
@@ -39,14 +43,15 @@ def memory(outcomes: Sequence[Outcome], before: Iterable[ImageRecord], now: date
     """
     known = {record.key: record for record in before}
     decisive = _decisive(outcomes)
-    records = tuple(_record(outcome, known.get(key), now) for key, outcome in sorted(decisive.items()))
+    ordered = sorted(decisive, key=attrgetter("owner", "list", "image"))
+    records = tuple(_record(decisive[key], known.get(key), now) for key in ordered)
     records = tuple(record for record in records if _is_new(record, known.get(record.key)))
     gone = {outcome.action.key for outcome in outcomes if _is_gone(outcome)} - decisive.keys()
     return Memory(records, frozenset(gone), tuple(_artifacts(outcomes)))
 
 
 def _is_new(record: ImageRecord, before: ImageRecord | None) -> bool:
-    return before is None or replace(record, since=before.since) != before
+    return before is None or _SAID(record) != _SAID(before)
 
 
 def attempt(wanted: Wanted | None) -> str:

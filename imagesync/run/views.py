@@ -81,7 +81,7 @@ def _view(
 
 
 def _denied(one: Selected | Skipped, trusted: TrustedList, denials: Sequence[Denial]) -> Selected | Skipped:
-    if isinstance(one, Skipped):
+    if isinstance(one, Skipped) or not denials:
         return one
     facts = _listed_facts(one.image, trusted)
     reason = next((denial.reason for denial in denials if denial.matches(facts)), None)
@@ -92,8 +92,8 @@ def _denied(one: Selected | Skipped, trusted: TrustedList, denials: Sequence[Den
 
 def revoked(owned: Iterable[OwnedImage], denials: Sequence[Denial]) -> dict[ImageKey, str]:
     """Return the reason for each record that a local rule denies, by what its properties say of it."""
-    found = {}
-    for image in owned:
+    found: dict[ImageKey, str] = {}
+    for image in owned if denials else ():
         facts = _recorded_facts(image)
         reason = next((denial.reason for denial in denials if denial.matches(facts)), None)
         if reason is not None:

@@ -163,11 +163,12 @@ def open_ports(config: Config, environment: Mapping[str, str], work: Task, displ
     for problem in anchors.warnings:
         log.debug("trust anchor not usable", problem=problem)
     policies = {item.name: item.image_policy for item in work.subscriptions}
+    installed = registry.snapshot()
     with open_configured_state(config, readonly=work.dry) as state:
         yield Ports(
-            fetch=_source,
+            fetch=partial(_source, installed),
             anchors=anchors,
-            open_target=partial(_open_target, config.instance),
+            open_target=partial(_open_target, config.instance, installed),
             prepare=_preparation(config, policies, environment),
             state=state,
             display=display,
@@ -190,13 +191,13 @@ def stored_only(ports: Ports) -> Ports:
     return replace(ports, fetch=lambda _: lambda _: NotModified(None))
 
 
-def _source(subscription: Subscription) -> Fetch:
-    fetch: Fetch = registry.load_source(subscription.source)
+def _source(installed: registry.Installed, subscription: Subscription) -> Fetch:
+    fetch: Fetch = registry.load_source(subscription.source, installed)
     return fetch
 
 
-def _open_target(instance: str, target: Target) -> AbstractContextManager[Backend]:
-    load = registry.load_backend(target.backend)
+def _open_target(instance: str, installed: registry.Installed, target: Target) -> AbstractContextManager[Backend]:
+    load = registry.load_backend(target.backend, installed)
     return registry.opened(load, target.settings, Context(target.name, instance))
 
 

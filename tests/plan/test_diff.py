@@ -381,6 +381,19 @@ def test_lifted_floor_lets_an_older_version_in(world):
     assert [action.kind for action in world.offer("a").plan().actions] == ["update"]
 
 
+def test_a_version_that_others_wrote_on_a_record_does_not_block_a_list_that_is_remembered(world):
+    world.offer("a").hold("a").property("imagesync_list_version", "999").property("APPLIANCE_VO", "vo.other")
+    world.target["editable"] = True
+    assert world.plan().refused
+
+    world.view["accepted"] = accepted(world)
+    assert not world.plan().refused
+    assert world.decisions() == [("update", "metadata", "a")]
+
+    world.target["editable"] = False
+    assert world.plan().refused
+
+
 # --- as a whole ---
 def test_additions_come_before_removals_and_leftovers_before_both(world):
     world.offer("new").hold("old").hold("torn", state=State.PARTIAL)

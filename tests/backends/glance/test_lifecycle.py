@@ -310,7 +310,7 @@ def test_another_image_of_that_name_is_said(site, bench, caplog):
     with site.open() as backend:
         bench.publish(backend)
 
-    assert f"others have an image named 'Title of image-1' too ({theirs['id']})" in caplog.text
+    assert f"image {theirs['id']} of others is named 'Title of image-1' too" in caplog.text
 
 
 # --- quotas ----------------------------------------------------------------------------------------------------------

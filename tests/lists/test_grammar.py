@@ -1,0 +1,60 @@
+"""What is defined here for speed says what the library's own module says, field by field."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pyasn1.type import univ, useful
+from pyasn1_modules import rfc5280, rfc5652
+
+from imagesync.lists import grammar
+
+# What stays bytes here because somebody else reads it, by the path of its fields.
+OPAQUE = {"certificates/*", "crls/*", "signerInfos/*/sid/issuerAndSerialNumber/issuer"}
+BASES = (univ.Sequence, univ.SetOf, univ.Choice, univ.Any, univ.Integer, univ.OctetString, univ.ObjectIdentifier)
+TIMES = (useful.UTCTime, useful.GeneralizedTime)
+
+
+def shape(kind: Any, path: str = "") -> Iterator[tuple[Any, ...]]:
+    """Yield what decides how a type is decoded, for it and for everything inside it."""
+    if path in OPAQUE:
+        return
+    base = next(base for base in (*TIMES, *BASES) if isinstance(kind, base))
+    yield path, base.__name__, str(kind.tagSet), str(kind.subtypeSpec), dict(names(kind))
+    if isinstance(kind, univ.SetOf):
+        yield from shape(kind.componentType, f"{path}/*".lstrip("/"))
+    elif isinstance(kind, univ.Sequence | univ.Choice):
+        for field in kind.componentType.namedTypes:
+            yield path, field.name, field.isOptional, field.isDefaulted
+            yield from shape(field.asn1Object, f"{path}/{field.name}".lstrip("/"))
+
+
+def names(kind: Any) -> Any:
+    return kind.namedValues.items() if isinstance(kind, univ.Integer) else ()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (grammar.SIGNED_DATA, rfc5652.SignedData()),
+        (grammar.CONTENT_INFO, rfc5652.ContentInfo()),
+        (grammar.ALGORITHM, rfc5280.AlgorithmIdentifier()),
+        (grammar.TIME, rfc5652.SigningTime()),
+    ],
+    ids=["SignedData", "ContentInfo", "AlgorithmIdentifier", "SigningTime"],
+)
+def test_a_type_is_that_of_the_library(ours: Any, theirs: Any) -> None:
+    assert list(shape(ours)) == list(shape(theirs))
+
+
+@pytest.mark.parametrize("name", ["id_data", "id_signedData", "id_contentType", "id_messageDigest", "id_signingTime"])
+def test_an_identifier_is_that_of_the_library(name: str) -> None:
+    ours = {
+        "id_data": grammar.ID_DATA,
+        "id_signedData": grammar.ID_SIGNED_DATA,
+        "id_contentType": grammar.ID_CONTENT_TYPE,
+        "id_messageDigest": grammar.ID_MESSAGE_DIGEST,
+        "id_signingTime": grammar.ID_SIGNING_TIME,
+    }
+
+    assert ours[name] == getattr(rfc5652, name)
