@@ -10,7 +10,7 @@ from operator import attrgetter
 from imagesync.backend import Digest, ImageKey, OwnedImage
 from imagesync.plan.spec import Wanted, timestamp
 from imagesync.plan.values import Action, Cause, Kind
-from imagesync.run.apply import Outcome
+from imagesync.run.apply import Ending, Outcome
 from imagesync.state import ArtifactRecord, ImageRecord
 
 FIRST_RETRY = timedelta(minutes=5)
@@ -104,7 +104,7 @@ def _record(outcome: Outcome, before: ImageRecord | None, now: datetime) -> Imag
 def _standing(outcome: Outcome) -> tuple[str, str]:
     """Return the state as ``imagesync status`` shows it, and why."""
     action = outcome.action
-    if outcome.outcome == "failed":
+    if outcome.outcome is Ending.FAILED:
         state = "tampered" if action.cause is Cause.TAMPERED else "failed"
         return state, f"{action.kind} failed: {outcome.error}"
     if action.cause in {Cause.BACK_OFF, Cause.BROKEN} and action.kind in {Kind.HOLD, Kind.SKIP}:
@@ -133,7 +133,7 @@ def _file(outcome: Outcome, image: OwnedImage | None) -> tuple[Digest | None, st
 def _back_off(outcome: Outcome, before: ImageRecord | None, now: datetime) -> tuple[int, datetime | None]:
     if outcome.action.cause is Cause.BACK_OFF and before is not None:
         return before.failures, before.retry_at
-    if outcome.outcome != "failed":
+    if outcome.outcome is not Ending.FAILED:
         return 0, None
     same = before is not None and before.attempted == attempt(outcome.action.wanted)
     failures = before.failures + 1 if before is not None and same else 1
