@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from cloud.api import ImageApi, RefusedError
 from cloud.cloud import Cloud
 from cloud.faults import Meanwhile
 from cloud.proxy import Proxy
+from keystoneauth1.exceptions import ClientException
+
+T = TypeVar("T")
 
 TAG = "imagesync:imagesync"
 UPLOAD = r"/v2/images/[^/]+/file"
@@ -33,6 +38,7 @@ class Trial:
     images: ImageApi
     foreign: dict[str, tuple[dict[str, Any], bytes]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    away: Any = None
 
     # --- before ---
     def add_foreign(self) -> None:
@@ -52,16 +58,33 @@ class Trial:
         first = self.site.publish_and_sync()
         assert first.code == 0, first.out + first.err
 
+    def renew(self) -> None:
+        """Publish a list whose next pass replaces, updates, and retires or restores; look after every step of it.
+
+        It takes a site whose images are called as here.
+        """
+        published = self.site.published
+        self.site.replace("changes", f"changes {published.version}")
+        if self.away:
+            published.images[self.away.identifier] = self.away
+            self.away = None
+        else:
+            self.away = published.images.pop(self.site.identifier("swings"))
+        published.publish()
+        self.glance.clear()
+        self.watch()
+
     # --- meanwhile ---
     def watch(self) -> None:
         """Look from now on, after whatever Glance did, whether an image lost its only published copy."""
         had = self.published()
         for method, path in _CHANGING:
-            self.glance.add(method, path, Meanwhile(partial(self._look, had), answer=True), times=None)
+            self.glance.add(method, path, Meanwhile(partial(self.look, had), answer=True), times=None)
 
-    def _look(self, had: Iterable[str]) -> None:
+    def look(self, had: Iterable[str]) -> None:
+        """Note which endorsed images out of ``had`` have no published copy now."""
         endorsed = set(self.site.endorsed())
-        with suppress(RefusedError, OSError):  # the service is down, or was killed
+        with suppress(RefusedError, ClientException):  # the service is down, or was killed
             self.missing += sorted((set(had) & endorsed) - self.published())
 
     # --- after ---
@@ -139,9 +162,26 @@ def trial(try_site: Callable[..., Trial], cloud: Cloud) -> Trial:
     return try_site(cloud)
 
 
+@pytest.fixture
+def share() -> Callable[[Sequence[T], int], list[T]]:
+    """Return a function that takes one of so many parts of a matrix, another for each commit.
+
+    With ``IMAGESYNC_FULL`` in the environment, as ``make test-live`` sets it, it takes everything.
+    """
+    where = Path(__file__).parent
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=False)
+    commit = int(asked.stdout.strip() or "0", 16)
+
+    def take(whole: Sequence[T], parts: int) -> list[T]:
+        return list(whole) if os.environ.get("IMAGESYNC_FULL") else list(whole[commit % parts :: parts])
+
+    return take
+
+
 @pytest.fixture(scope="session")
 def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A cloud whose services may be killed, by those who start them again; its Glance gives three images a page."""
     with Cloud(Path(tmp_path_factory.mktemp("fragile")) / "cloud") as opened:
-        opened.glance().start("[DEFAULT]\napi_limit_max = 3\n")
+        # It also forgets at once what Keystone said of a token.
+        opened.glance().start("[DEFAULT]\napi_limit_max = 3\n[keystone_authtoken]\ntoken_cache_time = -1\n")
         yield opened
