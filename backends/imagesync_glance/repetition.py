@@ -32,17 +32,47 @@ LONGEST_WAIT = 60.0
 """Seconds between two attempts. A service that asks for more is left to a later pass."""
 
 _ATTEMPTS = 4
+_BACKOFF = 0.5
 _LONGEST = 180.0
 
 
-def repeated(call: Callable[[], T], statuses: frozenset[int] = TRANSIENT) -> T:
+class Patience:
+    """Repeats requests to a service that fails now and then, and no longer to one that is down.
+
+    Once it has failed in every attempt, each request is sent once only until it answers again: a pass over a thousand
+    images must not wait for each of them.
+    """
+
+    def __init__(self, backoff: float = _BACKOFF) -> None:
+        """Begin with patience. ``backoff`` is the first wait in seconds; the next ones are longer."""
+        self._attempts = _ATTEMPTS
+        self._backoff = backoff
+
+    def ask(self, call: Callable[[], T], statuses: frozenset[int] = TRANSIENT) -> T:
+        """Return what ``call`` returns; as ``repeated``."""
+        attempts, self._attempts = self._attempts, 1
+        try:
+            result = repeated(call, statuses, attempts, self._backoff)
+        except AnswerError as answer:
+            self._attempts = 1 if answer.status in statuses else _ATTEMPTS
+            raise
+        self._attempts = _ATTEMPTS
+        return result
+
+
+def repeated(
+    call: Callable[[], T],
+    statuses: frozenset[int] = TRANSIENT,
+    attempts: int = _ATTEMPTS,
+    backoff: float = _BACKOFF,
+) -> T:
     """Return what ``call`` returns, repeating it after one of ``statuses``.
 
     A connection that fails is tried again only where a request may be done twice.
     """
     retrying = Retrying(
-        stop=stop_after_attempt(_ATTEMPTS) | stop_after_delay(_LONGEST),
-        wait=_Wait(),
+        stop=stop_after_attempt(attempts) | stop_after_delay(_LONGEST),
+        wait=_Wait(backoff),
         retry=retry_if_exception(lambda error: _is_passing(error, statuses)),
         before_sleep=_log,
         reraise=True,
@@ -68,8 +98,8 @@ def _is_passing(error: BaseException, statuses: frozenset[int]) -> bool:
 class _Wait(wait_base):
     """Exponential back-off, but at least what the service asked for."""
 
-    def __init__(self) -> None:
-        self._backoff = wait_exponential(multiplier=0.5, max=LONGEST_WAIT)
+    def __init__(self, backoff: float) -> None:
+        self._backoff = wait_exponential(multiplier=backoff, max=LONGEST_WAIT)
 
     def __call__(self, retry_state: RetryCallState) -> float:
         error = retry_state.outcome.exception() if retry_state.outcome else None

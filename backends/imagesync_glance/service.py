@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from imagesync_glance.faults import UNUSABLE, AnswerError, refusal
-from imagesync_glance.repetition import NOT_DONE, repeated
+from imagesync_glance.repetition import NOT_DONE, Patience
 from imagesync_glance.session import Login
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Service:
 
         self.login = login
         self._date: datetime | None = None
+        self._patience = Patience()
         self.uses_sha512 = True
         """Whether every image seen so far has a SHA-512."""
         self._adapter = Adapter(
@@ -59,29 +60,34 @@ class Service:
     # --- what python-glanceclient asks of its HTTP client -------------------------------------------------------------
     def get(self, url: str, **options: Any) -> tuple[Response, Any]:  # noqa: ANN401 - an answer is any JSON
         """Send a GET and return the answer and the value in it."""
-        return repeated(lambda: self._send("GET", url, **options))
+        return self._patience.ask(lambda: self._send("GET", url, **options))
 
     def put(self, url: str, **options: Any) -> tuple[Response, Any]:  # noqa: ANN401
         """Send a PUT; return as ``get``."""
-        return repeated(lambda: self._send("PUT", url, **options))
+        return self._patience.ask(lambda: self._send("PUT", url, **options))
 
     def post(self, url: str, **options: Any) -> tuple[Response, Any]:  # noqa: ANN401
         """Send a POST, which is repeated only where nothing was done; return as ``get``."""
-        return repeated(lambda: self._send("POST", url, **options), NOT_DONE)
+        return self._patience.ask(lambda: self._send("POST", url, **options), NOT_DONE)
 
     def patch(self, url: str, **options: Any) -> tuple[Response, Any]:  # noqa: ANN401
         """Send a PATCH; return as ``get``."""
-        return repeated(lambda: self._send("PATCH", url, **options))
+        return self._patience.ask(lambda: self._send("PATCH", url, **options))
 
     def delete(self, url: str, **options: Any) -> tuple[Response, Any]:  # noqa: ANN401
         """Send a DELETE; return as ``get``."""
-        return repeated(lambda: self._send("DELETE", url, **options))
+        return self._patience.ask(lambda: self._send("DELETE", url, **options))
 
     def versions(self) -> list[str]:
         """Return the versions of the Image API that are offered."""
-        response = repeated(lambda: self._adapter.get("/", raise_exc=False, authenticated=False))
-        if response.status_code >= 500:
-            raise refusal(response)
+
+        def ask() -> Response:
+            response = self._adapter.get("/", raise_exc=False, authenticated=False)
+            if response.status_code >= 500:
+                raise refusal(response)
+            return response
+
+        response = self._patience.ask(ask)
         try:
             return [str(version["id"]) for version in response.json()["versions"]]
         except (ValueError, KeyError, TypeError):

@@ -159,8 +159,12 @@ class Site:
     def _others(self) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from ((one["name"], one) for one in self.more_targets)
 
+    def words(self, *arguments: object) -> list[str]:
+        """Return what stands after the command's name."""
+        return ["--config", str(self.config), *map(str, arguments)]
+
     def command(self, *arguments: object) -> list[str]:
-        return [sys.executable, "-m", "imagesync", "--config", str(self.config), *map(str, arguments)]
+        return [sys.executable, "-m", "imagesync", *self.words(*arguments)]
 
     @property
     def env(self) -> dict[str, str]:
@@ -170,7 +174,7 @@ class Site:
     def run(self, *arguments: object) -> Result:
         """Run the command line in this process, which is quicker than starting one."""
         out, err = StringIO(), StringIO()
-        words = ["imagesync", "--config", str(self.config), *map(str, arguments)]
+        words = ["imagesync", *self.words(*arguments)]
         with ExitStack() as stack:
             stack.enter_context(mock.patch.dict(os.environ, self.env, clear=True))
             stack.enter_context(mock.patch.multiple(sys, argv=words, stdin=TextIOWrapper(BytesIO())))

@@ -83,12 +83,22 @@ class Meanwhile:
     answer: bool = False
 
 
-Fault = Status | Delay | ResetRequest | ResetAnswer | CutAnswer | Hang | Meanwhile
+@dataclass(frozen=True, slots=True)
+class Intercept:
+    """``action`` is called in place of the service, which never hears of the request; the connection is reset."""
+
+    action: Callable[[], object]
+
+
+Fault = Status | Delay | ResetRequest | ResetAnswer | CutAnswer | Hang | Meanwhile | Intercept
+
+ANY = "*"
+"""Stands for every method in a rule."""
 
 
 @dataclass(slots=True)
 class Rule:
-    """A fault for requests with a method whose path matches a pattern as a whole.
+    """A fault for requests with a method, or ``ANY``, whose path matches a pattern as a whole.
 
     It strikes from the ``nth`` match on, ``times`` times or, with None, for ever.
     """
@@ -102,7 +112,7 @@ class Rule:
 
     def strikes(self, method: str, path: str) -> bool:
         """Count the request when it matches, and return whether the fault is for it."""
-        if method != self.method or not re.fullmatch(self.path, path):
+        if self.method not in {method, ANY} or not re.fullmatch(self.path, path):
             return False
         self.matched += 1
         return self.nth <= self.matched and (self.times is None or self.matched < self.nth + self.times)

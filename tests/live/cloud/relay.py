@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from cloud.faults import CutAnswer, Delay, Fault, Hang, Meanwhile, ResetAnswer, ResetRequest, Status
+from cloud.faults import CutAnswer, Delay, Fault, Hang, Intercept, Meanwhile, ResetAnswer, ResetRequest, Status
 
 _PIECE = 1 << 16
 _LINGER_ZERO = struct.pack("ii", 1, 0)
@@ -121,7 +121,10 @@ class Relay:
     def run(self, upstream: Wire, address: tuple[str, int], fault: Fault | None) -> None:
         """Do the exchange; whatever breaks on the service's side breaks for the client as well."""
         try:
-            if isinstance(fault, Status) and not fault.forward:
+            if isinstance(fault, Intercept):
+                fault.action()
+                self.client.reset()
+            elif isinstance(fault, Status) and not fault.forward:
                 self._answer_with(fault)
             elif self._send_request(upstream, address, fault):
                 self._relay_answer(upstream, fault)
