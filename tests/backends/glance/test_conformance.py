@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from imagesync_glance import open_backend
 
-from imagesync.testing.change_promises import ChangePromises
-from imagesync.testing.conformance import BackendConformance, Bench, Subject
+from imagesync.testing.conformance import BackendConformance, Bench, ChangePromises, Subject
 
 TAG = "imagesync:conformance"
 OURS = {"imagesync_list": "list-1", "imagesync_image": "image-1", "imagesync_fingerprint": "f" * 64}
