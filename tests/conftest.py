@@ -1,6 +1,8 @@
-"""What every area shares: the count of tests per area at the end of a run."""
+"""What every area shares: what documents say, and the count of tests per area at the end of a run."""
 
+import doctest
 import subprocess
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -48,3 +50,36 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def _area(nodeid: str) -> str:
     parts = PurePosixPath(nodeid.split("::", maxsplit=1)[0]).parts
     return parts[1] if len(parts) > 2 else "tests"
+
+
+# --- what documents say -----------------------------------------------------------------------------------------------
+@pytest.fixture(scope="session")
+def blocks() -> Callable[[Path, str], list[str]]:
+    """Return a function from a document and a language to the text of its code blocks, in order."""
+    return _blocks
+
+
+@pytest.fixture(scope="session")
+def prints() -> Callable[[str, str], bool]:
+    """Return whether a text is what a document says, in which ``...`` stands for anything."""
+
+    def same(said: str, printed: str) -> bool:
+        options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        return not said or doctest.OutputChecker().check_output(f"{said}\n", printed, options)
+
+    return same
+
+
+def _blocks(document: Path, language: str) -> list[str]:
+    lines = iter(document.read_text(encoding="utf-8").splitlines())
+    heads = (line for line in lines if line.strip() == f".. code-block:: {language}")
+    return [_block(lines, len(line) - len(line.lstrip())) for line in heads]
+
+
+def _block(lines: Iterator[str], indent: int) -> str:
+    taken: list[str] = []
+    for line in lines:
+        if line.strip() and len(line) - len(line.lstrip()) <= indent:
+            break
+        taken.append(line)
+    return textwrap.dedent("\n".join(taken)).strip("\n")

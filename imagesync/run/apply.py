@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from functools import partial
 from threading import Event
 
@@ -42,12 +43,21 @@ The first progress counts the bytes of the download, the second counts up to the
 _UPLOADS = frozenset({Kind.REGISTER, Kind.REPLACE})
 
 
+class Ending(StrEnum):
+    """How an action, or all of a target, ended. The values are words of the report."""
+
+    DONE = "done"
+    FAILED = "failed"
+    HELD = "held"
+    SKIPPED = "skipped"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one action: ``done``, ``failed``, ``held`` or ``skipped``. Bytes and seconds as spent."""
+    """What became of one action. Bytes and seconds as spent."""
 
     action: Action
-    outcome: str
+    outcome: Ending
     error: ImagesyncError | None = None
     downloaded: int = 0
     uploaded: int = 0
@@ -78,7 +88,7 @@ def apply(
     outcomes = [_carry_out(action, backend, plan) for action in clean_up]
     outcomes += _upload_all(uploads, plan, backend, workshop)
     outcomes += [_carry_out(action, backend, plan) for action in restores]
-    failed = {outcome.action.key for outcome in outcomes if outcome.outcome == "failed"}
+    failed = {outcome.action.key for outcome in outcomes if outcome.outcome is Ending.FAILED}
     judged = guard(_without_failed(plan.actions, failed), owned, rules, plan.at)
     removals = [action for action in judged if action.kind not in _UPLOADS | {Kind.RESTORE, Kind.UPDATE}]
     removals = [action for action in removals if not _is_clean_up(action)]
@@ -122,7 +132,7 @@ def _transfer(action: Action, artifact: Artifact, plan: Plan, tools: tuple[Backe
         if old.ref != stored.ref:
             backend.retire(old.ref, Retirement(plan.at, str(Cause.SUPERSEDED), superseded=True))
     log.info("published", bytes=sum(sent))
-    return Outcome(action, "done", downloaded=artifact.downloaded, uploaded=sum(sent), file=file)
+    return Outcome(action, Ending.DONE, downloaded=artifact.downloaded, uploaded=sum(sent), file=file)
 
 
 def _file(action: Action, artifact: Artifact) -> File:
@@ -201,9 +211,9 @@ def _carry_out(action: Action, backend: Backend, plan: Plan) -> Outcome:
 def _change(action: Action, backend: Backend, plan: Plan) -> Outcome:
     match action:
         case Action(kind=Kind.SKIP):
-            return Outcome(action, "skipped")
+            return Outcome(action, Ending.SKIPPED)
         case Action(kind=Kind.HOLD):
-            return Outcome(action, "held")
+            return Outcome(action, Ending.HELD)
         case Action(kind=Kind.DELETE, image=image) if image is not None:
             return _delete(action, image, backend)
         case Action(kind=Kind.RETIRE, image=image) if image is not None:
@@ -216,7 +226,7 @@ def _change(action: Action, backend: Backend, plan: Plan) -> Outcome:
             _restore(action, image, metadata, backend, plan)
     if action.changes:
         log.info("done", cause=str(action.cause))
-    return Outcome(action, "done")
+    return Outcome(action, Ending.DONE)
 
 
 def _delete(action: Action, image: OwnedImage, backend: Backend) -> Outcome:
@@ -225,9 +235,9 @@ def _delete(action: Action, image: OwnedImage, backend: Backend) -> Outcome:
         backend.delete(image.ref)
     except BackendConflictError as conflict:
         log.info("not deleted yet", reason=str(conflict))
-        return Outcome(action, "held", conflict)
+        return Outcome(action, Ending.HELD, conflict)
     log.info("done", cause=str(action.cause))
-    return Outcome(action, "done")
+    return Outcome(action, Ending.DONE)
 
 
 def _restore(action: Action, image: OwnedImage, metadata: Metadata, backend: Backend, plan: Plan) -> None:
@@ -257,9 +267,9 @@ def _attempt(action: Action, work: Callable[[], Outcome]) -> Outcome:
             outcome = work()
         except ImagesyncError as error:
             log.error("image failed", cause=error.reason, reason=str(error))
-            outcome = Outcome(action, "failed", error)
+            outcome = Outcome(action, Ending.FAILED, error)
         except Exception as error:
             log.exception("image failed unexpectedly")
             detail = f"unexpected {type(error).__name__}: {error}"
-            outcome = Outcome(action, "failed", BackendBrokenError(action.title, detail, "report it with the log"))
+            outcome = Outcome(action, Ending.FAILED, BackendBrokenError(action.title, detail, "report it with the log"))
     return replace(outcome, seconds=round(time.monotonic() - started, 3))

@@ -10,7 +10,7 @@ from operator import attrgetter
 from imagesync.backend import Digest, ImageKey, OwnedImage
 from imagesync.plan.spec import Wanted, timestamp
 from imagesync.plan.values import Action, Cause, Kind
-from imagesync.run.apply import Outcome
+from imagesync.run.apply import Ending, Outcome
 from imagesync.state import ArtifactRecord, ImageRecord
 
 FIRST_RETRY = timedelta(minutes=5)
@@ -72,8 +72,13 @@ def _tells(outcome: Outcome) -> bool:
     """Return whether an outcome says where an image stands. What is not selected has no place in the state."""
     match outcome.action:
         case Action(kind=Kind.DELETE, image=image) if image is not None and image.retirement is not None:
+<<<<<<< HEAD
             return outcome.outcome != "done" and image.retirement.reason != Cause.SUPERSEDED
         case Action(kind=Kind.DELETE) | Action(cause=Cause.SUPERSEDED) | Action(kind=Kind.RETIRE, cause=Cause.TAMPERED):
+=======
+            return outcome.outcome is not Ending.DONE and image.retirement.reason != Cause.SUPERSEDED
+        case Action(kind=Kind.DELETE) | Action(cause=Cause.SUPERSEDED):
+>>>>>>> w-glance
             return False
         case Action(kind=Kind.SKIP, cause=cause):
             return cause in {Cause.BACK_OFF, Cause.BROKEN}
@@ -85,7 +90,7 @@ def _tells(outcome: Outcome) -> bool:
 
 def _is_gone(outcome: Outcome) -> bool:
     kind = outcome.action.kind
-    return kind is Kind.SKIP or (kind is Kind.DELETE and outcome.outcome == "done")
+    return kind is Kind.SKIP or (kind is Kind.DELETE and outcome.outcome is Ending.DONE)
 
 
 def _record(outcome: Outcome, before: ImageRecord | None, now: datetime) -> ImageRecord:
@@ -114,7 +119,7 @@ def _standing(outcome: Outcome) -> tuple[str, str]:
     if cause:
         reason = f"due for deletion, but {outcome.error}" if outcome.error else action.reason
         return ("revoked" if cause == Cause.REVOKED else "retired"), reason
-    if outcome.outcome == "failed":
+    if outcome.outcome is Ending.FAILED:
         state = "tampered" if action.cause is Cause.TAMPERED else "failed"
         return state, f"{action.kind} failed: {outcome.error}"
     if action.cause in {Cause.BACK_OFF, Cause.BROKEN} and action.kind in {Kind.HOLD, Kind.SKIP}:
@@ -127,7 +132,7 @@ def _standing(outcome: Outcome) -> tuple[str, str]:
 def _retired_for(outcome: Outcome) -> str:
     """Return the cause for which the image is retired now, or the empty string."""
     action = outcome.action
-    if action.kind is Kind.RETIRE and outcome.outcome == "done":
+    if action.kind is Kind.RETIRE and outcome.outcome is Ending.DONE:
         return action.cause
     retirement = action.image.retirement if action.kind in {Kind.KEEP, Kind.DELETE} and action.image else None
     return retirement.reason if retirement else ""
@@ -142,7 +147,7 @@ def _file(outcome: Outcome, image: OwnedImage | None) -> tuple[Digest | None, st
 def _back_off(outcome: Outcome, before: ImageRecord | None, now: datetime) -> tuple[int, datetime | None]:
     if outcome.action.cause is Cause.BACK_OFF and before is not None:
         return before.failures, before.retry_at
-    if outcome.outcome != "failed" and outcome.action.kind is not Kind.DELETE:
+    if outcome.outcome is not Ending.FAILED and outcome.action.kind is not Kind.DELETE:
         return 0, None
     same = before is not None and before.attempted == attempt(outcome.action.wanted)
     failures = before.failures + 1 if before is not None and same else 1

@@ -12,7 +12,7 @@ from imagesync.model import Signer, TrustedList, Unknown, Verdict
 from imagesync.plan.render import action_as_json
 from imagesync.plan.spec import timestamp
 from imagesync.plan.values import Cause
-from imagesync.run.apply import Outcome
+from imagesync.run.apply import Ending, Outcome
 from imagesync.run.observe import Clock, Seen
 from imagesync.run.sync import PassResult, TargetResult
 
@@ -93,7 +93,7 @@ def _of_target(result: TargetResult) -> set[Exit]:
     causes = {action.cause for action in actions}
     if Cause.GUARD in causes:
         codes.add(Exit.GUARD)
-    failing = any(outcome.outcome == "failed" for outcome in result.outcomes)
+    failing = any(outcome.outcome is Ending.FAILED for outcome in result.outcomes)
     if failing or causes & {Cause.BROKEN, Cause.BACK_OFF}:
         codes.add(Exit.SOME_FAILED)
     return codes
@@ -145,20 +145,20 @@ def _target_as_json(result: TargetResult) -> dict[str, Any]:
     if not actions and result.plan is not None:
         actions = [action_as_json(action) for action in result.plan.actions]
     error = str(result.error) if result.error else None
-    return {"name": result.name, "outcome": _target_outcome(result), "error": error, "actions": actions}
+    return {"name": result.name, "outcome": str(_target_outcome(result)), "error": error, "actions": actions}
 
 
-def _target_outcome(result: TargetResult) -> str:
+def _target_outcome(result: TargetResult) -> Ending:
     words = {outcome.outcome for outcome in result.outcomes}
-    if result.error is not None or "failed" in words:
-        return "failed"
-    return "held" if "held" in words else "done"
+    if result.error is not None or Ending.FAILED in words:
+        return Ending.FAILED
+    return Ending.HELD if Ending.HELD in words else Ending.DONE
 
 
 def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
     return {
         **action_as_json(outcome.action),
-        "outcome": outcome.outcome,
+        "outcome": str(outcome.outcome),
         "error": str(outcome.error) if outcome.error else None,
         "bytes_downloaded": outcome.downloaded,
         "bytes_uploaded": outcome.uploaded,
@@ -169,7 +169,7 @@ def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
 def _totals(outcomes: list[Outcome]) -> dict[str, Any]:
     return {
         "actions": dict(sorted(Counter(str(outcome.action.kind) for outcome in outcomes).items())),
-        "outcomes": dict(sorted(Counter(outcome.outcome for outcome in outcomes).items())),
+        "outcomes": dict(sorted(Counter(str(outcome.outcome) for outcome in outcomes).items())),
         "bytes_downloaded": sum(outcome.downloaded for outcome in outcomes),
         "bytes_uploaded": sum(outcome.uploaded for outcome in outcomes),
         "seconds": round(sum(outcome.seconds for outcome in outcomes), 3),

@@ -129,10 +129,6 @@ class Repository:
         with self._database.write() as connection:
             history.finish(connection, run_id, at, (exit, report))
 
-    def last_run(self) -> RunRecord | None:
-        """Return the run that began last, finished or not."""
-        return next(iter(self.runs(1)), None)
-
     def last_end(self, *clocks: str) -> datetime | None:
         """Return when the last run ended whose report says one of ``clocks`` of its clock, ``None`` if none did."""
         with self._database.read() as connection:

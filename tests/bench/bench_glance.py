@@ -5,6 +5,7 @@ All against one real Keystone and Glance on loopback, started for this.
 * Upload of 2 GiB: the backend's ``upload`` against ``curl -T`` to the same endpoint; both make a record first.
 * Nothing to do over 1,000 images: opening the target, listing, planning, against a plain loop of ``requests`` that logs
   in and follows ``GET /v2/images`` page by page.
+* Peak memory of a pass, by the size of the image that it uploads.
 * The whole way of ten images of 300 MiB, half of which need conversion: ``imagesync sync`` against a shell script that
   does the same checks, one image after the other, and two at a time (``xargs -P 2``).
 """
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "live"))
 import harness
 from cloud.cloud import Cloud
 from glance_catalogue import nothing_to_do
+from glance_memory import memory
 from glance_upload import upload
 from glance_way import whole_way
 
@@ -31,6 +33,7 @@ def _cloud() -> Iterator[Cloud]:
 
 
 def measure() -> list[harness.Measurement]:
-    """Return the ratios of the three comparisons."""
+    """Return what each of these gives."""
     with _cloud() as cloud, TemporaryDirectory(prefix="bench-glance-files-") as files:
-        return [*upload(cloud, Path(files)), *nothing_to_do(cloud, Path(files)), *whole_way(cloud, Path(files))]
+        measurements = (upload, memory, whole_way, nothing_to_do)
+        return [found for measured in measurements for found in measured(cloud, Path(files))]

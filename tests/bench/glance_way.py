@@ -8,7 +8,8 @@ from pathlib import Path
 import harness
 from cloud.accounts import Project
 from cloud.cloud import Cloud
-from cloud.software import program
+from cloud.consumers import PROGRAMS
+from cloud.software import software
 from glance_target import settings
 from scene import Scene, scene
 
@@ -85,7 +86,7 @@ def _script(site: Scene, project: Project, root: Path, parallel: int) -> float:
     env = {
         **os.environ,
         "WORK": str(work),
-        "OPENSTACK": str(program("openstackclient", "openstack")),
+        "OPENSTACK": software(PROGRAMS["openstack"]).program("openstack"),
         "OS_CLOUD": "site",
     }
     command = ["xargs", "-P", str(parallel), "-L", "1", "bash", "-c", _ONE, "one"]

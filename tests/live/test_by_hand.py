@@ -36,10 +36,17 @@ def images_of(directory, name):
     return Login(entry["auth_type"], entry["auth"]).account().images(entry["region_name"])
 
 
-def test_the_lines_that_are_printed_fill_the_cloud_and_interrupting_ends_it(tmp_path):
-    directory = tmp_path / "cloud"
+README = HERE.parents[2] / "README.rst"
+
+
+def test_the_lines_that_are_printed_fill_the_cloud_and_interrupting_ends_it(tmp_path, blocks, prints):
+    """They are those that README.rst shows, and print what it says."""
+    directory = tmp_path / "build" / "cloud"
+    printed, synced = blocks(README, "text")
     with run(directory) as process:
-        lines = [line.strip() for line in until(process, "Ctrl-C") if line.startswith("  ")]
+        guide = until(process, "Ctrl-C")
+        assert prints(printed.partition("\n")[2], "".join(guide)), "".join(guide)
+        lines = [line.strip() for line in guide if line.startswith("  ")]
         script = "\n".join(["set -e", *(line for line in lines if not line.startswith("openstack"))])
 
         done = subprocess.run(
@@ -47,7 +54,7 @@ def test_the_lines_that_are_printed_fill_the_cloud_and_interrupting_ends_it(tmp_
         )
 
         assert done.returncode == 0, done.stderr
-        assert "ok      register Web server 1.0" in done.stdout
+        assert prints(f"{synced}\n...", done.stdout), done.stdout
         titles = {image["vmcatcher_event_dc_title"] for image in images_of(directory, "site").list()}
         assert titles == {"Web server 1.0", "Compute node 1.0", "Storage node 1.0", "Desktop 1.0"}
         assert len(list(images_of(directory, "reader").list())) == 4

@@ -115,7 +115,19 @@ def images_of(reader, site):
     return sorted(told, key=lambda one: one["Name"])
 
 
-def test_readers_follow_a_site_through_replacement_and_retirement(nova, cloud, site):
+@pytest.fixture
+def keeper(cloud, site, request):
+    """The project that owns the images: the VO's own, or one that shares them with it."""
+    if request.param == "per-project":
+        return site.project
+    owner = cloud.project()
+    site.entries = {"site": owner.login().entry(), "vo": site.project.login().entry()}
+    site.configure(ownership="shared", owner=owner.id, projects={site.vo: {"id": site.project.id, "cloud": "vo"}})
+    return owner
+
+
+@pytest.mark.parametrize("keeper", ["per-project", "shared"], indirect=True)
+def test_readers_follow_a_site_through_replacement_and_retirement(nova, cloud, site, keeper):
     site.offer("alma", "debian", "kept", dc_description="An image, tested", sl_osname="AlmaLinux", sl_osversion="9.5")
     first = site.publish_and_sync()
     assert first.code == 0, first.err
@@ -123,7 +135,7 @@ def test_readers_follow_a_site_through_replacement_and_retirement(nova, cloud, s
     before = entries(site)
     assert images_of(reader, site) == [as_published(before[title]) for title in sorted(before)]
     servers = nova.servers(site.project)
-    begun = [servers.create(record["id"], record["name"]) for record in site.records()]
+    begun = [servers.create(record["id"], record["name"]) for record in site.records(project=keeper)]
     assert [servers.wait(server) for server in begun] == begun
 
     site.replace("alma", "alma-next")

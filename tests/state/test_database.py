@@ -76,7 +76,7 @@ def test_opening_a_current_state_imports_no_alembic(place: Any) -> None:
     place.open().__exit__(None, None, None)
     code = (
         "import sys; from imagesync.state import open_state; import os\n"
-        "with open_state(sys.argv[1], os.environ.get('PASSWORD')) as state: state.last_run()\n"
+        "with open_state(sys.argv[1], os.environ.get('PASSWORD')) as state: state.runs(1)\n"
         "assert 'alembic' not in sys.modules"
     )
     environment = os.environ | ({"PASSWORD": place.password} if place.password else {})
@@ -125,7 +125,7 @@ def test_reading_needs_no_state_and_makes_none(sqlite_place: Any, tmp_path: Path
     with sqlite_place.open(readonly=True) as repository:
         assert repository.fresh
         assert repository.all_accepted() == ()
-        assert repository.last_run() is None
+        assert repository.runs(1) == ()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -133,7 +133,7 @@ def test_reading_writes_nothing(place: Any, now: datetime) -> None:
     with place.open() as writing:
         writing.begin_run("one", "sync", now)
     with place.open(readonly=True) as repository:
-        assert repository.last_run().id == "one"
+        assert repository.runs(1)[0].id == "one"
         with pytest.raises(StateError):
             repository.begin_run("two", "sync", now)
         with pytest.raises(StateError, match="reading only"):
@@ -191,7 +191,7 @@ def test_a_path_below_a_file_is_a_state_error(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_a_state_error(sqlite_place: Any, now: datetime) -> None:
     with sqlite_place.open() as repository:
-        repository.last_run()
+        repository.runs(1)
         with repository._database.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA max_page_count = 30")
         repository.begin_run("one", "sync", now)
@@ -216,7 +216,7 @@ def test_a_database_without_an_encoding_serves_too(postgresql: str, now: datetim
         admin.execute("CREATE DATABASE plain ENCODING 'SQL_ASCII' TEMPLATE template0")
     with open_state(f"postgresql+psycopg://imagesync@/plain?host={postgresql}", "s3cret") as repository:
         repository.begin_run("eins äöü", "sync", now)
-        assert repository.last_run().id == "eins äöü"
+        assert repository.runs(1)[0].id == "eins äöü"
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_wrong_url_is_a_state_error(url: str, problem: str) -> None:
 def test_times_come_back_aware_in_utc_and_naive_ones_are_refused(repository: Repository) -> None:
     local = datetime(2499, 12, 31, 23, 30, tzinfo=timezone(timedelta(hours=-5)))
     repository.begin_run("one", "sync", local)
-    started = repository.last_run().started
+    started = repository.runs(1)[0].started
     assert started == local
     assert started.tzinfo is UTC
     with pytest.raises(StateError, match="no time zone"):

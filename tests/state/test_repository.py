@@ -235,10 +235,10 @@ def report(key: str) -> dict[str, object]:
 
 def test_a_run_is_known_from_its_begin_on(repository: Repository, now: datetime) -> None:
     repository.begin_run("one", "sync", now)
-    begun = repository.last_run()
+    (begun,) = repository.runs(1)
     assert (begun.id, begun.kind, begun.started, begun.finished, begun.exit) == ("one", "sync", now, None, None)
     repository.finish_run("one", now + timedelta(minutes=1), 1, report("list/image"))
-    finished = repository.last_run()
+    (finished,) = repository.runs(1)
     assert (finished.finished, finished.exit) == (now + timedelta(minutes=1), 1)
     assert finished.report == report("list/image")
 
@@ -261,7 +261,7 @@ def test_an_action_that_kept_what_was_there_is_in_the_report_alone(repository: R
     repository.begin_run("one", "sync", now)
     repository.finish_run("one", now, 0, kept)
     assert repository.actions("list/image") == ()
-    assert repository.last_run().report == kept
+    assert repository.runs(1)[0].report == kept
 
 
 def test_runs_come_newest_first_and_limited(repository: Repository, now: datetime) -> None:
