@@ -115,9 +115,14 @@ class Service:
             _, body = self.get(f"/v2/images?{address}")
             if not isinstance(body, dict) or not isinstance(body.get("images"), list):
                 raise AnswerError(502, "the answer is no listing of images")
-            yield body["images"]
+            page, following = body["images"], body.get("next")
+            if not all(isinstance(image, dict) and isinstance(image.get("id"), str) for image in page):
+                raise AnswerError(502, "the listing has something else than images")
+            if following and not (page and isinstance(following, str)):
+                raise AnswerError(502, "the listing leads on from a page without images")
+            yield page
             # Only the query: a token goes to no other place than the one it is for.
-            address = urlsplit(body["next"]).query if body.get("next") else None
+            address = urlsplit(following).query if following else None
 
     def send(self, url: str, body: object, timeout: tuple[float, float]) -> None:
         """Send a file with its length. ``timeout`` is what one block and then the answer may take, in seconds."""
