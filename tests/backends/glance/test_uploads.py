@@ -251,9 +251,9 @@ def test_a_pass_without_changes_costs_two_listings_whatever_is_there(site, proxy
 
 
 def test_many_images_are_listed_page_by_page_and_none_is_asked_for_alone(add_glance, make_site, project):
-    """Glance gives at most its own limit: here 100 of 300. A full page is followed by an empty one."""
-    glance = add_glance("[DEFAULT]\napi_limit_max = 100\n")
-    made = _fill(project.images(glance.region), 300)
+    """Glance gives at most its own limit: here 10 of 30. A full page is followed by an empty one."""
+    glance = add_glance("[DEFAULT]\napi_limit_max = 10\n")
+    made = _fill(project.images(glance.region), 30)
     with Proxy(glance.url) as proxy:
         site = make_site(project, region_name=glance.region, endpoint_override=proxy.url)
         with site.open() as backend:
@@ -262,7 +262,7 @@ def test_many_images_are_listed_page_by_page_and_none_is_asked_for_alone(add_gla
 
         assert proxy.count("GET", IMAGES) == len(proxy.exchanges) - 1 == 1 + 4
     assert {image.ref.partition("/")[2] for image in owned} == made
-    assert len(owned) == 300
+    assert len(owned) == 30
 
 
 def _fill(images, count):
