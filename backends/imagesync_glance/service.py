@@ -122,9 +122,12 @@ class Service:
             _, body = self.get(f"/v2/images?{address}")
             if not isinstance(body, dict) or not isinstance(body.get("images"), list):
                 raise AnswerError(UNUSABLE, "the answer of Glance is no listing of images")
-            yield [_image(image) for image in body["images"]]
+            page, following = [_image(image) for image in body["images"]], body.get("next")
+            if following and not (page and isinstance(following, str)):
+                raise AnswerError(UNUSABLE, "the listing of Glance leads on from a page without images")
+            yield page
             # Only the query: a token goes to no other place than the one it is for.
-            address = urlsplit(body["next"]).query if body.get("next") else None
+            address = urlsplit(following).query if following else None
 
     def send(self, url: str, body: object, timeout: tuple[float, float]) -> None:
         """Send a file with its length. ``timeout`` is what one block and then the answer may take, in seconds."""

@@ -23,7 +23,7 @@ from imagesync.model import ImageId, ListId, TrustedList, Unknown, Verdict
 from imagesync.plan.expiry import Dates, announcement, dates, expired, later
 from imagesync.plan.floor import HINT, objection
 from imagesync.plan.guard import COUNTED, WINDOW, guard
-from imagesync.plan.spec import ARTIFACT_PROPERTIES, Wanted, timestamp
+from imagesync.plan.spec import ARTIFACT_PROPERTIES, Wanted, fingerprint, timestamp
 from imagesync.plan.values import Action, Cause, Kind, ListView, Plan, TargetView
 
 _ORDER = (
@@ -109,6 +109,8 @@ def _decide(case: _Situation) -> list[Action]:
 # --- what should be offered ------------------------------------------------------------------------------------------
 def _offer(case: _Situation, wanted: Wanted) -> list[Action]:
     right = [copy for copy in case.copies if _is_right(copy, wanted, case.target)]
+    # First what we remember making: on an editable target, somebody may have labelled the same bytes otherwise.
+    right.sort(key=lambda copy: case.target.recorded.get(copy.fingerprint) != copy.digest)
     published = _published(case)
     best = next((copy for copy in right if copy.state is State.PUBLISHED), None)
     spare = next((copy for copy in right if copy.state is State.RETIRED), None)
@@ -182,11 +184,14 @@ def _keep_or_update(case: _Situation, best: OwnedImage, wanted: Wanted) -> Actio
 def _is_right(copy: OwnedImage, wanted: Wanted, target: TargetView) -> bool:
     """Return whether a record holds an acceptable final form, by what the target attests of its bytes.
 
-    Passed-through images have the list's own SHA-512; for converted ones it is remembered.
+    Passed-through images have the list's own SHA-512; for converted ones it is remembered. The right bytes under the
+    name of another format are not the image: a server would read them as something else.
     """
-    if copy.fingerprint not in wanted.fingerprints or copy.digest is None:
+    if copy.digest is None or wanted.fingerprints.get(copy.fingerprint) is not copy.format:
         return False
-    return copy.digest == wanted.image.sha512 or copy.digest == _recorded(copy, target)
+    source = wanted.image.sha512
+    is_passed_through = copy.fingerprint == fingerprint(source, copy.format, "")
+    return (is_passed_through and copy.digest == source) or copy.digest == _recorded(copy, target)
 
 
 def _recorded(copy: OwnedImage, target: TargetView) -> str | None:

@@ -72,13 +72,8 @@ def _tells(outcome: Outcome) -> bool:
     """Return whether an outcome says where an image stands. What is not selected has no place in the state."""
     match outcome.action:
         case Action(kind=Kind.DELETE, image=image) if image is not None and image.retirement is not None:
-<<<<<<< HEAD
-            return outcome.outcome != "done" and image.retirement.reason != Cause.SUPERSEDED
-        case Action(kind=Kind.DELETE) | Action(cause=Cause.SUPERSEDED) | Action(kind=Kind.RETIRE, cause=Cause.TAMPERED):
-=======
             return outcome.outcome is not Ending.DONE and image.retirement.reason != Cause.SUPERSEDED
-        case Action(kind=Kind.DELETE) | Action(cause=Cause.SUPERSEDED):
->>>>>>> w-glance
+        case Action(kind=Kind.DELETE) | Action(cause=Cause.SUPERSEDED) | Action(kind=Kind.RETIRE, cause=Cause.TAMPERED):
             return False
         case Action(kind=Kind.SKIP, cause=cause):
             return cause in {Cause.BACK_OFF, Cause.BROKEN}
