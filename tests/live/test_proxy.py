@@ -8,7 +8,7 @@ from threading import Event
 import pytest
 import requests
 from cloud.api import Login, RefusedError
-from cloud.faults import CutAnswer, Delay, Hang, Meanwhile, ResetAnswer, ResetRequest, Status
+from cloud.faults import ANY, CutAnswer, Delay, Hang, Intercept, Meanwhile, ResetAnswer, ResetRequest, Status
 from cloud.processes import wait_until
 from cloud.proxy import Proxy
 from keystoneauth1.exceptions import ConnectFailure, Unauthorized, UnknownConnectionError
@@ -73,6 +73,19 @@ def test_a_body_in_chunks_passes(images, proxy):
 
     assert images.download(image) == b"a" * MIB + b"b" + b"c" * 70000
     assert proxy.exchanges[1].sent == MIB + 70001
+
+
+def test_a_request_of_any_kind_can_be_kept_from_the_service(images, proxy):
+    image = images.create(name="kept")["id"]
+    kept = Event()
+    proxy.add(ANY, f"/v2/images/{image}", Intercept(kept.set), nth=2)
+    images.show(image)
+
+    with pytest.raises(ConnectFailure):
+        images.delete(image)
+
+    assert kept.is_set()
+    assert images.show(image)["status"] == "queued"
 
 
 def test_the_query_passes(images, proxy):

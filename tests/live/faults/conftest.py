@@ -96,6 +96,10 @@ class Trial:
         with suppress(RefusedError, ClientException):  # the service is down, or was killed
             self.missing += sorted((set(had) & endorsed) - self.published())
 
+    def allow(self, seconds: int = 60) -> None:
+        """Say how long a service may be silent: briefly only where it hangs, for a busy machine is slow as well."""
+        self.site.configure(request_timeout=f"{seconds}s", stall_timeout=f"{seconds}s")
+
     # --- after ---
     def records(self) -> list[dict[str, Any]]:
         """Return all records with our tag, the hidden ones too, but for the images of others."""
@@ -118,6 +122,7 @@ class Trial:
         """Run the next pass with every fault gone, and return it once all is as it should be."""
         self.glance.clear()
         self.keystone.clear()
+        self.allow()
         after = self.site.sync()
         assert after.code == 0, after.out + after.err
         self.assert_good()

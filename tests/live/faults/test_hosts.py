@@ -45,6 +45,27 @@ def test_two_hosts_in_turn_change_nothing_of_each_others(trial, second):
     second.assert_converged()
 
 
+def test_a_host_that_is_served_an_old_list_undoes_nothing(trial, second):
+    """It never saw the new one, but the records say so, which nobody else can write on here."""
+    project = trial.project.id
+    for one in (trial, second):
+        one.site.configure(ownership="shared", owner={"id": project}, projects={one.site.vo: project})
+    trial.start("changes", "stays", "swings")
+    second.site.sync()
+    old = trial.site.published.message
+    trial.renew()
+    assert len(trial.site.sync().done()) == 3
+    new, before = trial.site.published.message, trial.records()
+
+    trial.site.published.publish_bytes(old)
+    result = second.site.sync()
+
+    assert (result.code, result.done(), trial.records()) == (3, [], before)
+    trial.site.published.publish_bytes(new)
+    trial.assert_converged()
+    second.assert_converged()
+
+
 def test_two_hosts_at_the_same_time_end_with_one_copy_of_each(trial, second):
     trial.site.offer(*"abcdef")
     trial.site.published.publish()

@@ -13,6 +13,7 @@ import pytest
 from cloud.faults import ANY, Intercept, Meanwhile
 
 HALF = 640 << 10
+LIMIT = 120
 STAGE = r"/v2/images/[^/]+/stage"
 
 
@@ -117,6 +118,24 @@ def test_an_import_that_is_interrupted_is_never_finished_with_less(trial, share)
     trial.assert_converged()
 
 
+def test_a_pass_that_is_asked_to_stop_in_the_middle_of_an_upload_cleans_up_itself(trial):
+    trial.start("changes", "stays", "swings")
+    trial.renew()
+    before = trial.states()
+
+    def ask_to_stop():
+        process.terminate()
+
+    trial.glance.add("PUT", r"/v2/images/[^/]+/file", Meanwhile(ask_to_stop, HALF))
+
+    process = trial.site.start("sync", "--json")
+    process.communicate(timeout=LIMIT)
+
+    assert process.returncode == 130
+    assert trial.states() == before
+    trial.assert_converged()
+
+
 @pytest.fixture
 def member(cloud, trial, request):
     """Return a project with which every image of the site is shared, or none."""
@@ -144,7 +163,7 @@ def test_a_pass_that_is_killed_anywhere_is_completed_by_the_next(trial, member, 
     whole = list(steps(rounds.count()))
     assert len(whole) > 45
 
-    for number, moment in share(whole, 10):
+    for number, moment in share(whole, 12):
         rounds.kill(number, moment)
         after = trial.site.sync()
         assert after.code == 0, (number, moment, after.out + after.err)
