@@ -219,9 +219,11 @@ def _at(target: Target, task: Task, ports: Ports, work: Callable[[Backend], Targ
 
 def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     task, state = run.task, run.ports.state
-    owned = in_scope(backend.owned(), run.seen, task.scope)
+    everything = backend.owned()
+    owned = in_scope(everything, run.seen, task.scope)
     lists = views(run.seen, target, backend, task.denials, (task.instance, task.now))
     before = state.images(target.name)
+    _warn_of_abandoned(everything, lists, before)
     view = _target_view(run, target, owned, lists, before)
     view = replace(view, editable=backend.capabilities().editable)
     plan = make_plan(lists, view, task.now)
@@ -235,6 +237,15 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     state.forget(target.name, known.gone)
     state.remember(*known.artifacts)
     return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, run.seen))
+
+
+def _warn_of_abandoned(owned: Sequence[OwnedImage], lists: Sequence[ListView], before: Sequence[ImageRecord]) -> None:
+    """Say where images were published that nobody looks after any more, because the configuration changed."""
+    known = {image.key.owner for image in owned}.union(*(view.owners for view in lists))
+    unclear = {view.identifier for view in lists if not view.owners}
+    published = [record.key for record in before if record.state == "published" and record.key.list not in unclear]
+    for owner in sorted({key.owner for key in published} - known):
+        log.warning("images were left in a project that is no longer looked into: remove them there", project=owner)
 
 
 def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:

@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from imagesync.backend import DEACTIVATED, Format, Retirement, State
 from imagesync.errors import (
@@ -798,3 +800,19 @@ def test_the_guard_counts_everything_where_nothing_is_remembered(site):
         del site.images[name]
 
     assert exit_code(site.publish().sync()) == 4
+
+
+# --- what a change of the configuration leaves behind ----------------------------------------------------------------
+def test_images_in_a_project_that_is_no_longer_the_vos_are_said(site):
+    site.cloud.projects = {"vo.example": ["old"]}
+    site.offer(a="one").publish().sync()
+    site.cloud.projects = {"vo.example": ["new"]}
+    site.cloud.records = {}  # a target looks into the projects of now alone
+
+    structlog.reset_defaults()
+    with capture_logs() as logs:
+        site.sync()
+        site.down().sync()
+
+    left = [line["project"] for line in logs if "no longer looked into" in line["event"]]
+    assert left == ["old"]
