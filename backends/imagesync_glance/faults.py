@@ -27,8 +27,15 @@ _MARKUP = re.compile(r"(?:<[^>]*>|\s)+")
 _USERINFO = re.compile(r"(?<=://)[^/\s@]+@")
 
 
+UNUSABLE = 0
+"""In place of a status: there was an answer, but not what it should be."""
+
+
 class AnswerError(Exception):
-    """A service answered with an error status. ``retry_after`` is in seconds. Never leaves this package."""
+    """A service answered with an error status, or ``UNUSABLE``. Never leaves this package.
+
+    ``retry_after`` is in seconds.
+    """
 
     def __init__(self, status: int, detail: str, retry_after: float | None = None) -> None:
         """Keep the status, what the service said, and how long it asks to wait."""
@@ -135,13 +142,13 @@ def fault(subject: str, answer: AnswerError) -> BackendError:
     rule = _RULES.get(answer.status)
     if rule is not None:
         return rule(subject, answer)
-    if answer.status >= 500 or answer.status == 408:
+    if answer.status >= 500 or answer.status in {UNUSABLE, 408}:
         return BackendUnavailableError(subject, _quoted(answer), "it is tried again later")
     return BackendRefusedError(subject, _quoted(answer), "see Glance's log; report it if the request was wrong")
 
 
 def _quoted(answer: AnswerError) -> str:
-    return f"Glance answers {answer.status}: {answer.detail}"
+    return f"Glance answers {answer.status}: {answer.detail}" if answer.status else answer.detail
 
 
 def _conflict(subject: str, answer: AnswerError) -> BackendError:

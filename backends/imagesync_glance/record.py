@@ -60,7 +60,7 @@ class Terms:
     members: Mapping[str, frozenset[str] | None]
     eager: frozenset[str] = frozenset()
 
-    def members_of(self, properties: Mapping[str, str]) -> frozenset[str] | None:
+    def members_of(self, properties: Mapping[str, Any]) -> frozenset[str] | None:
         """Return the projects with which an image of those properties is to be shared, ``None`` if nobody knows."""
         return self.members.get(properties.get("APPLIANCE_VO", ""), frozenset())
 
@@ -113,8 +113,8 @@ class Record:
     def metadata(self) -> Metadata:
         """Return what users read, under the name that it has while it is published."""
         name, retired = str(self.image.get("name") or ""), self.note.retired
-        if self.state is State.RETIRED and retired is not None and name == retired.display_name:
-            name = retired.name
+        if retired is not None and name == retired.display_name:
+            name = retired.name  # also where the deactivation that should follow did not happen
         return Metadata(name, self.properties, int(self.image.get("min_ram") or 0))
 
     @property
@@ -154,7 +154,7 @@ class Record:
         return (_DIVERTING & self.image.keys()) - set(self.note.names)
 
     def _has_other_members(self, terms: Terms) -> bool:
-        expected, noted = terms.members_of(self.properties), self.note.members
+        expected, noted = terms.members_of(self.image), self.note.members
         if expected is None:
             return False
         return expected != noted.keys() or any(noted[member] == "pending" for member in expected & terms.eager)

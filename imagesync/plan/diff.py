@@ -43,7 +43,7 @@ _ORDER = (
 _KEY_ORDER = attrgetter("owner", "list", "image")
 """As keys compare, but without calling their comparison ten thousand times."""
 
-_BETTER = "a better record of the same image is published"
+_FALSE = "a record passes for this image, but its bytes are not those that were uploaded"
 
 
 def make_plan(views: Sequence[ListView], target: TargetView, now: datetime) -> Plan:
@@ -115,10 +115,10 @@ def _offer(case: _Situation, wanted: Wanted) -> list[Action]:
     best = next((copy for copy in right if copy.state is State.PUBLISHED), None)
     spare = next((copy for copy in right if copy.state is State.RETIRED), None)
     if best is not None:
-        doubles = [_retire(case, copy, Cause.SUPERSEDED, _BETTER) for copy in published if copy is not best]
+        doubles = [_retire(case, copy, *_why_double(copy, best)) for copy in published if copy is not best]
         return [*_settled(case), _keep_or_update(case, best, wanted), *doubles]
     if spare is not None:
-        restore = case.act(Kind.RESTORE, *_why_restored(spare), spare)
+        restore = case.act(Kind.RESTORE, *_why_restored(spare, published), spare)
         metadata = _target_metadata(spare, wanted)
         return [*_settled(case, spare), replace(restore, metadata=metadata, superseded=published)]
     return [*_settled(case, reusable=wanted), _upload(case, wanted, published)]
@@ -134,6 +134,12 @@ def _upload(case: _Situation, wanted: Wanted, published: tuple[OwnedImage, ...])
     return replace(case.act(Kind.REPLACE, cause, reason, published[0]), superseded=published)
 
 
+def _why_double(copy: OwnedImage, best: OwnedImage) -> tuple[Cause, str]:
+    if _is_false(copy, best):
+        return Cause.TAMPERED, _FALSE
+    return Cause.SUPERSEDED, "a better record of the same image is published"
+
+
 def _why_registered(case: _Situation) -> tuple[Cause, str]:
     endorsed = f"endorsed by {_version(case.view)}"
     if case.key in case.target.expected and not case.copies:
@@ -141,7 +147,14 @@ def _why_registered(case: _Situation) -> tuple[Cause, str]:
     return Cause.NEW, endorsed
 
 
-def _why_restored(spare: OwnedImage) -> tuple[Cause, str]:
+def _is_false(copy: OwnedImage, right: OwnedImage) -> bool:
+    """Return whether a record claims to be what another one is."""
+    return copy.fingerprint == right.fingerprint and copy.digest not in {None, right.digest}
+
+
+def _why_restored(spare: OwnedImage, published: Iterable[OwnedImage]) -> tuple[Cause, str]:
+    if any(_is_false(copy, spare) for copy in published):
+        return Cause.TAMPERED, _FALSE
     if spare.retirement is not None and spare.retirement.reason == DEACTIVATED:
         return Cause.DEACTIVATED, "somebody else deactivated it, but it is endorsed: to keep it away, deny it (deny.d)"
     return Cause.CAME_BACK, "endorsed again, and its retired record is intact"

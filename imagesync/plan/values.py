@@ -63,6 +63,10 @@ class Cause(StrEnum):
     CLOCK = "clock"
 
 
+BESIDE_ANOTHER = frozenset({Cause.SUPERSEDED, Cause.TAMPERED})
+"""Causes for which a record is retired while another one of the same image stays published."""
+
+
 @dataclass(frozen=True, slots=True)
 class GuardRules:
     """How many removals of one list at one target are believed within 24 hours.

@@ -121,6 +121,24 @@ def test_of_two_published_records_the_newest_right_one_stays(world):
     assert not actions[0].counted
 
 
+def test_a_false_record_beside_a_right_one_is_retired_as_tampered_however_new_it_is(world):
+    world.offer("a").hold("a", ref="right").hold("a", ref="false").change(digest="f" * 128)
+
+    actions = world.plan().actions
+
+    assert [(a.kind, a.cause, a.image.ref) for a in actions] == [
+        ("retire", "tampered", "false"),
+        ("keep", "current", "right"),
+    ]
+    assert not actions[0].counted
+
+
+def test_restoring_in_place_of_a_false_record_says_so(world):
+    world.offer("a").hold("a", ref="right", state=State.RETIRED).hold("a", ref="false").change(digest="f" * 128)
+
+    assert world.decisions() == [("restore", "tampered", "a")]
+
+
 @pytest.mark.parametrize("stored", [None, "f" * 128])
 def test_record_with_other_bytes_than_recorded_is_replaced_as_tampered(world, stored):
     world.offer("a").hold("a").change(digest=stored)

@@ -22,7 +22,7 @@ def test_a_retired_image_is_listed_with_its_properties_and_cannot_be_downloaded(
         image = bench.publish(backend)
         backend.retire(image.ref, LATER)
 
-    [found] = site.images.list()
+    [found] = site.images.list(owner=site.project.id)
     assert (found["status"], found["ad:mpuri"]) == ("deactivated", image.metadata.properties["ad:mpuri"])
     assert (found["imagesync_state"], found["APPLIANCE_STATUS"], found["os_hidden"]) == ("retired", "EOL", False)
     with pytest.raises(RefusedError, match="403"):
@@ -34,7 +34,9 @@ def test_a_name_finds_one_image_once_its_successor_is_published(site, bench):
         old, new = bench.publish(backend, number=1), bench.publish(backend, number=2)
         backend.retire(old.ref, Retirement(NOW, "superseded", superseded=True))
 
-        assert [one["id"] for one in site.images.list(name=new.metadata.name)] == [new.ref.partition("/")[2]]
+        assert [one["id"] for one in site.images.list(name=new.metadata.name, owner=site.project.id)] == [
+            new.ref.partition("/")[2]
+        ]
         assert site.show(old.ref)["name"] == "Title of image-1 [retired 2026-03-01]"
         assert listed(backend)[old.ref].metadata.name == "Title of image-1"
 

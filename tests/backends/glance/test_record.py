@@ -221,7 +221,7 @@ def test_an_image_that_was_only_labelled_as_retired_is_published_and_an_update_u
     labelled = read(applied(record.image, retired(record, Retirement(AT, "x", superseded=True), TERMS)), OWNER, MARK)
 
     assert (labelled.state, labelled.drift(TERMS)) == (State.PUBLISHED, ("state",))
-    assert labelled.metadata.name == "Title [retired 2026-03-01]"
+    assert labelled.metadata.name == "Title"
     assert applied(labelled.image, described(labelled, SPEC.metadata, TERMS)) == record.image
 
 

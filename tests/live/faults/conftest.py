@@ -35,6 +35,7 @@ class Trial:
     site: Any
     glance: Proxy
     keystone: Proxy
+    project: Any
     images: ImageApi
     foreign: dict[str, tuple[dict[str, Any], bytes]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -90,7 +91,7 @@ class Trial:
     # --- after ---
     def records(self) -> list[dict[str, Any]]:
         """Return all records with our tag, the hidden ones too, but for the images of others."""
-        owner = self.site.project.id
+        owner = self.project.id
         found = [one for hidden in (False, True) for one in self.images.list(owner=owner, tag=TAG, os_hidden=hidden)]
         return [one for one in found if one["id"] not in self.foreign]
 
@@ -149,7 +150,7 @@ def try_site(make_site: Callable[..., Any], proxied: Callable[[str], Proxy]) -> 
         entry = site.project.login().entry(region)
         site.entries = {"site": {**entry, "auth": {**entry["auth"], "auth_url": keystone.url}}}
         site.configure(endpoint_override=glance.url, **target)
-        trial = Trial(site, glance, keystone, site.project.images(region))
+        trial = Trial(site, glance, keystone, site.project, site.project.images(region))
         trial.add_foreign()
         return trial
 
