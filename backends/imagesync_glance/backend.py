@@ -172,7 +172,13 @@ class GlanceBackend:
             if record.state is State.RETIRED:
                 return
             # In this order: what is only labelled is still published, and retired again in the next pass.
-            self._write(service, record, retired(record, retirement, self._projects.terms()), retirement.reason)
+            try:
+                self._write(service, record, retired(record, retirement, self._projects.terms()), retirement.reason)
+            except AnswerError as answer:
+                if answer.status == 413:
+                    # What others wrote on it leaves no room for ours. Better without a reason than still on offer.
+                    service.images.deactivate(record.id)
+                raise
             service.images.deactivate(record.id)
 
     def delete(self, ref: str) -> None:
