@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -19,6 +20,8 @@ from cloud.proxy import Proxy
 from keystoneauth1.exceptions import ClientException
 
 T = TypeVar("T")
+
+_TOKEN = re.compile(rb"^x-auth-token: *([^\r\n]+)", re.IGNORECASE | re.MULTILINE)
 
 TAG = "imagesync:imagesync"
 UPLOAD = r"/v2/images/[^/]+/file"
@@ -81,6 +84,11 @@ class Trial:
         had = self.published()
         for method, path in _CHANGING:
             self.glance.add(method, path, Meanwhile(partial(self.look, had), answer=True), times=None)
+
+    def tokens(self) -> set[str]:
+        """Return the tokens that went to Glance."""
+        heads = [relay.request.head for relay in self.glance._relays]
+        return {token.decode() for head in heads for token in _TOKEN.findall(head)}
 
     def look(self, had: Iterable[str]) -> None:
         """Note which endorsed images out of ``had`` have no published copy now."""
