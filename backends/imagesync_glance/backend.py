@@ -238,6 +238,8 @@ class GlanceBackend:
         if self._settings.sharing is Sharing.SHARED and expected is not None and not draft.values.get("os_hidden"):
             image = self._opened(service, image)
             wanted = frozenset[str]() if reason == REVOKED else expected
+            if draft.note.retired is not None:  # nobody new, but those stay who find the images of their servers by it
+                wanted &= record.note.members.keys()
             draft = draft.with_members(share(service, record.id, wanted, self._projects))
         _patch(service, image, draft)
 

@@ -293,6 +293,9 @@ def _retired(case: _Situation, copy: OwnedImage) -> Action:
     known = why not in COUNTED or _is_known(case)
     if due <= case.now and known and case.target.trust_clock and case.key not in case.target.postponed:
         return case.act(Kind.DELETE, Cause.GRACE_OVER, f"retired at {timestamp(at)}", copy)
+    if copy.drift:
+        update = case.act(Kind.UPDATE, Cause.METADATA, f"retired, and changed: {', '.join(copy.drift)}", copy)
+        return replace(update, metadata=copy.metadata)
     return case.act(Kind.KEEP, Cause.GRACE, f"retired at {timestamp(at)}, to be deleted from {timestamp(due)}", copy)
 
 

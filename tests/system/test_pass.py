@@ -322,6 +322,21 @@ def test_image_in_use_is_deleted_on_a_later_pass(site):
     assert site.remembered("b") == []
 
 
+def test_a_retired_record_that_is_put_right_is_remembered_as_retired(site):
+    site.guard = {"share": 1}
+    site.offer(a="one", b="two").publish().sync()
+    del site.images["b"]
+    site.publish().sync()
+    [(ref, record)] = [(ref, one) for ref, one in site.cloud.records.items() if one.image.key.image == "b"]
+    site.cloud.records[ref] = replace(record, image=replace(record.image, drift=("members",)))
+
+    result = site.sync()
+
+    assert ("update", "metadata", "done") in actions(result)
+    assert [state for state, _ in site.remembered("b")] == ["retired"]
+    assert site.states() == [("a", "published"), ("b", "retired")]
+
+
 # --- what others did on the target ---
 def test_image_that_somebody_removed_is_registered_again_and_said_so(site):
     site.offer(a="one", b="two").publish().sync()
