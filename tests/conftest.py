@@ -1,6 +1,7 @@
 """What every area shares: what documents say, and the count of tests per area at the end of a run."""
 
 import doctest
+import subprocess
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +15,24 @@ pytest_plugins = ["cloud.fixtures"]
 # How fast a shared machine is says nothing about the code.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared-machine")
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[Path, str], Path]]:
+    """Return a function that mounts a small file system at a path; unmounted at the end."""
+    points: list[Path] = []
+
+    def mount(point: Path, size: str) -> Path:
+        point.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(point)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"this test mounts a tmpfs and has to run as root: {done.stderr}"
+        points.append(point)
+        return point
+
+    yield mount
+    for point in points:
+        subprocess.run(["umount", str(point)], check=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

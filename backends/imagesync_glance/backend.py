@@ -172,7 +172,13 @@ class GlanceBackend:
             if record.state is State.RETIRED:
                 return
             # In this order: what is only labelled is still published, and retired again in the next pass.
-            self._write(service, record, retired(record, retirement, self._projects.terms()), retirement.reason)
+            try:
+                self._write(service, record, retired(record, retirement, self._projects.terms()), retirement.reason)
+            except AnswerError as answer:
+                if answer.status == 413:
+                    # What others wrote on it leaves no room for ours. Better without a reason than still on offer.
+                    service.images.deactivate(record.id)
+                raise
             service.images.deactivate(record.id)
 
     def delete(self, ref: str) -> None:
@@ -228,7 +234,7 @@ class GlanceBackend:
     def _write(self, service: Service, record: Record, draft: Draft, reason: str = "") -> None:
         """Make a record what ``draft`` says. Members come before what shows it to them; one patch does the rest."""
         image = record.image
-        expected = self._projects.terms().members_of({**record.properties, **_texts(draft)})
+        expected = self._projects.terms().members_of({**record.image, **draft.values})
         if self._settings.sharing is Sharing.SHARED and expected is not None and not draft.values.get("os_hidden"):
             image = self._opened(service, image)
             wanted = frozenset[str]() if reason == REVOKED else expected
@@ -244,10 +250,6 @@ class GlanceBackend:
     def _send(self) -> Send:
         send = send_by_import if self._settings.upload_method == METHOD else send_directly
         return partial(send, stall_timeout=self._settings.stall_timeout)
-
-
-def _texts(draft: Draft) -> dict[str, str]:
-    return {name: value for name, value in draft.values.items() if isinstance(value, str)}
 
 
 def _subject(ref: str) -> str:

@@ -24,10 +24,18 @@ if TYPE_CHECKING:
 _LONGEST = 400
 _ACTION = re.compile(r"complete (\w+) action")
 _MARKUP = re.compile(r"(?:<[^>]*>|\s)+")
+_USERINFO = re.compile(r"(?<=://)[^/\s@]+@")
+
+
+UNUSABLE = 0
+"""In place of a status: there was an answer, but not what it should be."""
 
 
 class AnswerError(Exception):
-    """A service answered with an error status. ``retry_after`` is in seconds. Never leaves this package."""
+    """A service answered with an error status, or ``UNUSABLE``. Never leaves this package.
+
+    ``retry_after`` is in seconds.
+    """
 
     def __init__(self, status: int, detail: str, retry_after: float | None = None) -> None:
         """Keep the status, what the service said, and how long it asks to wait."""
@@ -47,7 +55,7 @@ def said(response: Response) -> str:
     text = response.text
     if "json" in response.headers.get("Content-Type", ""):
         text = _message(response) or text
-    return _MARKUP.sub(" ", text).strip()[:_LONGEST] or response.reason or "no reason given"
+    return _plain(text) or response.reason or "no reason given"
 
 
 def _message(response: Response) -> str:
@@ -120,7 +128,12 @@ def _keystone_fault(subject: str, answer: AnswerError) -> BackendError:
 
 
 def _one_line(error: Exception) -> str:
-    return _MARKUP.sub(" ", str(error)).strip()[:_LONGEST] or type(error).__name__
+    return _plain(str(error)) or type(error).__name__
+
+
+def _plain(text: str) -> str:
+    """Return a text on one line, without markup, and without what stands before an address's host: it may be secret."""
+    return _USERINFO.sub("", _MARKUP.sub(" ", text)).strip()[:_LONGEST]
 
 
 # --- answers of Glance ------------------------------------------------------------------------------------------------
@@ -129,13 +142,13 @@ def fault(subject: str, answer: AnswerError) -> BackendError:
     rule = _RULES.get(answer.status)
     if rule is not None:
         return rule(subject, answer)
-    if answer.status >= 500 or answer.status == 408:
+    if answer.status >= 500 or answer.status in {UNUSABLE, 408}:
         return BackendUnavailableError(subject, _quoted(answer), "it is tried again later")
     return BackendRefusedError(subject, _quoted(answer), "see Glance's log; report it if the request was wrong")
 
 
 def _quoted(answer: AnswerError) -> str:
-    return f"Glance answers {answer.status}: {answer.detail}"
+    return f"Glance answers {answer.status}: {answer.detail}" if answer.status else answer.detail
 
 
 def _conflict(subject: str, answer: AnswerError) -> BackendError:

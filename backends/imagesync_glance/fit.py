@@ -42,7 +42,7 @@ _BLANK = re.compile(r"[\x00-\x20\x7f]+")
 
 def fit_metadata(metadata: Metadata) -> Metadata:
     """Return what Glance can hold of ``metadata``; fitting twice changes nothing more."""
-    properties = {name: _fit_value(name, value) for name, value in metadata.properties.items() if _is_holdable(name)}
+    properties = {name: _fit_value(name, value) for name, value in metadata.properties.items() if is_property(name)}
     return Metadata(fit_name(metadata.name), properties, max(0, min(metadata.min_ram, _LARGEST_RAM)))
 
 
@@ -52,7 +52,8 @@ def fit_name(name: str) -> str:
     return text[:LONGEST_NAME].rstrip() or "image"
 
 
-def _is_holdable(name: str) -> bool:
+def is_property(name: str) -> bool:
+    """Return whether a property can have that name."""
     is_ours = name not in _TAKEN and not name.startswith("os_glance_")
     return is_ours and 0 < len(name) <= LONGEST_NAME and name.isprintable() and not _UNHOLDABLE.search(name)
 

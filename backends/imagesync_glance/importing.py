@@ -9,6 +9,7 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 
 from imagesync.errors import BackendConflictError, BackendRefusedError, BackendUnavailableError
 from imagesync_glance.body import Body
+from imagesync_glance.faults import AnswerError
 from imagesync_glance.record import Image
 from imagesync_glance.service import Service
 from imagesync_glance.upload import SLOWEST, answer_timeout, send_directly
@@ -74,5 +75,10 @@ def _is_imported(service: Service, image: str) -> bool:
 
 
 def _tasks(service: Service, image: str) -> list[dict[str, Any]]:
-    tasks: list[dict[str, Any]] = service.get(f"/v2/images/{image}/tasks")[1]["tasks"]
+    try:
+        tasks: list[dict[str, Any]] = service.get(f"/v2/images/{image}/tasks")[1]["tasks"]
+    except AnswerError as answer:
+        if answer.status == 404:  # before version 2.12 of the Image API
+            return []
+        raise
     return tasks

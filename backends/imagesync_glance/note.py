@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, Field, TypeAdapter, ValidationError
 
 from imagesync.backend import (
     STATE_PROPERTIES,
@@ -21,16 +21,31 @@ from imagesync.backend import (
     Metadata,
     Retirement,
 )
-from imagesync_glance.fit import LONGEST_NAME
+from imagesync_glance.fit import LONGEST_NAME, is_property
 
-Size = Annotated[int, Field(strict=True, ge=0)]
+
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is outside of the calendar") from None
+
+
+def _properties(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(filter(is_property, names))
+
+
+# Members of a project can write notes too: nothing in one may break what is done with it.
+Size = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Time = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Names = Annotated[tuple[str, ...], AfterValidator(_properties)]
 
 
 @dataclass(frozen=True, slots=True)
 class Retired:
     """A retirement, and the name that the image had before."""
 
-    at: AwareDatetime
+    at: Time
     reason: str
     superseded: bool
     name: str
@@ -62,11 +77,11 @@ class Note:
     list: str
     image: str
     fingerprint: str
-    at: AwareDatetime
+    at: Time
     size: Size
     virtual_size: Size
     sha512: str
-    names: tuple[str, ...] = ()
+    names: Names = ()
     retired: Retired | None = None
     members: Mapping[str, str] = field(default_factory=dict)
     stored: str = ""
@@ -75,6 +90,11 @@ class Note:
     def key(self, owner: str) -> ImageKey:
         """Return what identifies the image in the project ``owner``."""
         return ImageKey(owner, ListId(self.list), ImageId(self.image))
+
+    @property
+    def min_disk(self) -> int | None:
+        """Return the smallest disk in GiB that holds the image, ``None`` if nobody knows any more."""
+        return -(-self.virtual_size // 2**30) or None
 
     def described(self, metadata: Metadata) -> Note:
         """Return the note of a record with ``metadata``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 from imagesync.errors import BackendRefusedError
 from imagesync_glance.record import Terms
@@ -22,6 +21,7 @@ class Projects:
         self._cloud = cloud
         self._settings = settings
         self._services: dict[str, Service] = {}
+        self._refused: set[Project] = set()
         self._terms: Terms | None = None
 
     def service(self, project: Project) -> Service:
@@ -36,26 +36,26 @@ class Projects:
             self._services[login.project] = Service(login)
         return self._services[login.project]
 
-    def homes(self) -> Iterator[Service]:
-        """Yield Glance as each project sees it that owns images of ours, each once.
+    def homes(self) -> tuple[Service, ...]:
+        """Return Glance as each project sees it that owns images of ours, each once.
 
         A project that cannot be used is left out: nothing of it is decided either, because ``owners`` refuses its VOs.
         """
-        seen = set[str]()
-        for project in self._settings.homes:
-            try:
-                service = self.service(project)
-            except BackendRefusedError as error:
-                LOG.warning("nothing is done in %s: %s", project, error)
-                continue
-            if service.login.project not in seen:
-                seen.add(service.login.project)
-                yield service
+        usable = (self._usable(project) for project in self._settings.homes)
+        return tuple({service.login.project: service for service in usable if service is not None}.values())
 
     def home(self, project: str) -> Service | None:
         """Return Glance as the project with that id sees it, or ``None`` if no VO's images are kept there."""
-        known = self._services.get(project)
-        return known or next((service for service in self.homes() if service.login.project == project), None)
+        return next((service for service in self.homes() if service.login.project == project), None)
+
+    def _usable(self, project: Project) -> Service | None:
+        try:
+            return self.service(project)
+        except BackendRefusedError as error:
+            if project not in self._refused:
+                LOG.warning("nothing is done in %s: %s", project, error)
+            self._refused.add(project)
+            return None
 
     def owners(self, vo: str) -> tuple[str, ...]:
         """Return the ids of the projects that own the images of ``vo``.

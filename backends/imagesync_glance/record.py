@@ -41,6 +41,9 @@ _INCOMPLETE = frozenset({"queued", "saving", "uploading", "importing"})
 WRITING = frozenset({"saving", "uploading", "importing"})
 """Statuses in which somebody may be sending bytes right now."""
 
+_DIVERTING = frozenset({"kernel_id", "ramdisk_id", "block_device_mapping", "img_block_device_mapping"})
+"""Properties with which Nova boots a kernel or a volume of somebody's instead of the image."""
+
 Image = Mapping[str, Any]
 """An image as Glance shows it: attributes and properties side by side."""
 
@@ -57,7 +60,7 @@ class Terms:
     members: Mapping[str, frozenset[str] | None]
     eager: frozenset[str] = frozenset()
 
-    def members_of(self, properties: Mapping[str, str]) -> frozenset[str] | None:
+    def members_of(self, properties: Mapping[str, Any]) -> frozenset[str] | None:
         """Return the projects with which an image of those properties is to be shared, ``None`` if nobody knows."""
         return self.members.get(properties.get("APPLIANCE_VO", ""), frozenset())
 
@@ -97,6 +100,11 @@ class Record:
         return State.STAGED if staged else State.PUBLISHED
 
     @property
+    def format(self) -> Format:
+        """Return what the bytes are read as."""
+        return _FORMATS[self.image["disk_format"]]
+
+    @property
     def properties(self) -> dict[str, str]:
         """Return those of our properties that are there."""
         return {name: str(self.image[name]) for name in self.note.names if name in self.image}
@@ -105,14 +113,14 @@ class Record:
     def metadata(self) -> Metadata:
         """Return what users read, under the name that it has while it is published."""
         name, retired = str(self.image.get("name") or ""), self.note.retired
-        if self.state is State.RETIRED and retired is not None and name == retired.display_name:
-            name = retired.name
+        if retired is not None and name == retired.display_name:
+            name = retired.name  # also where the deactivation that should follow did not happen
         return Metadata(name, self.properties, int(self.image.get("min_ram") or 0))
 
     @property
     def digest(self) -> Digest | None:
-        """Return the SHA-512 of the stored bytes as Glance attests it."""
-        if self.state is State.PARTIAL:
+        """Return the SHA-512 of the stored bytes as Glance attests it, ``None`` for bytes that are no plain disk."""
+        if self.state is State.PARTIAL or self.image.get("container_format") != "bare":
             return None
         return digest_of(self.note, self.image.get("os_hash_algo"), self.image.get("os_hash_value"))
 
@@ -135,11 +143,18 @@ class Record:
             "state": not state_properties(State.PUBLISHED).items() <= self.image.items(),
             "members": self._has_other_members(terms),
             "record": not self.is_noted,
+            "min_disk": self.note.min_disk not in {None, self.image.get("min_disk")},
+            "boot": bool(self.diversions),
         }
         return tuple(name for name, found in wrong.items() if found)
 
+    @property
+    def diversions(self) -> frozenset[str]:
+        """Return the properties, not of ours, with which servers boot something else than the bytes."""
+        return (_DIVERTING & self.image.keys()) - set(self.note.names)
+
     def _has_other_members(self, terms: Terms) -> bool:
-        expected, noted = terms.members_of(self.properties), self.note.members
+        expected, noted = terms.members_of(self.image), self.note.members
         if expected is None:
             return False
         return expected != noted.keys() or any(noted[member] == "pending" for member in expected & terms.eager)
@@ -153,7 +168,7 @@ class Record:
             fingerprint=Fingerprint(self.note.fingerprint),
             state=self.state,
             metadata=self.metadata,
-            format=_FORMATS[self.image["disk_format"]],
+            format=self.format,
             digest=self.digest,
             size=size if isinstance(size, int) and self.state is not State.PARTIAL else self.note.size,
             virtual_size=self.note.virtual_size,
@@ -191,7 +206,7 @@ def moment(text: str) -> datetime:
 
 
 # --- what to write ----------------------------------------------------------------------------------------------------
-_ATTRIBUTES = frozenset({"name", "min_ram", "os_hidden", "visibility"})
+_ATTRIBUTES = frozenset({"name", "min_disk", "min_ram", "os_hidden", "visibility"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +265,12 @@ def described(record: Record, metadata: Metadata, terms: Terms) -> Draft:
     note = record.note.described(metadata)
     retired = replace(note.retired, name=metadata.name) if note.retired and state is State.RETIRED else None
     values = {
-        **dict.fromkeys(set(record.note.names) - set(note.names)),
+        **dict.fromkeys((set(record.note.names) - set(note.names)) | record.diversions),
         **metadata.properties,
         **_standing(State.STAGED if state is State.PARTIAL else state, terms),
         "name": retired.display_name if retired else metadata.name,
         "min_ram": metadata.min_ram,
+        **({"min_disk": note.min_disk} if note.min_disk else {}),
     }
     return Draft(replace(note, retired=retired), values)
 

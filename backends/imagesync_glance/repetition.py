@@ -16,7 +16,7 @@ from tenacity import (
 )
 from tenacity.wait import wait_base
 
-from imagesync_glance.faults import AnswerError
+from imagesync_glance.faults import UNUSABLE, AnswerError
 
 LOG = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 NOT_DONE = frozenset({429, 503})
 """Statuses that say that nothing was done: even what must not be done twice can be asked again."""
 
-TRANSIENT = NOT_DONE | {500, 502, 504}
+TRANSIENT = NOT_DONE | {UNUSABLE, 500, 502, 504}
 """Statuses after which a request can be repeated that may be done twice."""
 
 LONGEST_WAIT = 60.0

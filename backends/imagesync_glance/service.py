@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from imagesync_glance.faults import AnswerError, refusal
+from imagesync_glance.faults import UNUSABLE, AnswerError, refusal
 from imagesync_glance.repetition import NOT_DONE, Patience
 from imagesync_glance.session import Login
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
 _PAGE = 1000
+_ALWAYS = ("id", "status", "owner", "created_at", "updated_at", "visibility")
+"""What every image has, as text."""
 
 
 class Service:
@@ -78,13 +80,18 @@ class Service:
 
     def versions(self) -> list[str]:
         """Return the versions of the Image API that are offered."""
-        response = self._patience.ask(lambda: self._adapter.get("/", raise_exc=False, authenticated=False))
-        if response.status_code not in {200, 300}:
-            raise refusal(response)
+
+        def ask() -> Response:
+            response = self._adapter.get("/", raise_exc=False, authenticated=False)
+            if response.status_code >= 500:
+                raise refusal(response)
+            return response
+
+        response = self._patience.ask(ask)
         try:
             return [str(version["id"]) for version in response.json()["versions"]]
         except (ValueError, KeyError, TypeError):
-            raise AnswerError(502, "the answer is no list of versions: is this Glance?") from None
+            raise AnswerError(UNUSABLE, f"{self.login.image} gives no list of versions: is this Glance?") from None
 
     # --- images -------------------------------------------------------------------------------------------------------
     def create(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,14 +117,17 @@ class Service:
         seen = set[str]()
         while address is not None:
             if address in seen:
-                raise AnswerError(502, "the listing leads back to a page that was already read")
+                raise AnswerError(UNUSABLE, "the listing of Glance leads back to a page that was already read")
             seen.add(address)
             _, body = self.get(f"/v2/images?{address}")
             if not isinstance(body, dict) or not isinstance(body.get("images"), list):
-                raise AnswerError(502, "the answer is no listing of images")
-            yield body["images"]
+                raise AnswerError(UNUSABLE, "the answer of Glance is no listing of images")
+            page, following = [_image(image) for image in body["images"]], body.get("next")
+            if following and not (page and isinstance(following, str)):
+                raise AnswerError(UNUSABLE, "the listing of Glance leads on from a page without images")
+            yield page
             # Only the query: a token goes to no other place than the one it is for.
-            address = urlsplit(body["next"]).query if body.get("next") else None
+            address = urlsplit(following).query if following else None
 
     def send(self, url: str, body: object, timeout: tuple[float, float]) -> None:
         """Send a file with its length. ``timeout`` is what one block and then the answer may take, in seconds."""
@@ -154,12 +164,12 @@ class Service:
         try:
             return response.json()
         except ValueError:
-            raise AnswerError(502, "the answer is no JSON") from None
+            raise AnswerError(UNUSABLE, "the answer of Glance is no JSON") from None
 
 
 def _image(body: object) -> dict[str, Any]:
-    if not isinstance(body, dict) or not isinstance(body.get("id"), str):
-        raise AnswerError(502, "the answer is no image")
+    if not isinstance(body, dict) or not all(isinstance(body.get(name), str) for name in _ALWAYS):
+        raise AnswerError(UNUSABLE, "the answer of Glance is no image")
     return body
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from yaml import YAMLError
@@ -120,7 +120,7 @@ class Cloud:
     def _services(self, region: CloudRegion, auth: BaseIdentityPlugin, session: Session) -> tuple[str, str]:
         """Return the addresses of Glance, without a version, and of Nova, empty if there is none."""
         name = self._settings.region_name or region.get_region_name("image")
-        interface = str(self._settings.interface or region.get_interface("image") or "public")
+        interface = cast("str", self._settings.interface or region.get_interface("image") or "public")
         image, compute = (_find(kind, session, auth, (interface, name)) for kind in ("image", "compute"))
         image = self._settings.endpoint_override or region.get_endpoint("image") or image
         if not image:

@@ -32,6 +32,9 @@ SLOWEST = 5_000_000
 _PATIENCE = timedelta(hours=1)
 """How long an upload of another host may show no sign of life, beside what its size takes."""
 
+_LARGEST = 1 << 40
+"""Bytes for which another host is waited for at most."""
+
 _RANK = {State.PUBLISHED: 0, State.RETIRED: 1, State.STAGED: 2}
 
 Send = Callable[[Service, Image, Body], None]
@@ -48,13 +51,14 @@ def store(
     """
     data, progress, send = content
     found = list(candidates(service, mark, spec))
-    right = [record for record in found if record.state is not State.PARTIAL and record.digest == spec.digest]
+    right = [record for record in found if (record.digest, record.format) == (spec.digest, spec.format)]
     if right:
         return _refreshed(service, min(right, key=lambda record: (_RANK[record.state], record.id)), spec, terms)
     check_size(data, spec.size)
     for leftover in found:
         # Glance cannot resume, and what got a 415 takes no more bytes. What was published stays for the caller.
-        if leftover.state in {State.PARTIAL, State.STAGED}:
+        # Nor does what somebody protected stop us: a second record is better than no image.
+        if leftover.state in {State.PARTIAL, State.STAGED} and not leftover.image.get("protected"):
             check_idle(leftover, service)
             discard(service, leftover.id)
     created = service.create(creation(spec, begin(spec, this_process()), mark))
@@ -96,8 +100,9 @@ def check_idle(record: Record, service: Service) -> None:
     """
     if record.image["status"] not in WRITING or record.note.writer == this_process() or is_gone(record.note.writer):
         return
-    limit = _PATIENCE + timedelta(seconds=record.note.size / SLOWEST)
-    since = moment(record.image["updated_at"])
+    # Of what members of the project can write only a little is believed: it must not stop us for good.
+    limit = _PATIENCE + timedelta(seconds=min(record.note.size, _LARGEST) / SLOWEST)
+    since = moment(record.image["created_at"])
     now = service.now()
     if now is not None and now - since > limit:
         return

@@ -23,7 +23,7 @@ from imagesync.model import ImageId, ListId, TrustedList, Unknown, Verdict
 from imagesync.plan.expiry import Dates, announcement, dates, expired, later
 from imagesync.plan.floor import HINT, objection
 from imagesync.plan.guard import COUNTED, WINDOW, guard
-from imagesync.plan.spec import ARTIFACT_PROPERTIES, Wanted, timestamp
+from imagesync.plan.spec import ARTIFACT_PROPERTIES, Wanted, fingerprint, timestamp
 from imagesync.plan.values import Action, Cause, Kind, ListView, Plan, TargetView
 
 _ORDER = (
@@ -43,7 +43,7 @@ _ORDER = (
 _KEY_ORDER = attrgetter("owner", "list", "image")
 """As keys compare, but without calling their comparison ten thousand times."""
 
-_BETTER = "a better record of the same image is published"
+_FALSE = "a record passes for this image, but its bytes are not those that were uploaded"
 
 
 def make_plan(views: Sequence[ListView], target: TargetView, now: datetime) -> Plan:
@@ -59,7 +59,7 @@ def make_plan(views: Sequence[ListView], target: TargetView, now: datetime) -> P
         _skip(item, view) for view in views for item in view.skipped if (view.identifier, item.identifier) not in there
     ]
     rules = {identifier: view.guard for view in views if (identifier := view.identifier)}
-    guarded = guard(actions, target.owned, rules, now)
+    guarded = guard(actions, target.countable, rules, now)
     return Plan(target.name, now, tuple(sorted(guarded, key=_order)), refused)
 
 
@@ -109,14 +109,16 @@ def _decide(case: _Situation) -> list[Action]:
 # --- what should be offered ------------------------------------------------------------------------------------------
 def _offer(case: _Situation, wanted: Wanted) -> list[Action]:
     right = [copy for copy in case.copies if _is_right(copy, wanted, case.target)]
+    # First what we remember making: on an editable target, somebody may have labelled the same bytes otherwise.
+    right.sort(key=lambda copy: case.target.recorded.get(copy.fingerprint) != copy.digest)
     published = _published(case)
     best = next((copy for copy in right if copy.state is State.PUBLISHED), None)
     spare = next((copy for copy in right if copy.state is State.RETIRED), None)
     if best is not None:
-        doubles = [_retire(case, copy, Cause.SUPERSEDED, _BETTER) for copy in published if copy is not best]
+        doubles = [_retire(case, copy, *_why_double(copy, best)) for copy in published if copy is not best]
         return [*_settled(case), _keep_or_update(case, best, wanted), *doubles]
     if spare is not None:
-        restore = case.act(Kind.RESTORE, *_why_restored(spare), spare)
+        restore = case.act(Kind.RESTORE, *_why_restored(spare, published), spare)
         metadata = _target_metadata(spare, wanted)
         return [*_settled(case, spare), replace(restore, metadata=metadata, superseded=published)]
     return [*_settled(case, reusable=wanted), _upload(case, wanted, published)]
@@ -132,6 +134,12 @@ def _upload(case: _Situation, wanted: Wanted, published: tuple[OwnedImage, ...])
     return replace(case.act(Kind.REPLACE, cause, reason, published[0]), superseded=published)
 
 
+def _why_double(copy: OwnedImage, best: OwnedImage) -> tuple[Cause, str]:
+    if _is_false(copy, best):
+        return Cause.TAMPERED, _FALSE
+    return Cause.SUPERSEDED, "a better record of the same image is published"
+
+
 def _why_registered(case: _Situation) -> tuple[Cause, str]:
     endorsed = f"endorsed by {_version(case.view)}"
     if case.key in case.target.expected and not case.copies:
@@ -139,7 +147,14 @@ def _why_registered(case: _Situation) -> tuple[Cause, str]:
     return Cause.NEW, endorsed
 
 
-def _why_restored(spare: OwnedImage) -> tuple[Cause, str]:
+def _is_false(copy: OwnedImage, right: OwnedImage) -> bool:
+    """Return whether a record claims to be what another one is."""
+    return copy.fingerprint == right.fingerprint and copy.digest not in {None, right.digest}
+
+
+def _why_restored(spare: OwnedImage, published: Iterable[OwnedImage]) -> tuple[Cause, str]:
+    if any(_is_false(copy, spare) for copy in published):
+        return Cause.TAMPERED, _FALSE
     if spare.retirement is not None and spare.retirement.reason == DEACTIVATED:
         return Cause.DEACTIVATED, "somebody else deactivated it, but it is endorsed: to keep it away, deny it (deny.d)"
     return Cause.CAME_BACK, "endorsed again, and its retired record is intact"
@@ -169,11 +184,14 @@ def _keep_or_update(case: _Situation, best: OwnedImage, wanted: Wanted) -> Actio
 def _is_right(copy: OwnedImage, wanted: Wanted, target: TargetView) -> bool:
     """Return whether a record holds an acceptable final form, by what the target attests of its bytes.
 
-    Passed-through images have the list's own SHA-512; for converted ones it is remembered.
+    Passed-through images have the list's own SHA-512; for converted ones it is remembered. The right bytes under the
+    name of another format are not the image: a server would read them as something else.
     """
-    if copy.fingerprint not in wanted.fingerprints or copy.digest is None:
+    if copy.digest is None or wanted.fingerprints.get(copy.fingerprint) is not copy.format:
         return False
-    return copy.digest == wanted.image.sha512 or copy.digest == _recorded(copy, target)
+    source = wanted.image.sha512
+    is_passed_through = copy.fingerprint == fingerprint(source, copy.format, "")
+    return (is_passed_through and copy.digest == source) or copy.digest == _recorded(copy, target)
 
 
 def _recorded(copy: OwnedImage, target: TargetView) -> str | None:
@@ -279,19 +297,21 @@ def _retired(case: _Situation, copy: OwnedImage) -> Action:
 
 
 def _retire(case: _Situation, copy: OwnedImage, cause: Cause, reason: str) -> Action:
-    return replace(case.act(Kind.RETIRE, cause, reason, copy), counted=cause in COUNTED)
+    is_ours = not case.target.editable or not case.target.remembered or case.key in case.target.expected
+    return replace(case.act(Kind.RETIRE, cause, reason, copy), counted=is_ours and cause in COUNTED)
 
 
 # --- small questions --------------------------------------------------------------------------------------------------
 def _refuse(views: Sequence[ListView], target: TargetView) -> tuple[list[ListView], dict[ListId, str]]:
     """Turn a trusted list into an unknown one where the records on the target speak against it.
 
-    What others can write on does not speak where the state remembers the list: they could block it for good.
+    What others can write on does not speak where the state remembers the list, nor in projects that are not of its VO:
+    they could block it for good.
     """
     kept, refused = [], {}
     for view in views:
         trusted = view.observation
-        heard = () if target.editable and view.is_remembered else target.owned
+        heard = [image for image in target.owned if not target.editable or _is_heard(image, view)]
         reason = objection(trusted, heard, target.subscriptions) if isinstance(trusted, TrustedList) else ""
         if not reason or not isinstance(trusted, TrustedList):
             kept.append(view)
@@ -300,6 +320,10 @@ def _refuse(views: Sequence[ListView], target: TargetView) -> tuple[list[ListVie
         refused[trusted.identifier] = reason
         kept.append(replace(view, observation=unknown, wanted=(), skipped=()))
     return kept, refused
+
+
+def _is_heard(image: OwnedImage, view: ListView) -> bool:
+    return not view.is_remembered and image.key.owner in view.owners
 
 
 def _skip(skipped: Skipped, view: ListView) -> Action:

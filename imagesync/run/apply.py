@@ -29,7 +29,7 @@ from imagesync.images.artifact import Artifact
 from imagesync.model import ListId
 from imagesync.plan.guard import guard
 from imagesync.plan.spec import File, Wanted, complete, fingerprint
-from imagesync.plan.values import Action, Cause, GuardRules, Kind, Plan
+from imagesync.plan.values import BESIDE_ANOTHER, Action, Cause, GuardRules, Kind, Plan
 from imagesync.run.progress import Display, Step, both, interruptible, lazily
 
 log = structlog.get_logger(__name__)
@@ -217,8 +217,9 @@ def _change(action: Action, backend: Backend, plan: Plan) -> Outcome:
         case Action(kind=Kind.DELETE, image=image) if image is not None:
             return _delete(action, image, backend)
         case Action(kind=Kind.RETIRE, image=image) if image is not None:
-            superseded = action.cause is Cause.SUPERSEDED
-            backend.retire(image.ref, Retirement(plan.at, str(action.cause), superseded=superseded))
+            superseded = action.cause in BESIDE_ANOTHER
+            cause = Cause.SUPERSEDED if superseded else action.cause
+            backend.retire(image.ref, Retirement(plan.at, str(cause), superseded=superseded))
         case Action(kind=Kind.UPDATE, image=image, metadata=metadata) if image is not None and metadata is not None:
             backend.update(image.ref, metadata)
         case Action(kind=Kind.RESTORE, image=image, metadata=metadata) if image is not None and metadata is not None:
@@ -260,6 +261,8 @@ def _attempt(action: Action, work: Callable[[], Outcome]) -> Outcome:
     """Return what became of ``work``: whatever it raises is an outcome of this image and stops no other."""
     started = time.monotonic()
     with _about(action):
+        if action.cause is Cause.TAMPERED:
+            log.error("somebody put other bytes in the place of an image", reason=action.reason)
         try:
             outcome = work()
         except ImagesyncError as error:

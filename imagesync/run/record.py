@@ -73,7 +73,7 @@ def _tells(outcome: Outcome) -> bool:
     match outcome.action:
         case Action(kind=Kind.DELETE, image=image) if image is not None and image.retirement is not None:
             return outcome.outcome is not Ending.DONE and image.retirement.reason != Cause.SUPERSEDED
-        case Action(kind=Kind.DELETE) | Action(cause=Cause.SUPERSEDED):
+        case Action(kind=Kind.DELETE) | Action(cause=Cause.SUPERSEDED) | Action(kind=Kind.RETIRE, cause=Cause.TAMPERED):
             return False
         case Action(kind=Kind.SKIP, cause=cause):
             return cause in {Cause.BACK_OFF, Cause.BROKEN}

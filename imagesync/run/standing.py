@@ -97,7 +97,7 @@ def _state_now(action: Action) -> str | None:
     retirement = action.image.retirement if action.image is not None else None
     if retirement is not None and action.kind in {Kind.KEEP, Kind.DELETE}:
         return None if retirement.reason == Cause.SUPERSEDED else _gone(retirement.reason)
-    if action.kind is Kind.REPLACE and action.cause is Cause.TAMPERED:
+    if action.cause is Cause.TAMPERED:
         return "tampered"
     return None if action.cause is Cause.SUPERSEDED else _STATES.get(action.kind)
 

@@ -2,9 +2,10 @@ from datetime import timedelta
 
 import pytest
 
-from imagesync.backend import State
+from imagesync.backend import Format, State
 from imagesync.lists.select import Cause as Skip
-from imagesync.model import Accepted
+from imagesync.model import UNPACKED, Accepted
+from imagesync.plan.spec import fingerprint
 from imagesync.plan.values import Kind
 
 
@@ -118,6 +119,24 @@ def test_of_two_published_records_the_newest_right_one_stays(world):
         ("keep", "current", "new"),
     ]
     assert not actions[0].counted
+
+
+def test_a_false_record_beside_a_right_one_is_retired_as_tampered_however_new_it_is(world):
+    world.offer("a").hold("a", ref="right").hold("a", ref="false").change(digest="f" * 128)
+
+    actions = world.plan().actions
+
+    assert [(a.kind, a.cause, a.image.ref) for a in actions] == [
+        ("retire", "tampered", "false"),
+        ("keep", "current", "right"),
+    ]
+    assert not actions[0].counted
+
+
+def test_restoring_in_place_of_a_false_record_says_so(world):
+    world.offer("a").hold("a", ref="right", state=State.RETIRED).hold("a", ref="false").change(digest="f" * 128)
+
+    assert world.decisions() == [("restore", "tampered", "a")]
 
 
 @pytest.mark.parametrize("stored", [None, "f" * 128])
@@ -405,3 +424,31 @@ def test_equal_input_gives_equal_plans(world):
     world.offer(*"cab").hold(*"bxd")
 
     assert world.plan() == world.plan()
+
+
+# --- the right bytes under a wrong name ------------------------------------------------------------------------------
+def test_the_right_bytes_under_the_name_of_another_format_are_replaced(world):
+    world.offer("a").hold("a").change(format=Format.RAW)
+
+    assert world.decisions() == [("replace", "tampered", "a")]
+
+
+def test_the_bytes_of_the_list_are_no_converted_image(world):
+    unpacked = fingerprint(world.image("a").sha512, Format.QCOW2, UNPACKED)
+    world.offer("a").hold("a").change(fingerprint=unpacked).property("imagesync_sha512", "0" * 128)
+
+    assert world.decisions() == [("replace", "tampered", "a")]
+
+
+def test_of_two_right_records_the_one_that_is_remembered_stays(world):
+    world.offer("a").hold("a", "a")
+    genuine, source = world.owned[0], world.image("a").sha512
+    world.change(format=Format.RAW, fingerprint=fingerprint(source, Format.RAW, ""))
+    world.target = {"editable": True, "recorded": {genuine.fingerprint: genuine.digest}}
+
+    plan = world.plan()
+
+    assert [(action.kind, action.image.ref) for action in plan.actions] == [
+        (Kind.RETIRE, world.owned[1].ref),
+        (Kind.KEEP, genuine.ref),
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from imagesync_glance import open_backend
 
-from imagesync.testing.conformance import BackendConformance, Subject
+from imagesync.testing.conformance import BackendConformance, Bench, ChangePromises, Subject
 
 TAG = "imagesync:conformance"
 OURS = {"imagesync_list": "list-1", "imagesync_image": "image-1", "imagesync_fingerprint": "f" * 64}
@@ -48,7 +48,13 @@ class TestPerProject(BackendConformance):
         return make_subject(site)
 
 
-class TestShared(BackendConformance):
+class TestShared(ChangePromises):
+    """What is uploaded and how it is listed does not depend on who shares it."""
+
     @pytest.fixture
     def subject(self, shared_site) -> Subject:
         return make_subject(shared_site)
+
+    @pytest.fixture
+    def bench(self, subject, tmp_path) -> Bench:
+        return Bench(subject, tmp_path)

@@ -22,7 +22,7 @@ def test_a_retired_image_is_listed_with_its_properties_and_cannot_be_downloaded(
         image = bench.publish(backend)
         backend.retire(image.ref, LATER)
 
-    [found] = site.images.list()
+    [found] = site.images.list(owner=site.project.id)
     assert (found["status"], found["ad:mpuri"]) == ("deactivated", image.metadata.properties["ad:mpuri"])
     assert (found["imagesync_state"], found["APPLIANCE_STATUS"], found["os_hidden"]) == ("retired", "EOL", False)
     with pytest.raises(RefusedError, match="403"):
@@ -34,7 +34,9 @@ def test_a_name_finds_one_image_once_its_successor_is_published(site, bench):
         old, new = bench.publish(backend, number=1), bench.publish(backend, number=2)
         backend.retire(old.ref, Retirement(NOW, "superseded", superseded=True))
 
-        assert [one["id"] for one in site.images.list(name=new.metadata.name)] == [new.ref.partition("/")[2]]
+        assert [one["id"] for one in site.images.list(name=new.metadata.name, owner=site.project.id)] == [
+            new.ref.partition("/")[2]
+        ]
         assert site.show(old.ref)["name"] == "Title of image-1 [retired 2026-03-01]"
         assert listed(backend)[old.ref].metadata.name == "Title of image-1"
 
@@ -359,6 +361,22 @@ def test_too_many_properties_are_refused_with_what_to_raise(make_site, project, 
         with pytest.raises(BackendRefusedError, match=r"413.*image_property_quota"):
             backend.update(image.ref, Metadata("Title", many))
         assert listed(backend) == {image.ref: image}
+
+
+def test_an_image_whose_properties_others_used_up_is_taken_out_of_offer_all_the_same(
+    make_site, project, make_bench, narrow
+):
+    site = make_site(project, region_name=narrow)
+    with site.open() as backend:
+        image = small(make_bench(site)).publish(backend)
+        site.images.change(image.ref.partition("/")[2], {"op": "remove", "path": "/imagesync_state"})
+        for number in range(8 - len(image.metadata.properties)):
+            site.change(image.ref, **{f"theirs{number}": "x"})
+
+        with pytest.raises(BackendRefusedError, match=r"413.*image_property_quota"):
+            backend.retire(image.ref, LATER)
+
+        assert listed(backend)[image.ref].retirement.reason == DEACTIVATED
 
 
 def test_too_many_members_are_refused_with_what_to_raise(cloud, make_site, project, make_bench, narrow):

@@ -6,8 +6,11 @@ import pytest
 from cloud.cloud import write_clouds_yaml
 from cloud.faults import Status
 from cloud.proxy import Proxy
+from imagesync_glance.session import Cloud
+from imagesync_glance.settings import Project, read_settings
 
 from imagesync.errors import BackendRefusedError, BackendUnavailableError, ConfigError
+from imagesync.testing.tls import TlsAuthority
 
 from .conftest import VO, Hidden, inline
 
@@ -235,6 +238,28 @@ def test_a_busy_keystone_is_asked_again(cloud, site):
 def test_what_is_no_glance_is_refused_when_the_target_is_opened(site, cloud):
     with pytest.raises(BackendUnavailableError, match="is this Glance"):
         site.open(endpoint_override=cloud.auth_url).__enter__()
+
+
+def test_the_cas_of_a_cloud_are_those_of_its_target_alone(cloud, site, tmp_path):
+    authority = TlsAuthority(tmp_path)
+    with Proxy(cloud.auth_url, authority.server("127.0.0.1")) as keystone:
+        auth = {**site.settings["auth"], "auth_url": keystone.url}
+        with site.open(auth=auth, cacert=str(authority.bundle)) as backend:
+            assert tuple(backend.owned()) == ()
+        with pytest.raises(BackendUnavailableError, match="name the CA's certificates as cacert"):
+            site.open(auth=auth).__enter__()
+
+
+def test_a_token_is_renewed_before_it_would_end_too_early(site):
+    cloud = Cloud(read_settings(site.settings, "mysite"))
+    login = cloud.login(Project(id=site.project.id))
+    token = login.session.get_token(login.auth)
+
+    login.renew(60)
+    assert login.session.get_token(login.auth) == token
+    login.renew(10**6)
+    assert login.session.get_token(login.auth) != token
+    cloud.close()
 
 
 def test_no_secret_is_written_anywhere(cloud, project, make_site, make_bench, caplog):

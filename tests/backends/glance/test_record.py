@@ -120,6 +120,8 @@ def test_a_visible_image_is_published_whatever_its_properties_say():
         ({"imagesync_state": "retired"}, ("state",)),
         ({"APPLIANCE_STATUS": "EOL"}, ("state",)),
         ({"os_hidden": True, "visibility": "community"}, ("hidden", "visibility")),
+        ({"min_disk": 0}, ("min_disk",)),
+        ({"kernel_id": "8f", "img_block_device_mapping": "[]"}, ("boot",)),
     ],
 )
 def test_what_others_changed_is_drift_and_an_update_puts_it_right(change, drift):
@@ -219,7 +221,7 @@ def test_an_image_that_was_only_labelled_as_retired_is_published_and_an_update_u
     labelled = read(applied(record.image, retired(record, Retirement(AT, "x", superseded=True), TERMS)), OWNER, MARK)
 
     assert (labelled.state, labelled.drift(TERMS)) == (State.PUBLISHED, ("state",))
-    assert labelled.metadata.name == "Title [retired 2026-03-01]"
+    assert labelled.metadata.name == "Title"
     assert applied(labelled.image, described(labelled, SPEC.metadata, TERMS)) == record.image
 
 
@@ -262,7 +264,7 @@ def test_an_image_of_which_nothing_tells_what_it_is_is_left_alone_and_said(text,
 
 
 def test_a_note_is_one_line_of_ascii_and_comes_back():
-    note = replace(begin(replace(SPEC, metadata=Metadata("é🐧", {"é🐧": "x"})), "w"), members={"p": "pending"})
+    note = replace(begin(replace(SPEC, metadata=Metadata("é🐧", {"é": "🐧"})), "w"), members={"p": "pending"})
 
     assert encode(note).isascii()
     assert decode(encode(note)) == note
@@ -272,3 +274,45 @@ def test_a_note_of_a_later_version_with_more_in_it_is_read():
     form = {**json.loads(encode(begin(SPEC, "w"))), "later": 1}
 
     assert isinstance(decode(json.dumps(form)), Note)
+
+
+# --- what hostile members of a project can write ---------------------------------------------------------------------
+def forged(**changes):
+    """Return our note as somebody edited it."""
+    return json.dumps({**json.loads(image()["imagesync_record"]), **changes})
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_that_no_calendar_has_is_no_note(at):
+    retirement = {"at": at, "reason": "withdrawn", "superseded": False, "name": "x"}
+
+    assert decode(forged(at=at)) is None
+    assert decode(forged(retired=retirement)) is None
+
+
+@pytest.mark.parametrize("size", [-1, 2**63, 10**400, 1.5, "1", None])
+def test_a_size_that_no_disk_has_is_no_note(size):
+    assert decode(forged(size=size)) is None
+
+
+@pytest.mark.parametrize("name", ["owner", "tags", "id", "visibility", "os_glance_stage_host", "imagesync_record"])
+def test_what_is_no_property_is_never_taken_off(name):
+    record = ours(imagesync_record=forged(names=["new", name]), os_glance_stage_host="x")
+
+    patch = described(record, SPEC.metadata, TERMS).patch(record.image)
+
+    assert [step for step in patch if step["op"] == "remove"] == []
+    assert name not in record.metadata.properties
+
+
+@pytest.mark.parametrize("container", ["ovf", "docker", None])
+def test_bytes_in_another_container_attest_nothing(container):
+    assert ours(container_format=container).digest is None
+
+
+def test_a_property_that_a_rule_asks_for_diverts_nothing():
+    wanted = Metadata("Title", {"kernel_id": "8f"})
+    record = ours(spec=replace(SPEC, metadata=wanted))
+
+    assert record.drift(TERMS) == ()
+    assert described(record, wanted, TERMS).patch(record.image) == []

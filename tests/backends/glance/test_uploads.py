@@ -250,17 +250,19 @@ def test_a_pass_without_changes_costs_two_listings_whatever_is_there(site, proxy
     assert [(one.method, one.path) for one in proxy.exchanges] == [("GET", "/"), ("GET", IMAGES), ("GET", IMAGES)]
 
 
-def test_a_listing_of_many_images_is_read_in_pages_of_a_thousand(add_glance, make_site, project):
-    """Glance gives at most its own limit: here 100 of 300."""
-    region = add_glance("[DEFAULT]\napi_limit_max = 100\n").region
-    images = project.images(region)
-    site = make_site(project, region_name=region)
-    with site.open() as backend:
-        made = _fill(images, 300)
-        owned = backend.owned()
+def test_many_images_are_listed_page_by_page_and_none_is_asked_for_alone(add_glance, make_site, project):
+    """Glance gives at most its own limit: here 10 of 30. A full page is followed by an empty one."""
+    glance = add_glance("[DEFAULT]\napi_limit_max = 10\n")
+    made = _fill(project.images(glance.region), 30)
+    with Proxy(glance.url) as proxy:
+        site = make_site(project, region_name=glance.region, endpoint_override=proxy.url)
+        with site.open() as backend:
+            owned = backend.owned()
+            backend.owners(VO)
 
+        assert proxy.count("GET", IMAGES) == len(proxy.exchanges) - 1 == 1 + 4
     assert {image.ref.partition("/")[2] for image in owned} == made
-    assert len(owned) == 300
+    assert len(owned) == 30
 
 
 def _fill(images, count):

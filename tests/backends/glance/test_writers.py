@@ -154,7 +154,8 @@ def partial_record(writer, status="saving", size=1000):
         1,
         START,
     )
-    image = {"id": "7e", "owner": "p", "status": status, "updated_at": START.isoformat()}
+    touched = (START + timedelta(days=999)).isoformat()
+    image = {"id": "7e", "owner": "p", "status": status, "created_at": START.isoformat(), "updated_at": touched}
     return Record(image, begin(made, writer))
 
 
@@ -165,6 +166,7 @@ def partial_record(writer, status="saving", size=1000):
         ("saving", timedelta(hours=1, seconds=1), 1000),
         ("uploading", timedelta(hours=2), 1000),
         ("saving", timedelta(hours=1, seconds=202), 10**9),
+        ("uploading", timedelta(days=3), 10**18),
     ],
 )
 def test_what_nobody_can_still_be_uploading_may_be_removed(status, passed, size):

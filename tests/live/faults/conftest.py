@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -20,6 +21,8 @@ from keystoneauth1.exceptions import ClientException
 
 T = TypeVar("T")
 
+_TOKEN = re.compile(rb"^x-auth-token: *([^\r\n]+)", re.IGNORECASE | re.MULTILINE)
+
 TAG = "imagesync:imagesync"
 UPLOAD = r"/v2/images/[^/]+/file"
 RECORD = r"/v2/images/[^/]+"
@@ -35,6 +38,7 @@ class Trial:
     site: Any
     glance: Proxy
     keystone: Proxy
+    project: Any
     images: ImageApi
     foreign: dict[str, tuple[dict[str, Any], bytes]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -81,6 +85,11 @@ class Trial:
         for method, path in _CHANGING:
             self.glance.add(method, path, Meanwhile(partial(self.look, had), answer=True), times=None)
 
+    def tokens(self) -> set[str]:
+        """Return the tokens that went to Glance."""
+        heads = [relay.request.head for relay in self.glance._relays]
+        return {token.decode() for head in heads for token in _TOKEN.findall(head)}
+
     def look(self, had: Iterable[str]) -> None:
         """Note which endorsed images out of ``had`` have no published copy now."""
         endorsed = set(self.site.endorsed())
@@ -90,7 +99,7 @@ class Trial:
     # --- after ---
     def records(self) -> list[dict[str, Any]]:
         """Return all records with our tag, the hidden ones too, but for the images of others."""
-        owner = self.site.project.id
+        owner = self.project.id
         found = [one for hidden in (False, True) for one in self.images.list(owner=owner, tag=TAG, os_hidden=hidden)]
         return [one for one in found if one["id"] not in self.foreign]
 
@@ -149,7 +158,7 @@ def try_site(make_site: Callable[..., Any], proxied: Callable[[str], Proxy]) -> 
         entry = site.project.login().entry(region)
         site.entries = {"site": {**entry, "auth": {**entry["auth"], "auth_url": keystone.url}}}
         site.configure(endpoint_override=glance.url, **target)
-        trial = Trial(site, glance, keystone, site.project.images(region))
+        trial = Trial(site, glance, keystone, site.project, site.project.images(region))
         trial.add_foreign()
         return trial
 

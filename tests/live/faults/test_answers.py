@@ -1,6 +1,7 @@
 """Answers that nobody wants, from the real Keystone and Glance through a proxy: what the report says, what is left."""
 
 import re
+import time
 
 from cloud.faults import CutAnswer, Hang, ResetAnswer, ResetRequest, Status
 
@@ -73,4 +74,84 @@ def test_a_listing_that_fails_changes_nothing(trial):
         assert {one.method for one in trial.glance.exchanges} == {"GET"}
 
     assert trial.records() == before
+    trial.assert_converged()
+
+
+CREATION = ("POST", "/v2/images")
+SENDING = ("PUT", UPLOAD)
+READING = ("GET", RECORD)
+PUBLICATION = ("PATCH", RECORD)
+RETIREMENT = ("POST", r"/v2/images/[^/]+/actions/deactivate")
+STEPS = (
+    (CREATION, Status(403), 1, r"Glance answers 403.*give the user"),
+    (CREATION, Status(413, message="image_count_total is limited to 1"), 1, r"raise the project's limit image_count"),
+    (CREATION, Status(500, forward=True), 1, r"Glance answers 500"),
+    (CREATION, ResetAnswer(10), 1, r"see whether the service runs"),
+    (READING, Status(500), 4, r"Glance answers 500"),
+    (PUBLICATION, Status(403), 1, r"Glance answers 403.*give the user"),
+    (PUBLICATION, Status(504, forward=True), 4, r"Glance answers 504"),
+    (PUBLICATION, Hang(), 4, r"see whether the service runs"),
+    (RETIREMENT, Status(500), 1, r"Glance answers 500"),
+    (RETIREMENT, Status(500, forward=True), 1, r"Glance answers 500"),
+)
+
+
+def test_a_step_that_fails_leaves_what_the_next_pass_completes(trial):
+    trial.site.configure(request_timeout="1s")
+    trial.start("changes", "stays", "swings")
+    for step, fault, times, text in STEPS:
+        trial.renew()
+        rule = trial.glance.add(*step, fault, times=times)
+
+        result = trial.site.sync()
+
+        assert (rule.struck, result.code) == (times, 1), (step, fault, result.out)
+        assert any(re.search(text, one["error"] or "") for one in result.actions), (step, fault, result.out)
+        trial.glance.clear()
+        assert trial.site.sync().code == 0
+        trial.assert_good()
+    trial.assert_converged()
+
+
+def test_what_was_sent_is_not_sent_again_when_publishing_it_failed(trial):
+    trial.site.offer("one")
+    trial.glance.add(*PUBLICATION, Status(403))
+    assert trial.site.publish_and_sync().code == 1
+    assert trial.states() == [("one", "active hidden")]
+
+    after = trial.assert_converged()
+
+    assert after.json["totals"]["bytes_uploaded"] == 0
+
+
+def test_passing_faults_are_not_even_seen(trial):
+    trial.start("changes", "stays", "swings")
+    trial.renew()
+    trial.glance.add("GET", "/v2/images", Status(500))
+    trial.glance.add(*CREATION, Status(429, retry_after=2))
+    trial.glance.add(*READING, CutAnswer(50))
+    trial.glance.add(*PUBLICATION, HTML)
+    trial.keystone.add("POST", TOKENS, Status(500))
+    began = time.monotonic()
+
+    result = trial.site.sync()
+
+    assert (result.code, len(result.done())) == (0, 3), result.out
+    assert time.monotonic() - began > 2  # as Retry-After says
+    assert trial.glance.count(*CREATION) == 2
+    trial.assert_converged()
+
+
+def test_a_token_that_is_no_longer_valid_is_renewed_once_for_each_request(trial):
+    trial.start("changes", "stays", "swings")
+    trial.renew()
+    refused = (("GET", "/v2/images"), CREATION, SENDING, READING, PUBLICATION, RETIREMENT)
+    for method, path in refused:
+        trial.glance.add(method, path, Status(401))
+    trial.keystone.clear()
+
+    result = trial.site.sync()
+
+    assert (result.code, len(result.done())) == (0, 3), result.out
+    assert trial.keystone.count("POST", TOKENS) == 1 + len(refused)
     trial.assert_converged()

@@ -63,3 +63,22 @@ def test_a_service_that_is_killed_leaves_nothing_that_the_next_pass_does_not_set
         assert {"see whether the service runs" in error for error in errors if error} == {True}
         services[name].start()
         changing.assert_converged()
+
+
+def test_a_token_that_is_revoked_in_the_middle_of_an_upload_is_replaced(changing, fragile):
+    """Glance looks at it when the upload begins; the next request is refused, by Keystone's own word."""
+
+    def revoke():
+        for token in changing.tokens():
+            fragile.admin.identity.call("DELETE", "/auth/tokens", headers={"X-Subject-Token": token})
+
+    changing.renew()
+    changing.keystone.clear()
+    rule = changing.glance.add("PUT", r"/v2/images/[^/]+/file", Meanwhile(revoke, HALF))
+
+    result = changing.site.sync()
+
+    assert (rule.struck, result.code, len(result.done())) == (1, 0, 3), result.out
+    refused = [one for one in changing.glance.exchanges if one.status == 401]
+    assert (len(refused), changing.keystone.count("POST", "/v3/auth/tokens")) == (1, 2)
+    changing.assert_converged()
