@@ -68,6 +68,8 @@ def _decisive(outcomes: Iterable[Outcome]) -> dict[ImageKey, Outcome]:
 def _tells(outcome: Outcome) -> bool:
     """Return whether an outcome says where an image stands. What is not selected has no place in the state."""
     match outcome.action:
+        case Action(kind=Kind.KEEP, cause=Cause.CURRENT):  # first, because there are mostly no others
+            return True
         case Action(kind=Kind.DELETE) | Action(cause=Cause.SUPERSEDED):
             return False
         case Action(kind=Kind.SKIP, cause=cause):
