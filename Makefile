@@ -11,10 +11,10 @@ unexport VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT IMAGESYNC_CONFIG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo cloud test lint fixtures docs bench clean
+.PHONY: help demo cloud test test-live lint fixtures docs bench clean
 
 help: ## list the verbs
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)$$/make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
 	  do printf '  %-14s %s\n' "$$verb" "$$what"; done
 
 demo: ## install what is missing, then show the main job on a loopback list server
@@ -37,6 +37,12 @@ test: ## install what is missing, then check and test everything
 	$(BIN)/coverage run -m pytest -n $(PYTEST_WORKERS) --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+test-live: ## the whole matrices of faults against the real services, of which `make test` takes a part by commit
+	@.ci/system-packages test
+	@.ci/venv test
+	@.ci/cloud
+	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/live
 
 lint: ## ruff, formatting, mypy --strict, import contracts
 	@.ci/system-packages base

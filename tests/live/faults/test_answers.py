@@ -77,6 +77,33 @@ def test_a_listing_that_fails_changes_nothing(trial):
     trial.assert_converged()
 
 
+LOGINS = (
+    (Status(401), "see user and secret, and whether that user has a role on the project"),
+    (HTML, "Keystone answers 503: 503 Service Unavailable made by the test's proxy"),
+    (Hang(), "see whether the service runs and can be reached"),
+)
+
+
+def test_a_login_that_fails_changes_nothing(trial):
+    trial.site.configure(request_timeout="1s")
+    trial.start("one", "two")
+    trial.site.withdraw("two")
+    trial.site.published.publish()
+    for fault, text in LOGINS:
+        trial.glance.clear()
+        trial.keystone.clear()
+        trial.keystone.add("POST", TOKENS, fault, times=None)
+
+        result = trial.site.sync()
+
+        [target] = result.json["targets"]
+        assert (result.code, target["outcome"], target["actions"]) == (5, "failed", []), fault
+        assert text in target["error"], fault
+        assert trial.glance.count() == 0
+
+    trial.assert_converged()
+
+
 CREATION = ("POST", "/v2/images")
 SENDING = ("PUT", UPLOAD)
 READING = ("GET", RECORD)

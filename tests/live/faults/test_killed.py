@@ -13,6 +13,7 @@ import pytest
 from cloud.faults import ANY, Intercept, Meanwhile
 
 HALF = 640 << 10
+STAGE = r"/v2/images/[^/]+/stage"
 
 
 @dataclass
@@ -62,7 +63,7 @@ class Rounds:
         for _ in range(2):
             self.change()
             before = self.trial.published()
-            if killed_at(self.trial, number, moment):
+            if killed_at(self.trial, (ANY, ".*"), number, moment):
                 break
         else:
             pytest.fail(f"no pass made {number} requests")
@@ -70,8 +71,8 @@ class Rounds:
         self.trial.glance.clear()
 
 
-def killed_at(trial, number, moment):
-    """Run a pass that is killed at a request; return whether it came to that."""
+def killed_at(trial, request, number, moment):
+    """Run a pass that is killed at one of certain requests; return whether it came to that."""
     victims = []
 
     def kill() -> None:
@@ -79,7 +80,7 @@ def killed_at(trial, number, moment):
 
     faults = {"before": Intercept(kill), "half": Meanwhile(kill, HALF), "after": Meanwhile(kill, answer=True)}
     trial.glance.clear()
-    trial.glance.add(ANY, ".*", faults[moment], nth=number)
+    trial.glance.add(*request, faults[moment], nth=number)
     process = passes.start(trial.site.words("sync"), trial.site.env, trial.site.root / "killed.log")
     victims.append(process.pid)
     process.join()
@@ -96,16 +97,59 @@ def steps(methods):
             yield number, "after"
 
 
-def test_a_pass_that_is_killed_anywhere_is_completed_by_the_next(trial, share):
+IMPORT = (
+    ("PUT", STAGE, "half"),
+    ("PUT", STAGE, "after"),
+    ("POST", r"/v2/images/[^/]+/import", "before"),
+    ("POST", r"/v2/images/[^/]+/import", "after"),
+)
+
+
+def test_an_import_that_is_interrupted_is_never_finished_with_less(trial, share):
+    """Glance makes a whole image of half the bytes when it is asked to import what was staged."""
+    trial.site.configure(upload_method="glance-direct")
+    trial.start("changes", "stays", "swings")
+    for method, path, moment in share(IMPORT, 2):
+        trial.renew()
+        assert killed_at(trial, (method, path), 1, moment), (path, moment)
+        assert trial.site.sync().code == 0, (path, moment)
+        trial.assert_good()
+    trial.assert_converged()
+
+
+@pytest.fixture
+def member(cloud, trial, request):
+    """Return a project with which every image of the site is shared, or none."""
+    if request.param == "per-project":
+        return None
+    member = cloud.project()
+    trial.site.entries["member"] = member.login().entry()
+    projects = {trial.site.vo: {"id": member.id, "cloud": "member"}}
+    trial.site.configure(ownership="shared", owner={"id": trial.project.id}, projects=projects)
+    return member
+
+
+def assert_shared(trial, member):
+    """Return if the member accepted what is published, and has no other of our images in its list."""
+    wanted = {member.id: "accepted"}
+    active = {one["id"] for one in trial.records() if one["status"] == "active"}
+    assert {one["id"] for one in member.images().list(visibility="shared", status="active")} == active
+    assert all(trial.images.members(one) == wanted for one in active)
+
+
+@pytest.mark.parametrize("member", ["per-project", "shared"], indirect=True)
+def test_a_pass_that_is_killed_anywhere_is_completed_by_the_next(trial, member, share):
     rounds = Rounds(trial)
     rounds.begin()
     whole = list(steps(rounds.count()))
     assert len(whole) > 45
 
-    for number, moment in share(whole, 6):
+    for number, moment in share(whole, 10):
         rounds.kill(number, moment)
         after = trial.site.sync()
         assert after.code == 0, (number, moment, after.out + after.err)
         trial.assert_good()
+        if member:
+            assert_shared(trial, member)
 
     trial.assert_converged()

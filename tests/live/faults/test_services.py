@@ -65,6 +65,23 @@ def test_a_service_that_is_killed_leaves_nothing_that_the_next_pass_does_not_set
         changing.assert_converged()
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_glance_that_is_killed_during_an_import_leaves_nothing(changing, services, moment):
+    """It never goes on with it; without the state of its worker the image stays in ``importing`` for ever."""
+    changing.site.configure(upload_method="glance-direct", request_timeout="2s")
+    changing.renew()
+    kill = services["glance"].kill
+    fault = Intercept(kill) if moment == "before" else Meanwhile(kill, answer=True)
+    rule = changing.glance.add("POST", r"/v2/images/[^/]+/import", fault)
+
+    result = changing.site.sync()
+
+    assert (rule.struck, result.code) == (1, 1)
+    assert "see whether the service runs" in result.action("changes")["error"]
+    services["glance"].start()
+    changing.assert_converged()
+
+
 def test_a_token_that_is_revoked_in_the_middle_of_an_upload_is_replaced(changing, fragile):
     """Glance looks at it when the upload begins; the next request is refused, by Keystone's own word."""
 
