@@ -75,8 +75,6 @@ def _decisive(outcomes: Iterable[Outcome]) -> dict[ImageKey, Outcome]:
 def _tells(outcome: Outcome) -> bool:
     """Return whether an outcome says where an image stands. What is not selected has no place in the state."""
     match outcome.action:
-        case Action(kind=Kind.KEEP, cause=Cause.CURRENT):  # first, because there are mostly no others
-            return True
         case Action(kind=Kind.DELETE, image=image) if image is not None and image.retirement is not None:
             return outcome.outcome is not Ending.DONE and image.retirement.reason != Cause.SUPERSEDED
         case Action(kind=Kind.DELETE) | Action(cause=Cause.SUPERSEDED) | Action(kind=Kind.RETIRE, cause=Cause.TAMPERED):
