@@ -197,7 +197,7 @@ def from_json(form: Mapping[str, Any]) -> Entry:
         observed=_sighting_from_json(form.get("observed")),
         link=_component(form["link"]) if form.get("link") else "",
         retirement=_retirement_from_json(form.get("retirement")),
-        extra={name: value for name, value in form.items() if name not in _KNOWN} if form.keys() - _KNOWN else {},
+        extra={name: value for name, value in form.items() if name not in _KNOWN},
     )
 
 

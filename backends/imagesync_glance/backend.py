@@ -172,7 +172,13 @@ class GlanceBackend:
             if record.state is State.RETIRED:
                 return
             # In this order: what is only labelled is still published, and retired again in the next pass.
-            self._write(service, record, retired(record, retirement, self._projects.terms()), retirement.reason)
+            try:
+                self._write(service, record, retired(record, retirement, self._projects.terms()), retirement.reason)
+            except AnswerError as answer:
+                if answer.status == 413:
+                    # What others wrote on it leaves no room for ours. Better without a reason than still on offer.
+                    service.images.deactivate(record.id)
+                raise
             service.images.deactivate(record.id)
 
     def delete(self, ref: str) -> None:
@@ -232,6 +238,8 @@ class GlanceBackend:
         if self._settings.sharing is Sharing.SHARED and expected is not None and not draft.values.get("os_hidden"):
             image = self._opened(service, image)
             wanted = frozenset[str]() if reason == REVOKED else expected
+            if draft.note.retired is not None:  # nobody new, but those stay who find the images of their servers by it
+                wanted &= record.note.members.keys()
             draft = draft.with_members(share(service, record.id, wanted, self._projects))
         _patch(service, image, draft)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _LONGEST = 400
 _ACTION = re.compile(r"complete (\w+) action")
 _MARKUP = re.compile(r"(?:<[^>]*>|\s)+")
+_USERINFO = re.compile(r"(?<=://)[^/\s@]+@")
 
 
 UNUSABLE = 0
@@ -54,7 +55,7 @@ def said(response: Response) -> str:
     text = response.text
     if "json" in response.headers.get("Content-Type", ""):
         text = _message(response) or text
-    return _MARKUP.sub(" ", text).strip()[:_LONGEST] or response.reason or "no reason given"
+    return _plain(text) or response.reason or "no reason given"
 
 
 def _message(response: Response) -> str:
@@ -127,7 +128,12 @@ def _keystone_fault(subject: str, answer: AnswerError) -> BackendError:
 
 
 def _one_line(error: Exception) -> str:
-    return _MARKUP.sub(" ", str(error)).strip()[:_LONGEST] or type(error).__name__
+    return _plain(str(error)) or type(error).__name__
+
+
+def _plain(text: str) -> str:
+    """Return a text on one line, without markup, and without what stands before an address's host: it may be secret."""
+    return _USERINFO.sub("", _MARKUP.sub(" ", text)).strip()[:_LONGEST]
 
 
 # --- answers of Glance ------------------------------------------------------------------------------------------------

@@ -134,7 +134,9 @@ class Record:
         return Retirement(moment(self.image["updated_at"]), DEACTIVATED)
 
     def drift(self, terms: Terms) -> tuple[str, ...]:
-        """Return what of a published record is not as we keep it."""
+        """Return what of a record is not as we keep it. A retired one only loses members that its VO lost."""
+        if self.state is State.RETIRED and self._has_former_members(terms):
+            return ("members",)
         if self.state is not State.PUBLISHED:
             return ()
         wrong = {
@@ -158,6 +160,10 @@ class Record:
         if expected is None:
             return False
         return expected != noted.keys() or any(noted[member] == "pending" for member in expected & terms.eager)
+
+    def _has_former_members(self, terms: Terms) -> bool:
+        expected = terms.members_of(self.image)
+        return terms.visibility == "shared" and expected is not None and bool(self.note.members.keys() - expected)
 
     def owned(self, terms: Terms) -> OwnedImage:
         """Return the record as the port shows it."""

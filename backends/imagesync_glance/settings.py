@@ -16,6 +16,7 @@ from imagesync.errors import ConfigError
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhdw])")
+_USERINFO = re.compile(r"://[^/\s]*@")
 _SECRET_WORDS = ("password", "passwd", "secret", "token", "passcode")
 
 
@@ -115,7 +116,7 @@ class Settings(_Section):
         description="Which address of the catalogue is used.",
         json_schema_extra={"default_text": "that of clouds.yaml, else ``public``"},
     )
-    endpoint_override: Annotated[str, Field(pattern=r"^https?://\S+$", strict=True)] | None = Field(
+    endpoint_override: Annotated[str, Field(pattern=r"^https?://[^/@\s]+(/\S*)?$", strict=True)] | None = Field(
         default=None, description="The address of Glance, in place of the catalogue's."
     )
     cacert: Text | None = Field(
@@ -229,6 +230,8 @@ def _plain_secrets(place: str, options: Mapping[Any, object]) -> Iterator[str]:
             yield from _plain_secrets(f"{place}.{key}", value)
         elif isinstance(value, str) and any(word in name for word in _SECRET_WORDS) and not name.endswith("_endpoint"):
             yield f"{place}.{key}: holds the secret itself: write {{file: PATH}}, {{env: NAME}} or {{credential: NAME}}"
+        elif isinstance(value, str) and _USERINFO.search(value):
+            yield f"{place}.{key}: is an address with user or password in it: remove them"
 
 
 # --- from what pydantic finds to what a person should do --------------------------------------------------------------

@@ -59,7 +59,7 @@ def make_plan(views: Sequence[ListView], target: TargetView, now: datetime) -> P
         _skip(item, view) for view in views for item in view.skipped if (view.identifier, item.identifier) not in there
     ]
     rules = {identifier: view.guard for view in views if (identifier := view.identifier)}
-    guarded = guard(actions, target.owned, rules, now)
+    guarded = guard(actions, target.countable, rules, now)
     return Plan(target.name, now, tuple(sorted(guarded, key=_order)), refused)
 
 
@@ -293,23 +293,28 @@ def _retired(case: _Situation, copy: OwnedImage) -> Action:
     known = why not in COUNTED or _is_known(case)
     if due <= case.now and known and case.target.trust_clock and case.key not in case.target.postponed:
         return case.act(Kind.DELETE, Cause.GRACE_OVER, f"retired at {timestamp(at)}", copy)
+    if copy.drift:
+        update = case.act(Kind.UPDATE, Cause.METADATA, f"retired, and changed: {', '.join(copy.drift)}", copy)
+        return replace(update, metadata=copy.metadata)
     return case.act(Kind.KEEP, Cause.GRACE, f"retired at {timestamp(at)}, to be deleted from {timestamp(due)}", copy)
 
 
 def _retire(case: _Situation, copy: OwnedImage, cause: Cause, reason: str) -> Action:
-    return replace(case.act(Kind.RETIRE, cause, reason, copy), counted=cause in COUNTED)
+    is_ours = not case.target.editable or not case.target.remembered or case.key in case.target.expected
+    return replace(case.act(Kind.RETIRE, cause, reason, copy), counted=is_ours and cause in COUNTED)
 
 
 # --- small questions --------------------------------------------------------------------------------------------------
 def _refuse(views: Sequence[ListView], target: TargetView) -> tuple[list[ListView], dict[ListId, str]]:
     """Turn a trusted list into an unknown one where the records on the target speak against it.
 
-    What others can write on does not speak where the state remembers the list: they could block it for good.
+    What others can write on does not speak where the state remembers the list, nor in projects that are not of its VO:
+    they could block it for good.
     """
     kept, refused = [], {}
     for view in views:
         trusted = view.observation
-        heard = () if target.editable and view.is_remembered else target.owned
+        heard = [image for image in target.owned if not target.editable or _is_heard(image, view)]
         reason = objection(trusted, heard, target.subscriptions) if isinstance(trusted, TrustedList) else ""
         if not reason or not isinstance(trusted, TrustedList):
             kept.append(view)
@@ -318,6 +323,10 @@ def _refuse(views: Sequence[ListView], target: TargetView) -> tuple[list[ListVie
         refused[trusted.identifier] = reason
         kept.append(replace(view, observation=unknown, wanted=(), skipped=()))
     return kept, refused
+
+
+def _is_heard(image: OwnedImage, view: ListView) -> bool:
+    return not view.is_remembered and image.key.owner in view.owners
 
 
 def _skip(skipped: Skipped, view: ListView) -> Action:

@@ -222,8 +222,12 @@ def _own_properties(trusted: TrustedList, image: Image, instance: str) -> dict[s
 def _attributes(image: Image) -> str:
     """Return the allow-listed keys of the entry as one JSON object of strings, as cloud-info-provider expects."""
     values = {name: _text(image.raw.get(name)) for name in ATTRIBUTES}
-    public = {name: value for name, value in values.items() if value and not _USERINFO.search(value)}
+    public = {name: value for name, value in values.items() if value and not _holds_userinfo(value)}
     return _ENCODER.encode(public)
+
+
+def _holds_userinfo(text: str) -> bool:
+    return "@" in text and _USERINFO.search(text) is not None
 
 
 def _text(value: object) -> str:

@@ -85,12 +85,13 @@ class ListView:
     """What one pass knows of one subscription, as one target sees it.
 
     ``observation`` is ``None`` for a subscription that is switched off. ``accepted`` is the last accepted version;
-    its dates count while the list is unknown.
+    its dates count while the list is unknown. ``owners`` are the projects that own its images there.
     """
 
     subscription: str
     observation: Observation | None
     accepted: Accepted | None = None
+    owners: frozenset[str] = frozenset()
     wanted: tuple[Wanted, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     expiry_grace: timedelta = DEFAULT_EXPIRY_GRACE
@@ -127,7 +128,7 @@ class TargetView:
     ``owned`` are the records in scope. ``recorded`` are the digests of files uploaded earlier, by fingerprint, as the
     state remembers them. ``revoked`` and ``postponed`` give a reason for single images. ``trust_clock`` is off when
     the clock contradicts the servers: then nothing expires. ``subscriptions`` are the names of all that are configured.
-    ``expected`` are the images that were published here when the last pass ended.
+    ``expected`` are the images that were published here when the last pass ended, ``remembered`` all that were here.
     ``editable`` says that records can be written by others: what they say of their own bytes is then not believed.
     """
 
@@ -140,7 +141,15 @@ class TargetView:
     trust_clock: bool = True
     subscriptions: frozenset[str] = frozenset()
     expected: frozenset[ImageKey] = frozenset()
+    remembered: frozenset[ImageKey] = frozenset()
     editable: bool = False
+
+    @property
+    def countable(self) -> tuple[OwnedImage, ...]:
+        """Return the records that the guard counts: none that others added, as far as the state can tell."""
+        if not self.editable or not self.remembered:
+            return self.owned
+        return tuple(image for image in self.owned if image.key in self.remembered)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ The first progress counts the bytes of the download, the second counts up to the
 """
 
 _UPLOADS = frozenset({Kind.REGISTER, Kind.REPLACE})
+_CHANGES_OF_RECORDS = frozenset({Kind.RESTORE, Kind.UPDATE})
+_BEFORE_REMOVALS = _UPLOADS | _CHANGES_OF_RECORDS
 
 
 class Ending(StrEnum):
@@ -84,15 +86,14 @@ def apply(
     """Carry out ``plan`` and return what became of each of its actions, in order."""
     clean_up = [action for action in plan.actions if _is_clean_up(action)]
     uploads = [action for action in plan.actions if action.kind in _UPLOADS]
-    restores = [action for action in plan.actions if action.kind in {Kind.RESTORE, Kind.UPDATE}]
+    restores = [action for action in plan.actions if action.kind in _CHANGES_OF_RECORDS]
     outcomes = [_carry_out(action, backend, plan) for action in clean_up]
     outcomes += _upload_all(uploads, plan, backend, workshop)
     outcomes += [_carry_out(action, backend, plan) for action in restores]
     failed = {outcome.action.key for outcome in outcomes if outcome.outcome is Ending.FAILED}
     judged = guard(_without_failed(plan.actions, failed), owned, rules, plan.at)
-    removals = [action for action in judged if action.kind not in _UPLOADS | {Kind.RESTORE, Kind.UPDATE}]
-    removals = [action for action in removals if not _is_clean_up(action)]
-    return outcomes + [_carry_out(action, backend, plan) for action in removals]
+    rest = (action for action in judged if action.kind not in _BEFORE_REMOVALS and not _is_clean_up(action))
+    return outcomes + [_carry_out(action, backend, plan) for action in rest]
 
 
 def _is_clean_up(action: Action) -> bool:

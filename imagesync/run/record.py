@@ -27,6 +27,10 @@ _RANK = (
 """Of several actions about one key the first kind here tells where the image stands."""
 
 
+_ON_RETIRED = frozenset({Kind.KEEP, Kind.UPDATE, Kind.DELETE})
+"""What may be done about a retired record that stays retired."""
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What is new and written to the state, and which keys are forgotten because nothing is left of them."""
@@ -77,7 +81,7 @@ def _tells(outcome: Outcome) -> bool:
             return False
         case Action(kind=Kind.SKIP, cause=cause):
             return cause in {Cause.BACK_OFF, Cause.BROKEN}
-        case Action(kind=Kind.KEEP, image=image) if image is not None and image.retirement is not None:
+        case Action(kind=Kind.KEEP | Kind.UPDATE, image=image) if image is not None and image.retirement is not None:
             return image.retirement.reason != Cause.SUPERSEDED
         case _:
             return True
@@ -129,7 +133,7 @@ def _retired_for(outcome: Outcome) -> str:
     action = outcome.action
     if action.kind is Kind.RETIRE and outcome.outcome is Ending.DONE:
         return action.cause
-    retirement = action.image.retirement if action.kind in {Kind.KEEP, Kind.DELETE} and action.image else None
+    retirement = action.image.retirement if action.kind in _ON_RETIRED and action.image else None
     return retirement.reason if retirement else ""
 
 

@@ -77,7 +77,7 @@ def _view(
         for form in [want(trusted, one, owner, style)]
     ]
     skipped = tuple(one for one in chosen if isinstance(one, Skipped))
-    return replace(view, wanted=tuple(wanted), skipped=skipped)
+    return replace(view, owners=frozenset(owners), wanted=tuple(wanted), skipped=skipped)
 
 
 def _denied(one: Selected | Skipped, trusted: TrustedList, denials: Sequence[Denial]) -> Selected | Skipped:

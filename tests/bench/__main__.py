@@ -1,6 +1,7 @@
 """Run the measurements beside this file: ``python tests/bench [NAME]...``."""
 
 import json
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +10,12 @@ import harness
 
 HERE = Path(__file__).parent
 REPORT = HERE.parents[1] / "build" / "bench.json"
+
+
+def _run_as_installed() -> None:
+    """Let what is measured keep its byte code, as the installed command does, whatever the caller's shell says."""
+    for name in [name for name in os.environ if name.startswith("PYTHON")]:
+        del os.environ[name]
 
 
 def _measure(script: Path) -> list[harness.Measurement]:
@@ -23,6 +30,7 @@ def main(names: list[str]) -> int:
     if unknown := [name for name in names if name not in scripts]:
         harness.log(f"no measurement {', '.join(unknown)}; there are: {', '.join(scripts)}")
         return 2
+    _run_as_installed()
     measurements = [found for name in names or scripts for found in _measure(scripts[name])]
     REPORT.parent.mkdir(exist_ok=True)
     report = {"machine": harness.machine(), "measurements": measurements}

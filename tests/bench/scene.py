@@ -1,6 +1,7 @@
 """A publisher, its images and a configured site, as the measurements of whole passes need them."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -65,6 +66,13 @@ class Scene:
             "targets": [{"name": "site", **where, "formats": formats}],
         }
         self.config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+    def forget(self) -> None:
+        """Remove what passes made, so that the next one is a first one again."""
+        for directory in (self.catalogue, self.root / "cache"):
+            shutil.rmtree(directory)
+        for file in self.root.glob("state.db*"):
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command line of a pass; ``arguments`` stand before it, as those of ``strace`` do."""

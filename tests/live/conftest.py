@@ -20,6 +20,7 @@ import yaml
 from cloud.accounts import Project
 from cloud.api import ImageApi
 from cloud.cloud import Cloud, write_clouds_yaml
+from cloud.configuration import FIRST_REGION
 
 from imagesync.cli.main import run
 from imagesync.lists.seal import SigningIdentity
@@ -69,7 +70,7 @@ class Endorsement:
 
 @dataclass
 class Site:
-    """One list, one cloud, one project, and what an operator does.
+    """One list, one region of a cloud, one project, and what an operator does.
 
     ``target`` are the keys of the target beyond name and backend, ``options`` those of the whole configuration;
     ``entry`` is what clouds.yaml has of the cloud. ``configure`` writes all of it down.
@@ -80,6 +81,7 @@ class Site:
     cloud: Cloud
     project: Project
     published: PublishedList
+    region: str = FIRST_REGION
     target: dict[str, Any] = field(default_factory=dict)
     more_targets: list[dict[str, Any]] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
@@ -97,8 +99,8 @@ class Site:
 
     @property
     def images(self) -> ImageApi:
-        """Return the plain calls of the project's member to the first region's Glance."""
-        return self.project.images()
+        """Return the plain calls of the project's member to the region's Glance."""
+        return self.project.images(self.region)
 
     # --- the publisher ---
     def disk(self, content: str, kind: Kind = Kind.RAW, size: int = 1280 << 10) -> Path:
@@ -126,7 +128,7 @@ class Site:
     def configure(self, **changes: Any) -> None:
         """Write the configuration; ``changes`` are keys of the target that stay."""
         self.target.update(changes)
-        write_clouds_yaml(self.root / "clouds.yaml", {"site": self.project.login().entry(), **self.entries})
+        write_clouds_yaml(self.root / "clouds.yaml", {"site": self.project.login().entry(self.region), **self.entries})
         endorser = identity_of(self.trust.endorser)
         subscription = {
             "name": "vo-list",
@@ -197,9 +199,9 @@ class Site:
         return self.sync(*arguments)
 
     # --- what there is ---
-    def records(self, project: Project | None = None, region: str = "RegionOne") -> list[dict[str, Any]]:
+    def records(self, project: Project | None = None, region: str = "") -> list[dict[str, Any]]:
         """Return all records with our tag in a project, the hidden ones too."""
-        images = (project or self.project).images(region)
+        images = (project or self.project).images(region or self.region)
         owner = (project or self.project).id
         found = [one for hidden in ("false", "true") for one in images.list(owner=owner, tag=TAG, os_hidden=hidden)]
         return sorted(found, key=lambda one: (one["name"], one["created_at"]))

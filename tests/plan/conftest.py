@@ -131,7 +131,8 @@ class World:
             lost = Unknown("fedcloud", "vo.example", LIST, Verdict.UNAVAILABLE, self.unknown)
             return [ListView("fedcloud", lost, **self.view)]
         rules = {"guard": GuardRules(min_images=99), **self.view}
-        return [ListView("fedcloud", trusted, wanted=wanted, skipped=tuple(self.skipped), **rules)]
+        owners = frozenset({""})
+        return [ListView("fedcloud", trusted, owners=owners, wanted=wanted, skipped=tuple(self.skipped), **rules)]
 
     def plan(self):
         return make_plan(self.views(), TargetView("site", tuple(self.owned), **self.target), self.now)

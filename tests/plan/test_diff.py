@@ -188,6 +188,15 @@ def test_drift_of_a_record_is_put_right(world):
     assert [(a.kind, a.reason) for a in world.plan().actions] == [("update", "changed: members, visibility")]
 
 
+def test_drift_of_a_retired_record_is_put_right_and_it_stays_retired(world):
+    world.hold("a", state=State.RETIRED).change(drift=("members",))
+
+    [action] = world.plan().actions
+
+    assert (action.kind, action.reason) == ("update", "retired, and changed: members")
+    assert action.metadata == action.image.metadata
+
+
 def test_image_that_failed_lately_is_skipped_until_its_time(world):
     world.offer("a")
     world.target["postponed"] = {world.plan().actions[0].key: "failed 2 times"}

@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from imagesync.backend import DEACTIVATED, Format, Retirement, State
 from imagesync.errors import (
@@ -318,6 +320,21 @@ def test_image_in_use_is_deleted_on_a_later_pass(site):
     assert exit_code(site.sync()) == 0
     assert site.states() == [("a", "published")]
     assert site.remembered("b") == []
+
+
+def test_a_retired_record_that_is_put_right_is_remembered_as_retired(site):
+    site.guard = {"share": 1}
+    site.offer(a="one", b="two").publish().sync()
+    del site.images["b"]
+    site.publish().sync()
+    [(ref, record)] = [(ref, one) for ref, one in site.cloud.records.items() if one.image.key.image == "b"]
+    site.cloud.records[ref] = replace(record, image=replace(record.image, drift=("members",)))
+
+    result = site.sync()
+
+    assert ("update", "metadata", "done") in actions(result)
+    assert [state for state, _ in site.remembered("b")] == ["retired"]
+    assert site.states() == [("a", "published"), ("b", "retired")]
 
 
 # --- what others did on the target ---
@@ -740,3 +757,77 @@ def test_a_renamed_subscription_keeps_its_list_and_images(site):
 
     assert exit_code(result) == 0
     assert actions(result) == [("update", "metadata", "done")]
+
+
+# --- what members of other projects write ----------------------------------------------------------------------------
+def forge(site, owner, image, retirement=None, **properties):
+    """Add a record that looks as if we had put an image of the list into a project."""
+    [record, *_] = site.cloud.records.values()
+    genuine, ref = record.image, site.cloud.next_ref()
+    made = replace(
+        genuine,
+        ref=ref,
+        key=replace(genuine.key, owner=owner, image=image),
+        metadata=replace(genuine.metadata, properties={**genuine.metadata.properties, **properties}),
+        state=State.RETIRED if retirement else State.PUBLISHED,
+        retirement=retirement,
+    )
+    site.cloud.records[ref] = replace(record, image=made)
+
+
+@pytest.mark.parametrize(
+    "lie", [{"imagesync_list_version": "999"}, {"APPLIANCE_VO": "vo.other"}], ids=["version", "owner"]
+)
+def test_records_in_projects_of_others_do_not_block_a_new_list(site, lie):
+    site.cloud.editable, site.cloud.projects = True, {"vo.example": ["ours"], "vo.other": ["theirs"]}
+    site.offer(a="one").publish().sync()
+    forge(site, "theirs", "a", **lie)
+    site.lose_state()
+
+    result = site.sync()
+
+    assert exit_code(result) == 0
+    forge(site, "ours", "a", **lie)
+    site.lose_state()
+    assert exit_code(site.sync()) == 3
+
+
+def test_records_that_others_added_do_not_trip_the_guard(site):
+    site.cloud.editable, site.cloud.projects = True, {"vo.example": ["ours"]}
+    site.guard = {"share": 0.5, "min_images": 4}
+    site.offer(a="1", b="2", c="3", d="4", e="5").publish().sync()
+    for number in range(9):
+        forge(site, "theirs", f"fake-{number}")
+        forge(site, "theirs", f"gone-{number}", Retirement(site.now + timedelta(days=999), "withdrawn"))
+    del site.images["a"]
+
+    assert exit_code(site.publish().sync()) == 0
+
+    assert set(site.published()) == {"b", "c", "d", "e"}
+
+
+def test_the_guard_counts_everything_where_nothing_is_remembered(site):
+    site.cloud.editable = True
+    site.guard = {"share": 0.5, "min_images": 4}
+    site.offer(a="1", b="2", c="3", d="4", e="5").publish().sync()
+    site.lose_state()
+    for name in "abc":
+        del site.images[name]
+
+    assert exit_code(site.publish().sync()) == 4
+
+
+# --- what a change of the configuration leaves behind ----------------------------------------------------------------
+def test_images_in_a_project_that_is_no_longer_the_vos_are_said(site):
+    site.cloud.projects = {"vo.example": ["old"]}
+    site.offer(a="one").publish().sync()
+    site.cloud.projects = {"vo.example": ["new"]}
+    site.cloud.records = {}  # a target looks into the projects of now alone
+
+    structlog.reset_defaults()
+    with capture_logs() as logs:
+        site.sync()
+        site.down().sync()
+
+    left = [line["project"] for line in logs if "no longer looked into" in line["event"]]
+    assert left == ["old"]

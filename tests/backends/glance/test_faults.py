@@ -69,6 +69,7 @@ def test_an_answer_becomes_an_error_with_what_glance_said_and_what_to_do(status,
         ("[1]", "application/json", "[1]"),
         ("", "text/plain", "no reason given"),
         ("x" * 9999, "text/plain", "x" * 400),
+        ("no route to https://user:pw@k:5000/v3", "text/plain", "no route to https://k:5000/v3"),
     ],
 )
 def test_what_a_service_says_is_read_from_every_form_of_it(body, kind, said):
@@ -90,6 +91,7 @@ def test_the_time_to_wait_is_read(text, seconds):
         (exceptions.ServiceUnavailable("down"), BackendUnavailableError, "again later"),
         (exceptions.ConnectFailure("refused"), BackendUnavailableError, "can be reached"),
         (exceptions.ConnectTimeout("slow"), BackendUnavailableError, "can be reached"),
+        (exceptions.ConnectFailure("to https://user:pw@k/v3"), BackendUnavailableError, "to https://k/v3"),
         (exceptions.SSLError("untrusted"), BackendUnavailableError, "cacert"),
         (exceptions.DiscoveryFailure("no versions"), BackendUnavailableError, "auth_url"),
         (exceptions.MissingRequiredOptions([]), BackendRefusedError, "auth_type"),

@@ -363,6 +363,22 @@ def test_too_many_properties_are_refused_with_what_to_raise(make_site, project, 
         assert listed(backend) == {image.ref: image}
 
 
+def test_an_image_whose_properties_others_used_up_is_taken_out_of_offer_all_the_same(
+    make_site, project, make_bench, narrow
+):
+    site = make_site(project, region_name=narrow)
+    with site.open() as backend:
+        image = small(make_bench(site)).publish(backend)
+        site.images.change(image.ref.partition("/")[2], {"op": "remove", "path": "/imagesync_state"})
+        for number in range(8 - len(image.metadata.properties)):
+            site.change(image.ref, **{f"theirs{number}": "x"})
+
+        with pytest.raises(BackendRefusedError, match=r"413.*image_property_quota"):
+            backend.retire(image.ref, LATER)
+
+        assert listed(backend)[image.ref].retirement.reason == DEACTIVATED
+
+
 def test_too_many_members_are_refused_with_what_to_raise(cloud, make_site, project, make_bench, narrow):
     member = cloud.project()
     site = make_site(project, region_name=narrow, ownership="shared", owner=project.id, projects={VO: member.id})

@@ -82,6 +82,8 @@ def test_what_is_no_duration_is_refused(text):
         ({"proxy": "http://user:pw@proxy:3128"}, "proxy.url: must be an address"),
         ({"proxy": {"url": "http://proxy", "password": "pw"}}, "proxy.password: holds the secret itself"),
         ({"endpoint_override": "glance:9292"}, "endpoint_override: must be an address"),
+        ({"endpoint_override": "https://user:pw@glance"}, "endpoint_override: must be an address"),
+        ({"auth": {"auth_url": "https://user:pw@k/v3"}}, "auth.auth_url: is an address with user or password in it"),
         ({"coexist": "yes"}, "coexist: must be true or false"),
         ({"cloud": 7}, "cloud: must be text"),
         ({"cloud": ""}, "cloud: is empty"),

@@ -4,7 +4,7 @@ import pytest
 from cloud.api import RefusedError
 from cloud.cloud import write_clouds_yaml
 
-from imagesync.backend import Retirement
+from imagesync.backend import Retirement, State
 from imagesync.errors import BackendRefusedError
 from imagesync.testing.subject import LATER, NOW
 
@@ -151,6 +151,23 @@ def test_a_retired_image_stays_with_its_members_and_is_not_theirs_to_boot(truste
 
     assert Onlooker(member).sees(image.ref) == (True, True)
     assert member.images().show(image.ref.partition("/")[2])["status"] == "deactivated"
+
+
+def test_a_retired_image_leaves_a_project_that_is_no_longer_the_vos_and_goes_to_no_new_one(
+    cloud, site, make_bench, member
+):
+    with site.open() as backend:
+        image = publish(make_bench, site, backend)
+        backend.retire(image.ref, LATER)
+        assert backend.owned()[0].drift == ()
+    with site.open(projects={VO: cloud.project().id}) as backend:
+        [retired] = backend.owned()
+        assert retired.drift == ("members",)
+        backend.update(retired.ref, retired.metadata)
+
+        assert members(site, image) == {}
+        [after] = backend.owned()
+        assert (after.drift, after.state, after.retirement) == ((), State.RETIRED, LATER)
 
 
 def test_a_revoked_image_is_taken_from_its_members_and_comes_back_with_them(trusted, make_bench, member):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from cloud.consumers import PROGRAMS
 from cloud.nova_setup import REQUIREMENTS, make_nova_template
+from cloud.old_glance import install_old
 from cloud.provisioning import provision
-from cloud.software import install
+from cloud.software import NotInstalledError, install
 from cloud.template import make_template
 
 
@@ -20,6 +21,10 @@ def main(arguments: list[str]) -> None:
             make_nova_template(install(REQUIREMENTS))
             for requirements in PROGRAMS.values():
                 install(requirements)
+            try:
+                install_old()
+            except NotInstalledError as error:
+                sys.exit(f".ci/cloud: {error}")
         case ["run", directory]:
             from cloud.by_hand import run
 

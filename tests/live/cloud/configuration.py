@@ -68,7 +68,7 @@ def keystone_files(home: Path) -> dict[str, str]:
     return {"keystone.conf": ini(sections)}
 
 
-def glance_files(home: Path, software: Software, address: Address, port: int, extra: str = "") -> dict[str, str]:
+def glance_files(home: Path, software: Software, identity: str, port: int, extra: str = "") -> dict[str, str]:
     """Return the configuration of a Glance whose data lie in ``home``; ``extra`` is appended and wins."""
     sections: Sections = {
         "DEFAULT": {
@@ -86,7 +86,7 @@ def glance_files(home: Path, software: Software, address: Address, port: int, ex
         "task": {"work_dir": home / "work"},
         "paste_deploy": {"flavor": "keystone", "config_file": software.home / "etc/glance/glance-api-paste.ini"},
         # Without the service type, application credentials with access rules are refused everywhere.
-        "keystone_authtoken": {**service_login("glance", address.identity), "service_type": "image"},
+        "keystone_authtoken": {**service_login("glance", identity), "service_type": "image"},
         "wsgi": {"task_pool_threads": 4},
         "oslo_concurrency": {"lock_path": home / "locks"},
     }

@@ -41,6 +41,14 @@ def nova(cloud: Cloud) -> Nova:
     return open_nova(cloud)
 
 
+@pytest.fixture(scope="session")
+def old_glance(cloud: Cloud) -> Service:
+    """The older Glance beside the shared cloud, in a region of its own, started by the first test that asks for it."""
+    from cloud.old_glance import open_old_glance
+
+    return open_old_glance(cloud)
+
+
 @pytest.fixture
 def own_cloud(tmp_path: Path) -> Iterator[Cloud]:
     """A cloud for this test only, whose services may be killed."""

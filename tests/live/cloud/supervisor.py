@@ -130,7 +130,7 @@ class Supervisor:
         server = self.servers[name]
         if extra is not None:
             server.stop()
-            files = glance_files(server.launch.home, self.software, self.address, _port(server.launch), extra)
+            files = glance_files(server.launch.home, self.software, self.address.identity, _port(server.launch), extra)
             write_files(server.launch.home / "etc", files)
         self._launch(server)
 
@@ -162,7 +162,7 @@ class Supervisor:
         port = self._reserve()
         for folder in GLANCE_FOLDERS:
             (home / folder).mkdir(parents=True)
-        write_files(home / "etc", glance_files(home, self.software, self.address, port, extra))
+        write_files(home / "etc", glance_files(home, self.software, self.address.identity, port, extra))
         shutil.copy(self.template / "glance.db", home)
         self.servers[name] = Server(glance_launch(name, home, self.software, port))
         return self.servers[name]

@@ -60,7 +60,7 @@ def _make(home: Path, servers: Software, provision: Callable[[Address], None]) -
     address = Address(keystone_port, provider_port)
     keystone = home / "keystone"
     write_files(keystone / "etc", keystone_files(keystone))
-    write_files(home / "etc", glance_files(home, servers, address, 9))
+    write_files(home / "etc", glance_files(home, servers, address.identity, 9))
     with ThreadPoolExecutor() as pool:
         jobs = [pool.submit(job, home, servers, address) for job in (_make_keystone, _make_glance)]
     for job in jobs:
