@@ -1,5 +1,7 @@
 """What an earlier pass, another program or another person left behind, and what the next pass makes of it."""
 
+import json
+
 import pytest
 from cloud.faults import Status
 
@@ -11,11 +13,9 @@ HALF = 640 << 10
 def forged(trial, title, data, **changes):
     """Let a member register another image under all that tells ours: its name, tag and properties."""
     [real] = [one for one in trial.records() if (one["name"], one["status"]) == (title, "active")]
-    kept = {
-        key: value for key, value in real.items() if key.startswith(("imagesync_", "APPLIANCE_", "vmcatcher_", "ad:"))
-    }
-    names = ("name", "tags", "disk_format", "container_format", "min_disk", "min_ram", "visibility")
-    image = trial.images.create(**kept, **{name: real[name] for name in names}, **changes)
+    attributes = ("name", "tags", "disk_format", "container_format", "min_disk", "min_ram", "visibility")
+    copied = [*attributes, "imagesync_record", *json.loads(real["imagesync_record"])["names"]]
+    image = trial.images.create(**{name: real[name] for name in copied if name in real}, **changes)
     trial.images.upload(image["id"], data)
     return real["id"], image["id"]
 

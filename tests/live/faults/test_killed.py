@@ -163,7 +163,7 @@ def test_a_pass_that_is_killed_anywhere_is_completed_by_the_next(trial, member, 
     whole = list(steps(rounds.count()))
     assert len(whole) > 45
 
-    for number, moment in share(whole, 12):
+    for number, moment in share(whole, 16):
         rounds.kill(number, moment)
         after = trial.site.sync()
         assert after.code == 0, (number, moment, after.out + after.err)
