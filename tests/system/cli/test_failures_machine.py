@@ -84,7 +84,7 @@ def tools(tmp_path):
     def make(script=""):
         directory = tmp_path / "tools"
         directory.mkdir()
-        for program in ("setpriv", "prlimit", "sh", "sleep", "touch", "kill"):
+        for program in ("setpriv", "prlimit", "sh", "sleep", "touch"):
             (directory / program).symlink_to(shutil.which(program))
         if script:
             qemu = directory / "qemu-img"
