@@ -11,10 +11,10 @@ unexport VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT IMAGESYNC_CONFIG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint fixtures docs bench clean
+.PHONY: help demo cloud test test-live lint fixtures docs bench clean
 
 help: ## list the verbs
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)$$/make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
 	  do printf '  %-14s %s\n' "$$verb" "$$what"; done
 
 demo: ## install what is missing, then show the main job on a loopback list server
@@ -22,14 +22,27 @@ demo: ## install what is missing, then show the main job on a loopback list serv
 	@.ci/venv
 	@$(BIN)/imagesync demo
 
+cloud: ## run a real Keystone and Glance with a publisher of images in build/cloud, until Ctrl-C
+	@.ci/system-packages demo
+	@.ci/venv test
+	@.ci/cloud
+	@PYTHONPATH=tests/live $(BIN)/python -m cloud run build/cloud
+
 test: ## install what is missing, then check and test everything
 	@.ci/system-packages test
 	@.ci/venv test
+	@.ci/cloud
 	@$(MAKE) --no-print-directory lint docs
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest -n $(PYTEST_WORKERS) --dist worksteal
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+test-live: ## the whole matrices of faults against the real services, of which `make test` takes a part by commit
+	@.ci/system-packages test
+	@.ci/venv test
+	@.ci/cloud
+	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/live
 
 lint: ## ruff, formatting, mypy --strict, import contracts
 	@.ci/system-packages base
@@ -53,6 +66,7 @@ docs: ## build the documentation into build/docs; a warning is an error
 bench: ## measure ratios and limits; writes build/bench.json, fails beyond a limit
 	@.ci/system-packages test
 	@.ci/venv test
+	@.ci/cloud
 	$(BIN)/python tests/bench
 
 clean: ## remove what the other verbs made, the virtual environment included

@@ -28,11 +28,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from imagesync.model import Digest, Fingerprint, Format, ImageId, ImageKey, ListId
 
 __all__ = [
+    "DEACTIVATED",
     "STATE_PROPERTIES",
     "Backend",
     "Capabilities",
@@ -49,6 +50,7 @@ __all__ = [
     "OwnedImage",
     "Progress",
     "Retirement",
+    "Secret",
     "State",
     "state_properties",
 ]
@@ -70,6 +72,9 @@ class State(StrEnum):
     """Was published; listed for accounting, not bootable, can be published again."""
 
 
+DEACTIVATED = "deactivated"
+"""The reason of a retirement that was not ours."""
+
 STATE_PROPERTIES = frozenset({"imagesync_state", "APPLIANCE_STATUS"})
 """Properties that follow the state of a record. Backends keep them with ``state_properties``; a plan ignores them."""
 
@@ -82,6 +87,19 @@ def state_properties(state: State) -> dict[str, str]:
     return {"imagesync_state": str(state), "APPLIANCE_STATUS": "EOL" if state is State.RETIRED else "ACTIVE"}
 
 
+@runtime_checkable
+class Secret(Protocol):
+    """What a setting of the form ``{file: PATH}``, ``{env: NAME}`` or ``{credential: NAME}`` is given as."""
+
+    def value(self) -> str:
+        """Return the secret as it is now.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """Who is calling: the target's name in the configuration and the ownership mark."""
@@ -92,10 +110,15 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a target can take. ``max_size`` is in bytes, ``None`` where there is no limit."""
+    """What a target can take. ``max_size`` is in bytes, ``None`` where there is no limit.
+
+    ``editable`` says that others than the operator can write on our records: then what a record says of its own bytes
+    proves nothing, and the digest of a converted image counts only if the state remembers it.
+    """
 
     formats: frozenset[Format]
     max_size: int | None = None
+    editable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +156,7 @@ class ImageSpec:
 class Retirement:
     """Why and when an image is retired. ``reason`` is a short stable word (``withdrawn``, ``expired``, ...).
 
+    A record that somebody else took out of offer is listed as retired for ``DEACTIVATED``.
     ``superseded`` says that a published successor exists, so that the old record gives up its name.
     """
 
@@ -147,7 +171,8 @@ class OwnedImage:
 
     ``ref`` names it in later calls and means nothing to anybody else. ``digest`` is the SHA-512 of the bytes as the
     target attests it, ``None`` if the target does not know (not complete, or bytes missing). ``size`` and
-    ``virtual_size`` are in bytes. ``retirement`` is there exactly in state ``RETIRED``.
+    ``virtual_size`` are in bytes. ``retirement`` is there exactly in state ``RETIRED``. ``drift`` names what beside the
+    metadata is not as this backend keeps such a record (its visibility, say); ``update`` puts it right.
     """
 
     ref: str
@@ -161,6 +186,7 @@ class OwnedImage:
     virtual_size: int
     created_at: datetime
     retirement: Retirement | None = field(default=None)
+    drift: tuple[str, ...] = ()
 
 
 class Backend(Protocol):
@@ -177,6 +203,13 @@ class Backend(Protocol):
 
         Raises:
             BackendRefusedError: the VO has no project on this target.
+        """
+        ...
+
+    def fit(self, metadata: Metadata) -> Metadata:
+        """Return what this target can hold of ``metadata``, without I/O: shortened by rule where something is too long.
+
+        Fitting twice changes nothing more, and what ``fit`` returned comes back exactly in ``owned``.
         """
         ...
 
@@ -213,6 +246,8 @@ class Backend(Protocol):
 
     def update(self, ref: str, metadata: Metadata) -> None:
         """Make name, properties and ``min_ram`` of a record equal to ``metadata``; bytes and state stay.
+
+        What the record was listed with as ``drift`` is put right too.
 
         It may be written only with the next call that lists or changes a state, or when the session ends; leaving it
         then raises what went wrong. After a crash the next pass repeats it.

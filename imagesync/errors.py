@@ -221,6 +221,12 @@ class BackendRefusedError(BackendError):
     retry = Retry.LATER
 
 
+class ForeignToolError(BackendRefusedError):
+    """A project holds images of another tool that would delete ours, or we its own (contracts: ``coexist``)."""
+
+    retry = Retry.WHEN_CONFIG_CHANGES
+
+
 class BackendConflictError(BackendError):
     """The target's state changed in the meantime; in use; observe again."""
 

@@ -207,6 +207,9 @@ class _Guarded:
     def owners(self, vo: str) -> Sequence[str]:
         return _shielded(self._target, "owners", lambda: tuple(self._backend.owners(vo)))
 
+    def fit(self, metadata: Metadata) -> Metadata:
+        return _shielded(self._target, "fit", lambda: self._backend.fit(metadata))
+
     def owned(self) -> Sequence[OwnedImage]:
         images = _shielded(self._target, "owned", lambda: tuple(self._backend.owned()))
         refs = {image.ref for image in images if isinstance(image, OwnedImage)}

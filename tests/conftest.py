@@ -1,14 +1,38 @@
-"""What every area shares: the count of tests per area at the end of a run."""
+"""What every area shares: what documents say, and the count of tests per area at the end of a run."""
 
+import doctest
+import subprocess
+import textwrap
 from collections import Counter
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["cloud.fixtures"]
+
 # How fast a shared machine is says nothing about the code.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared-machine")
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Callable[[Path, str], Path]]:
+    """Return a function that mounts a small file system at a path; unmounted at the end."""
+    points: list[Path] = []
+
+    def mount(point: Path, size: str) -> Path:
+        point.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(point)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"this test mounts a tmpfs and has to run as root: {done.stderr}"
+        points.append(point)
+        return point
+
+    yield mount
+    for point in points:
+        subprocess.run(["umount", str(point)], check=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -26,3 +50,36 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def _area(nodeid: str) -> str:
     parts = PurePosixPath(nodeid.split("::", maxsplit=1)[0]).parts
     return parts[1] if len(parts) > 2 else "tests"
+
+
+# --- what documents say -----------------------------------------------------------------------------------------------
+@pytest.fixture(scope="session")
+def blocks() -> Callable[[Path, str], list[str]]:
+    """Return a function from a document and a language to the text of its code blocks, in order."""
+    return _blocks
+
+
+@pytest.fixture(scope="session")
+def prints() -> Callable[[str, str], bool]:
+    """Return whether a text is what a document says, in which ``...`` stands for anything."""
+
+    def same(said: str, printed: str) -> bool:
+        options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        return not said or doctest.OutputChecker().check_output(f"{said}\n", printed, options)
+
+    return same
+
+
+def _blocks(document: Path, language: str) -> list[str]:
+    lines = iter(document.read_text(encoding="utf-8").splitlines())
+    heads = (line for line in lines if line.strip() == f".. code-block:: {language}")
+    return [_block(lines, len(line) - len(line.lstrip())) for line in heads]
+
+
+def _block(lines: Iterator[str], indent: int) -> str:
+    taken: list[str] = []
+    for line in lines:
+        if line.strip() and len(line) - len(line.lstrip()) <= indent:
+            break
+        taken.append(line)
+    return textwrap.dedent("\n".join(taken)).strip("\n")

@@ -103,6 +103,10 @@ class DirectoryBackend:
         """Return the one owner of a target without projects."""
         return [""]
 
+    def fit(self, metadata: Metadata) -> Metadata:
+        """Return ``metadata``: all of it can be held."""
+        return metadata
+
     def owned(self) -> Sequence[OwnedImage]:
         """Return our records, ordered by key.
 

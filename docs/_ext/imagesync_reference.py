@@ -76,8 +76,21 @@ class Options(_Generated):
     render = staticmethod(option_reference)
 
 
+class BackendOptions(SphinxDirective):
+    """The ``imagesync-backend-options`` directive; its argument is the module that has a backend's ``Settings``."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the parsed tables."""
+        schema = import_module(self.arguments[0]).Settings.model_json_schema()
+        text = import_module(CONFIGURATION).tables(schema, "Keys of the target")
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     app.add_directive("imagesync-commands", Commands)
     app.add_directive("imagesync-options", Options)
+    app.add_directive("imagesync-backend-options", BackendOptions)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

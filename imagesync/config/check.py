@@ -52,6 +52,20 @@ def _secrets(config: Config) -> Iterator[tuple[tuple[str | int, ...], SecretRef]
     for index, subscription in enumerate(config.subscriptions):
         if subscription.token:
             yield ("subscriptions", index, "token"), subscription.token
+    for index, target in enumerate(config.targets):
+        yield from _nested(("targets", index), target.settings)
+
+
+def _nested(place: tuple[str | int, ...], value: object) -> Iterator[tuple[tuple[str | int, ...], SecretRef]]:
+    match value:
+        case SecretRef():
+            yield place, value
+        case Mapping():
+            for key, item in value.items():
+                yield from _nested((*place, key), item)
+        case list():
+            for index, item in enumerate(value):
+                yield from _nested((*place, index), item)
 
 
 def _check_subscriptions(config: Config, sources: Collection[str]) -> Iterator[str]:

@@ -76,8 +76,12 @@ def _or_word(option: Mapping[str, Any]) -> dict[str, Any]:
 # --- the reference ---------------------------------------------------------------------------------------------------
 def option_tables() -> str:
     """Return the reference of all options as reStructuredText: one table per section."""
-    schema = json_schema()
-    parts = [_table("Top level", schema, schema)]
+    return tables(json_schema(), "Top level")
+
+
+def tables(schema: Mapping[str, Any], title: str) -> str:
+    """Return the reference of the options in a JSON schema, one table per section; the first has ``title``."""
+    parts = [_table(title, schema, schema)]
     for name, places in _places(schema).items():
         title = ", ".join(f"``{place}``" for place in places)
         parts.append(_table(title, schema["$defs"][name], schema))

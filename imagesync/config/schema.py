@@ -21,7 +21,8 @@ from pydantic import (
 )
 
 from imagesync.config.merge import Merged
-from imagesync.config.secrets import SecretRef
+from imagesync.config.presentation import NameTemplate, PropertyRule
+from imagesync.config.secrets import SecretRef, read_references
 from imagesync.config.selection import DenyEntry, Select
 from imagesync.config.urls import check_proxy_url, check_source_url, check_state_url
 from imagesync.config.values import (
@@ -39,6 +40,7 @@ from imagesync.config.values import (
     short_form,
 )
 from imagesync.model import Format, Identity
+from imagesync.plan.spec import NAME_FIELDS
 
 
 # --- the whole -------------------------------------------------------------------------------------------------------
@@ -199,6 +201,7 @@ class Subscription(Section):
     )
     guard: GuardOverride | None = Field(default=None, description="Exceptions from the guard for this list.")
     expiry_grace: Duration | None = Field(default=None, description="Exception from ``expiry_grace`` for this list.")
+    properties: tuple[PropertyRule, ...] = Field(default=(), description="Further properties of its images.")
 
     _check_url = field_validator("url")(check_source_url)
 
@@ -235,6 +238,13 @@ class Target(BaseModel):
     select: Select = Field(default=Select(), description="Which images of those lists it gets.")
     delete_after: Duration = Field(default=timedelta(days=30), description="How long a retired image is kept.")
     convert: Convert = Field(default=Convert(), description="How images are converted.")
+    image_name: NameTemplate = Field(
+        default="{title}",
+        description=f"What images are called; fields in braces: {', '.join(NAME_FIELDS)}.",
+    )
+    properties: tuple[PropertyRule, ...] = Field(
+        default=(), description="Further properties of images; they stand over those of subscriptions."
+    )
     guard: GuardOverride | None = Field(default=None, description="Exceptions from the guard for this target.")
 
     @field_validator("formats")
@@ -243,6 +253,15 @@ class Target(BaseModel):
         if len(set(value)) < len(value):
             raise ValueError("names a format twice: write each once, the preferred one first")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_references(cls, value: object, info: ValidationInfo) -> object:
+        """Give backends their secrets as references: ``{file: PATH}`` and the like, at any depth of their settings."""
+        if not isinstance(value, dict):
+            return value
+        own = {key: item for key, item in value.items() if key in cls.model_fields}
+        return {key: read_references(item, info.context) for key, item in value.items() if key not in own} | own
 
     @property
     def settings(self) -> Mapping[str, object]:

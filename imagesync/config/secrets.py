@@ -81,3 +81,20 @@ class SecretRef(BaseModel):
         if not secret.strip():
             raise ConfigError(str(self), "is empty", "it should hold a secret")
         return secret
+
+
+def read_references(value: object, context: Mapping[str, object] | None) -> object:
+    """Return ``value`` with every mapping of the form of a reference, at any depth, as a ``SecretRef``.
+
+    Raises:
+        ValueError: such a reference is not well formed.
+    """
+    match value:
+        case dict() if len(value) == 1 and value.keys() <= SecretRef.model_fields.keys():
+            return SecretRef.model_validate(value, context=context)
+        case dict():
+            return {key: read_references(item, context) for key, item in value.items()}
+        case list():
+            return [read_references(item, context) for item in value]
+        case _:
+            return value

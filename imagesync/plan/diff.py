@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
 
-from imagesync.backend import STATE_PROPERTIES, ImageKey, Metadata, OwnedImage, State
+from imagesync.backend import DEACTIVATED, STATE_PROPERTIES, ImageKey, Metadata, OwnedImage, State
 from imagesync.lists.select import Cause as SkipCause
 from imagesync.lists.select import Skipped
 from imagesync.model import ImageId, ListId, TrustedList, Unknown, Verdict
 from imagesync.plan.expiry import Dates, announcement, dates, expired, later
 from imagesync.plan.floor import HINT, objection
 from imagesync.plan.guard import COUNTED, WINDOW, guard
-from imagesync.plan.spec import ARTIFACT_PROPERTIES, Wanted, timestamp
+from imagesync.plan.spec import ARTIFACT_PROPERTIES, Wanted, fingerprint, timestamp
 from imagesync.plan.values import Action, Cause, Kind, ListView, Plan, TargetView
 
 _ORDER = (
@@ -43,7 +43,7 @@ _ORDER = (
 _KEY_ORDER = attrgetter("owner", "list", "image")
 """As keys compare, but without calling their comparison ten thousand times."""
 
-_BETTER = "a better record of the same image is published"
+_FALSE = "a record passes for this image, but its bytes are not those that were uploaded"
 
 
 def make_plan(views: Sequence[ListView], target: TargetView, now: datetime) -> Plan:
@@ -59,7 +59,7 @@ def make_plan(views: Sequence[ListView], target: TargetView, now: datetime) -> P
         _skip(item, view) for view in views for item in view.skipped if (view.identifier, item.identifier) not in there
     ]
     rules = {identifier: view.guard for view in views if (identifier := view.identifier)}
-    guarded = guard(actions, target.owned, rules, now)
+    guarded = guard(actions, target.countable, rules, now)
     return Plan(target.name, now, tuple(sorted(guarded, key=_order)), refused)
 
 
@@ -109,14 +109,16 @@ def _decide(case: _Situation) -> list[Action]:
 # --- what should be offered ------------------------------------------------------------------------------------------
 def _offer(case: _Situation, wanted: Wanted) -> list[Action]:
     right = [copy for copy in case.copies if _is_right(copy, wanted, case.target)]
+    # First what we remember making: on an editable target, somebody may have labelled the same bytes otherwise.
+    right.sort(key=lambda copy: case.target.recorded.get(copy.fingerprint) != copy.digest)
     published = _published(case)
     best = next((copy for copy in right if copy.state is State.PUBLISHED), None)
     spare = next((copy for copy in right if copy.state is State.RETIRED), None)
     if best is not None:
-        doubles = [_retire(case, copy, Cause.SUPERSEDED, _BETTER) for copy in published if copy is not best]
+        doubles = [_retire(case, copy, *_why_double(copy, best)) for copy in published if copy is not best]
         return [*_settled(case), _keep_or_update(case, best, wanted), *doubles]
     if spare is not None:
-        restore = case.act(Kind.RESTORE, Cause.CAME_BACK, "endorsed again, and its retired record is intact", spare)
+        restore = case.act(Kind.RESTORE, *_why_restored(spare, published), spare)
         metadata = _target_metadata(spare, wanted)
         return [*_settled(case, spare), replace(restore, metadata=metadata, superseded=published)]
     return [*_settled(case, reusable=wanted), _upload(case, wanted, published)]
@@ -127,33 +129,75 @@ def _upload(case: _Situation, wanted: Wanted, published: tuple[OwnedImage, ...])
     if postponed is not None:
         return case.act(Kind.HOLD if published else Kind.SKIP, Cause.BACK_OFF, postponed, *published[:1])
     if not published:
-        return case.act(Kind.REGISTER, Cause.NEW, f"endorsed by {_version(case.view)}")
-    cause, reason = Cause.CHANGED, f"other content or form in {_version(case.view)}"
-    if any(copy.fingerprint in wanted.fingerprints for copy in published):
-        cause, reason = Cause.TAMPERED, "the stored bytes are not those that were uploaded"
+        return case.act(Kind.REGISTER, *_why_registered(case))
+    cause, reason = _why_replaced(case, wanted, published)
     return replace(case.act(Kind.REPLACE, cause, reason, published[0]), superseded=published)
+
+
+def _why_double(copy: OwnedImage, best: OwnedImage) -> tuple[Cause, str]:
+    if _is_false(copy, best):
+        return Cause.TAMPERED, _FALSE
+    return Cause.SUPERSEDED, "a better record of the same image is published"
+
+
+def _why_registered(case: _Situation) -> tuple[Cause, str]:
+    endorsed = f"endorsed by {_version(case.view)}"
+    if case.key in case.target.expected and not case.copies:
+        return Cause.GONE, f"{endorsed}; it was published here, and somebody else removed it"
+    return Cause.NEW, endorsed
+
+
+def _is_false(copy: OwnedImage, right: OwnedImage) -> bool:
+    """Return whether a record claims to be what another one is."""
+    return copy.fingerprint == right.fingerprint and copy.digest not in {None, right.digest}
+
+
+def _why_restored(spare: OwnedImage, published: Iterable[OwnedImage]) -> tuple[Cause, str]:
+    if any(_is_false(copy, spare) for copy in published):
+        return Cause.TAMPERED, _FALSE
+    if spare.retirement is not None and spare.retirement.reason == DEACTIVATED:
+        return Cause.DEACTIVATED, "somebody else deactivated it, but it is endorsed: to keep it away, deny it (deny.d)"
+    return Cause.CAME_BACK, "endorsed again, and its retired record is intact"
+
+
+def _why_replaced(case: _Situation, wanted: Wanted, published: tuple[OwnedImage, ...]) -> tuple[Cause, str]:
+    """Return why none of the published records will do.
+
+    An unverified one is not lost: the upload that follows finds it right, or puts another in its place.
+    """
+    formed = [copy for copy in published if copy.fingerprint in wanted.fingerprints]
+    if any(copy.digest is not None and _recorded(copy, case.target) is None for copy in formed):
+        return Cause.UNVERIFIED, "what it was converted to is not remembered: it is made again and compared"
+    if formed:
+        return Cause.TAMPERED, "the stored bytes are not those that were uploaded"
+    return Cause.CHANGED, f"other content or form in {_version(case.view)}"
 
 
 def _keep_or_update(case: _Situation, best: OwnedImage, wanted: Wanted) -> Action:
     metadata = _target_metadata(best, wanted)
-    if _comparable(metadata) == _comparable(best.metadata):
+    if _comparable(metadata) == _comparable(best.metadata) and not best.drift:
         return case.act(Kind.KEEP, Cause.CURRENT, "as endorsed", best)
-    changed = sorted(_differences(best.metadata, metadata))
+    changed = sorted({*_differences(best.metadata, metadata), *best.drift})
     return replace(case.act(Kind.UPDATE, Cause.METADATA, f"changed: {', '.join(changed)}", best), metadata=metadata)
 
 
 def _is_right(copy: OwnedImage, wanted: Wanted, target: TargetView) -> bool:
     """Return whether a record holds an acceptable final form, by what the target attests of its bytes.
 
-    Passed-through images have the list's own SHA-512; for converted ones the state's record counts, and without one
-    the property that was written at upload.
+    Passed-through images have the list's own SHA-512; for converted ones it is remembered. The right bytes under the
+    name of another format are not the image: a server would read them as something else.
     """
-    if copy.fingerprint not in wanted.fingerprints or copy.digest is None:
+    if copy.digest is None or wanted.fingerprints.get(copy.fingerprint) is not copy.format:
         return False
-    if copy.digest == wanted.image.sha512:
-        return True
-    recorded = target.recorded.get(copy.fingerprint) or copy.metadata.properties.get("imagesync_sha512")
-    return copy.digest == recorded
+    source = wanted.image.sha512
+    is_passed_through = copy.fingerprint == fingerprint(source, copy.format, "")
+    return (is_passed_through and copy.digest == source) or copy.digest == _recorded(copy, target)
+
+
+def _recorded(copy: OwnedImage, target: TargetView) -> str | None:
+    """Return the digest of a converted image as the state remembers it, else as a record says that can be believed."""
+    noted = None if target.editable else copy.metadata.properties.get("imagesync_sha512")
+    return target.recorded.get(copy.fingerprint) or noted
 
 
 def _target_metadata(copy: OwnedImage, wanted: Wanted) -> Metadata:
@@ -247,22 +291,31 @@ def _retired(case: _Situation, copy: OwnedImage) -> Action:
     at, why = (copy.retirement.at, copy.retirement.reason) if copy.retirement else (copy.created_at, "")
     due = later(at, max(case.target.delete_after, WINDOW) if why in COUNTED else case.target.delete_after)
     known = why not in COUNTED or _is_known(case)
-    if due <= case.now and known and case.target.trust_clock:
+    if due <= case.now and known and case.target.trust_clock and case.key not in case.target.postponed:
         return case.act(Kind.DELETE, Cause.GRACE_OVER, f"retired at {timestamp(at)}", copy)
+    if copy.drift:
+        update = case.act(Kind.UPDATE, Cause.METADATA, f"retired, and changed: {', '.join(copy.drift)}", copy)
+        return replace(update, metadata=copy.metadata)
     return case.act(Kind.KEEP, Cause.GRACE, f"retired at {timestamp(at)}, to be deleted from {timestamp(due)}", copy)
 
 
 def _retire(case: _Situation, copy: OwnedImage, cause: Cause, reason: str) -> Action:
-    return replace(case.act(Kind.RETIRE, cause, reason, copy), counted=cause in COUNTED)
+    is_ours = not case.target.editable or not case.target.remembered or case.key in case.target.expected
+    return replace(case.act(Kind.RETIRE, cause, reason, copy), counted=is_ours and cause in COUNTED)
 
 
 # --- small questions --------------------------------------------------------------------------------------------------
 def _refuse(views: Sequence[ListView], target: TargetView) -> tuple[list[ListView], dict[ListId, str]]:
-    """Turn a trusted list into an unknown one where the records on the target speak against it."""
+    """Turn a trusted list into an unknown one where the records on the target speak against it.
+
+    What others can write on does not speak where the state remembers the list, nor in projects that are not of its VO:
+    they could block it for good.
+    """
     kept, refused = [], {}
     for view in views:
         trusted = view.observation
-        reason = objection(trusted, target.owned, target.subscriptions) if isinstance(trusted, TrustedList) else ""
+        heard = [image for image in target.owned if not target.editable or _is_heard(image, view)]
+        reason = objection(trusted, heard, target.subscriptions) if isinstance(trusted, TrustedList) else ""
         if not reason or not isinstance(trusted, TrustedList):
             kept.append(view)
             continue
@@ -270,6 +323,10 @@ def _refuse(views: Sequence[ListView], target: TargetView) -> tuple[list[ListVie
         refused[trusted.identifier] = reason
         kept.append(replace(view, observation=unknown, wanted=(), skipped=()))
     return kept, refused
+
+
+def _is_heard(image: OwnedImage, view: ListView) -> bool:
+    return not view.is_remembered and image.key.owner in view.owners
 
 
 def _skip(skipped: Skipped, view: ListView) -> Action:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from imagesync.backend import ImageKey, OwnedImage, State
 from imagesync.model import ListId
-from imagesync.plan.values import Action, Cause, GuardRules, Kind
+from imagesync.plan.values import BESIDE_ANOTHER, Action, Cause, GuardRules, Kind
 
 WINDOW = timedelta(hours=24)
 """Removals add up over this time, so that 40 % an hour does not slip through."""
@@ -61,7 +61,7 @@ def _trips(
 
 def _remaining(actions: Iterable[Action], published: set[ImageKey]) -> set[ImageKey]:
     actions = tuple(actions)
-    gone = {action.key for action in actions if action.kind is Kind.RETIRE and action.cause is not Cause.SUPERSEDED}
+    gone = {action.key for action in actions if action.kind is Kind.RETIRE and action.cause not in BESIDE_ANOTHER}
     return (published - gone) | {action.key for action in actions if action.kind in _ADDING}
 
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from imagesync.backend import Digest, Fingerprint, Format, ImageKey, ImageSpec, Metadata
-from imagesync.lists.select import Selected
+from imagesync.lists.select import Rule, Selected
 from imagesync.model import UNPACKED, Image, TrustedList
+from imagesync.plan.nova import architecture
 
 ARTIFACT_PROPERTIES = ("imagesync_fingerprint", "imagesync_sha512", "imagesync_source_format")
 """Properties that describe the uploaded file. They are written once and survive every metadata update."""
@@ -38,23 +39,38 @@ ATTRIBUTES = (
 )
 """The keys that go into ``APPLIANCE_ATTRIBUTES``. Its reader publishes all of them, so nothing personal is here."""
 
-_NOVA_ARCHITECTURES = frozenset(
-    re.findall(
-        r"\S+",
-        """
-        alpha armv6 armv7l armv7b aarch64 cris i686 ia64 lm32 m68k microblaze microblazeel mips mipsel mips64 mips64el
-        openrisc parisc parisc64 ppc ppcle ppc64 ppc64le ppcemb s390 s390x sh4 sh4eb sparc sparc64 unicore32 x86_64
-        xtensa xtensaeb
-        """,
-    )
-)
-"""Nova's ``fields.Architecture``: anything else in ``architecture`` would make the image unbootable."""
-
-_ARCHITECTURE_ALIASES = {"amd64": "x86_64", "x64": "x86_64", "arm64": "aarch64"} | dict.fromkeys(
-    ("i386", "i486", "i586", "x86"), "i686"
-)
 _USERINFO = re.compile(r"://[^/?#]*@")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True)
+
+
+NAME_FIELDS = ("title", "vo", "version", "list", "list_version", "identifier", "os", "osversion", "arch")
+"""What a template of names may contain, in braces; ``list`` is the subscription's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyRule:
+    """Properties for the images that any of ``matching`` fits, or for all without one."""
+
+    properties: Mapping[str, str]
+    matching: tuple[Rule, ...] = ()
+
+    def applies(self, image: Image) -> bool:
+        """Return whether the rule is about ``image``."""
+        return not self.matching or any(all(one.matches(image) for one in rule) for rule in self.matching)
+
+
+@dataclass(frozen=True, slots=True)
+class Presentation:
+    """How images look on a target: forms, mark, names, and properties beyond those that every target gets.
+
+    ``options`` are the conversion options' part of a fingerprint. Of ``rules`` a later one stands over an earlier one.
+    """
+
+    formats: tuple[Format, ...]
+    options: str
+    instance: str
+    name: str = "{title}"
+    rules: tuple[PropertyRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +120,14 @@ def acceptable(source: Digest, formats: tuple[Format, ...], options: str) -> dic
     return {fingerprint(source, form, tag): form for form in formats for tag in tags}
 
 
-def want(
-    trusted: TrustedList, selected: Selected, owner: str, forms: tuple[tuple[Format, ...], str], instance: str
-) -> Wanted:
-    """Return what a target should offer for ``selected`` in the project ``owner``.
-
-    ``forms`` are the target's formats and its conversion options.
-    """
+def want(trusted: TrustedList, selected: Selected, owner: str, style: Presentation) -> Wanted:
+    """Return what a target should offer for ``selected`` in the project ``owner``."""
     image = selected.image
     key = ImageKey(owner, trusted.identifier, image.identifier)
-    properties = _published_properties(trusted, selected) | _own_properties(trusted, image, instance)
-    metadata = Metadata(name=image.title or image.identifier, properties=properties, min_ram=image.ram_min)
-    return Wanted(key, trusted.subscription, image, metadata, acceptable(image.sha512, *forms))
+    added = {name: value for rule in style.rules if rule.applies(image) for name, value in rule.properties.items()}
+    properties = _published_properties(trusted, selected) | added | _own_properties(trusted, image, style.instance)
+    metadata = Metadata(_name(trusted, image, style.name), properties, min_ram=image.ram_min)
+    return Wanted(key, trusted.subscription, image, metadata, acceptable(image.sha512, style.formats, style.options))
 
 
 def complete(wanted: Wanted, file: File, at: datetime) -> ImageSpec:
@@ -139,12 +151,6 @@ def complete(wanted: Wanted, file: File, at: datetime) -> ImageSpec:
     )
 
 
-def architecture(text: str) -> str | None:
-    """Return Nova's canonical name of a CPU architecture, or ``None`` for what Nova would refuse at boot."""
-    name = _ARCHITECTURE_ALIASES.get(text.strip().lower(), text.strip().lower())
-    return name if name in _NOVA_ARCHITECTURES else None
-
-
 def timestamp(moment: datetime | None) -> str:
     """Return ``moment`` as ISO 8601 in UTC with whole seconds, or the empty string for ``None``."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z" if moment else ""
@@ -158,21 +164,38 @@ def moment(text: str) -> datetime | None:
         return None
 
 
+def _name(trusted: TrustedList, image: Image, template: str) -> str:
+    """Return the name of an image; its identifier where the template gives nothing."""
+    values = (
+        image.title,
+        trusted.vo,
+        image.version,
+        trusted.subscription,
+        trusted.content.version,
+        image.identifier,
+        image.os_name,
+        image.os_version,
+        image.architecture,
+    )
+    return template.format_map(dict(zip(NAME_FIELDS, values, strict=True))).strip() or image.identifier
+
+
 def _published_properties(trusted: TrustedList, selected: Selected) -> dict[str, str]:
+    """Return what others read. What is empty is left out: then its readers look elsewhere."""
     image = selected.image
     known = {
+        "vmcatcher_event_ad_mpuri": image.mpuri,
+        "vmcatcher_event_dc_description": image.description,
+        "APPLIANCE_MPURI": image.mpuri,
         "os_distro": image.os_name.lower(),
         "os_version": image.os_version,
         "architecture": architecture(image.architecture),
         "ad:appid": _text(image.raw.get("ad:appid")),
     }
     return {
-        "vmcatcher_event_ad_mpuri": image.mpuri,
-        "vmcatcher_event_dc_description": image.description,
         "vmcatcher_event_dc_title": image.title,
         "APPLIANCE_ID": image.identifier,
         "APPLIANCE_IMAGE_LIST_ID": trusted.identifier,
-        "APPLIANCE_MPURI": image.mpuri,
         "APPLIANCE_VO": trusted.vo,
         "APPLIANCE_VERSION": image.version,
         "APPLIANCE_TITLE": image.title,

@@ -40,7 +40,10 @@ class Cause(StrEnum):
     NEW = "new"
     CHANGED = "changed"
     TAMPERED = "tampered"
+    UNVERIFIED = "unverified"
+    GONE = "gone"
     CAME_BACK = "came-back"
+    DEACTIVATED = "deactivated"
     METADATA = "metadata"
     CURRENT = "current"
     WITHDRAWN = "withdrawn"
@@ -58,6 +61,10 @@ class Cause(StrEnum):
     GUARD = "guard"
     BACK_OFF = "back-off"
     CLOCK = "clock"
+
+
+BESIDE_ANOTHER = frozenset({Cause.SUPERSEDED, Cause.TAMPERED})
+"""Causes for which a record is retired while another one of the same image stays published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +85,13 @@ class ListView:
     """What one pass knows of one subscription, as one target sees it.
 
     ``observation`` is ``None`` for a subscription that is switched off. ``accepted`` is the last accepted version;
-    its dates count while the list is unknown.
+    its dates count while the list is unknown. ``owners`` are the projects that own its images there.
     """
 
     subscription: str
     observation: Observation | None
     accepted: Accepted | None = None
+    owners: frozenset[str] = frozenset()
     wanted: tuple[Wanted, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     expiry_grace: timedelta = DEFAULT_EXPIRY_GRACE
@@ -94,6 +102,12 @@ class ListView:
     def identifier(self) -> ListId | None:
         """Return the identifier of the list, ``None`` as long as nobody knows it."""
         return list_of(self.observation, self.accepted)
+
+    @property
+    def is_remembered(self) -> bool:
+        """Return whether the state knows this very list, so that its own floor was looked at already."""
+        accepted = self.accepted
+        return accepted is not None and accepted.pinned and accepted.list == self.identifier
 
 
 def list_of(observation: Observation | None, accepted: Accepted | None) -> ListId | None:
@@ -114,6 +128,8 @@ class TargetView:
     ``owned`` are the records in scope. ``recorded`` are the digests of files uploaded earlier, by fingerprint, as the
     state remembers them. ``revoked`` and ``postponed`` give a reason for single images. ``trust_clock`` is off when
     the clock contradicts the servers: then nothing expires. ``subscriptions`` are the names of all that are configured.
+    ``expected`` are the images that were published here when the last pass ended, ``remembered`` all that were here.
+    ``editable`` says that records can be written by others: what they say of their own bytes is then not believed.
     """
 
     name: str
@@ -124,6 +140,16 @@ class TargetView:
     delete_after: timedelta = timedelta(days=30)
     trust_clock: bool = True
     subscriptions: frozenset[str] = frozenset()
+    expected: frozenset[ImageKey] = frozenset()
+    remembered: frozenset[ImageKey] = frozenset()
+    editable: bool = False
+
+    @property
+    def countable(self) -> tuple[OwnedImage, ...]:
+        """Return the records that the guard counts: none that others added, as far as the state can tell."""
+        if not self.editable or not self.remembered:
+            return self.owned
+        return tuple(image for image in self.owned if image.key in self.remembered)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,13 @@ from threading import Event
 import structlog
 
 from imagesync.backend import Backend, ImageKey, Metadata, OwnedImage, Progress, Retirement, State
-from imagesync.errors import BackendBrokenError, ImagesyncError, StoredDigestError
+from imagesync.errors import BackendBrokenError, BackendConflictError, ImagesyncError, StoredDigestError
 from imagesync.images.artifact import Artifact
 from imagesync.model import ListId
 from imagesync.plan.guard import guard
 from imagesync.plan.spec import File, Wanted, complete, fingerprint
-from imagesync.plan.values import Action, Cause, GuardRules, Kind, Plan
-from imagesync.run.progress import Display, Step, interruptible, lazily
+from imagesync.plan.values import BESIDE_ANOTHER, Action, Cause, GuardRules, Kind, Plan
+from imagesync.run.progress import Display, Step, both, interruptible, lazily
 
 log = structlog.get_logger(__name__)
 
@@ -121,8 +121,9 @@ def _transfer(action: Action, artifact: Artifact, plan: Plan, tools: tuple[Backe
     backend, workshop = tools
     file = _file(action, artifact)
     spec = complete(_wanted(action), file, plan.at)
+    sent: list[int] = []  # nothing, when the target has these bytes already
     with workshop.display.task(Step.UPLOAD, action.title, artifact.size) as progress:
-        stored = backend.upload(spec, artifact.path, interruptible(progress, workshop.stop))
+        stored = backend.upload(spec, artifact.path, both(sent.append, interruptible(progress, workshop.stop)))
     if stored.digest != artifact.digest:
         if stored.state in {State.PARTIAL, State.STAGED}:  # what is or was published is never ours to drop here
             backend.delete(stored.ref)
@@ -131,8 +132,8 @@ def _transfer(action: Action, artifact: Artifact, plan: Plan, tools: tuple[Backe
     for old in action.superseded:
         if old.ref != stored.ref:
             backend.retire(old.ref, Retirement(plan.at, str(Cause.SUPERSEDED), superseded=True))
-    log.info("published", bytes=artifact.size)
-    return Outcome(action, Ending.DONE, downloaded=artifact.downloaded, uploaded=artifact.size, file=file)
+    log.info("published", bytes=sum(sent))
+    return Outcome(action, Ending.DONE, downloaded=artifact.downloaded, uploaded=sum(sent), file=file)
 
 
 def _file(action: Action, artifact: Artifact) -> File:
@@ -215,16 +216,28 @@ def _change(action: Action, backend: Backend, plan: Plan) -> Outcome:
         case Action(kind=Kind.HOLD):
             return Outcome(action, Ending.HELD)
         case Action(kind=Kind.DELETE, image=image) if image is not None:
-            backend.delete(image.ref)
+            return _delete(action, image, backend)
         case Action(kind=Kind.RETIRE, image=image) if image is not None:
-            superseded = action.cause is Cause.SUPERSEDED
-            backend.retire(image.ref, Retirement(plan.at, str(action.cause), superseded=superseded))
+            superseded = action.cause in BESIDE_ANOTHER
+            cause = Cause.SUPERSEDED if superseded else action.cause
+            backend.retire(image.ref, Retirement(plan.at, str(cause), superseded=superseded))
         case Action(kind=Kind.UPDATE, image=image, metadata=metadata) if image is not None and metadata is not None:
             backend.update(image.ref, metadata)
         case Action(kind=Kind.RESTORE, image=image, metadata=metadata) if image is not None and metadata is not None:
             _restore(action, image, metadata, backend, plan)
     if action.changes:
         log.info("done", cause=str(action.cause))
+    return Outcome(action, Ending.DONE)
+
+
+def _delete(action: Action, image: OwnedImage, backend: Backend) -> Outcome:
+    """Delete a record. One that is in use is no failure: it stays until it is not (design, rule 4)."""
+    try:
+        backend.delete(image.ref)
+    except BackendConflictError as conflict:
+        log.info("not deleted yet", reason=str(conflict))
+        return Outcome(action, Ending.HELD, conflict)
+    log.info("done", cause=str(action.cause))
     return Outcome(action, Ending.DONE)
 
 
@@ -249,6 +262,8 @@ def _attempt(action: Action, work: Callable[[], Outcome]) -> Outcome:
     """Return what became of ``work``: whatever it raises is an outcome of this image and stops no other."""
     started = time.monotonic()
     with _about(action):
+        if action.cause is Cause.TAMPERED:
+            log.error("somebody put other bytes in the place of an image", reason=action.reason)
         try:
             outcome = work()
         except ImagesyncError as error:

@@ -63,3 +63,13 @@ def interruptible(progress: Progress, stop: Event) -> Callable[[int], None]:
         progress(count)
 
     return report
+
+
+def both(first: Progress, second: Progress) -> Progress:
+    """Return a progress that tells ``first`` and then ``second``."""
+
+    def report(count: int) -> None:
+        first(count)
+        second(count)
+
+    return report

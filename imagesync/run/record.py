@@ -20,8 +20,15 @@ LAST_RETRY = timedelta(hours=24)
 _SAID = attrgetter(*(field.name for field in fields(ImageRecord) if field.name != "since"))
 """What a record says but for the time: that is of the pass, and stays as long as the rest does."""
 
-_RANK = (Kind.REGISTER, Kind.REPLACE, Kind.RESTORE, Kind.UPDATE, Kind.HOLD, Kind.RETIRE, Kind.KEEP, Kind.SKIP)
+_RANK = (
+    *(Kind.REGISTER, Kind.REPLACE, Kind.RESTORE, Kind.UPDATE),
+    *(Kind.HOLD, Kind.RETIRE, Kind.KEEP, Kind.DELETE, Kind.SKIP),
+)
 """Of several actions about one key the first kind here tells where the image stands."""
+
+
+_ON_RETIRED = frozenset({Kind.KEEP, Kind.UPDATE, Kind.DELETE})
+"""What may be done about a retired record that stays retired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +75,21 @@ def _decisive(outcomes: Iterable[Outcome]) -> dict[ImageKey, Outcome]:
 def _tells(outcome: Outcome) -> bool:
     """Return whether an outcome says where an image stands. What is not selected has no place in the state."""
     match outcome.action:
-        case Action(kind=Kind.KEEP, cause=Cause.CURRENT):  # first, because there are mostly no others
-            return True
-        case Action(kind=Kind.DELETE) | Action(cause=Cause.SUPERSEDED):
+        case Action(kind=Kind.DELETE, image=image) if image is not None and image.retirement is not None:
+            return outcome.outcome is not Ending.DONE and image.retirement.reason != Cause.SUPERSEDED
+        case Action(kind=Kind.DELETE) | Action(cause=Cause.SUPERSEDED) | Action(kind=Kind.RETIRE, cause=Cause.TAMPERED):
             return False
         case Action(kind=Kind.SKIP, cause=cause):
             return cause in {Cause.BACK_OFF, Cause.BROKEN}
-        case Action(kind=Kind.KEEP, image=image) if image is not None and image.retirement is not None:
+        case Action(kind=Kind.KEEP | Kind.UPDATE, image=image) if image is not None and image.retirement is not None:
             return image.retirement.reason != Cause.SUPERSEDED
         case _:
             return True
 
 
 def _is_gone(outcome: Outcome) -> bool:
-    return outcome.action.kind in {Kind.DELETE, Kind.SKIP}
+    kind = outcome.action.kind
+    return kind is Kind.SKIP or (kind is Kind.DELETE and outcome.outcome is Ending.DONE)
 
 
 def _record(outcome: Outcome, before: ImageRecord | None, now: datetime) -> ImageRecord:
@@ -106,6 +114,10 @@ def _record(outcome: Outcome, before: ImageRecord | None, now: datetime) -> Imag
 def _standing(outcome: Outcome) -> tuple[str, str]:
     """Return the state as ``imagesync status`` shows it, and why."""
     action = outcome.action
+    cause = _retired_for(outcome)
+    if cause:
+        reason = f"due for deletion, but {outcome.error}" if outcome.error else action.reason
+        return ("revoked" if cause == Cause.REVOKED else "retired"), reason
     if outcome.outcome is Ending.FAILED:
         state = "tampered" if action.cause is Cause.TAMPERED else "failed"
         return state, f"{action.kind} failed: {outcome.error}"
@@ -113,16 +125,15 @@ def _standing(outcome: Outcome) -> tuple[str, str]:
         return "failed", action.reason
     if action.kind is Kind.HOLD:
         return "held", action.reason
-    cause = _retired_for(action)
-    if cause:
-        return ("revoked" if cause == Cause.REVOKED else "retired"), action.reason
     return "published", "as endorsed"
 
 
-def _retired_for(action: Action) -> str:
-    if action.kind is Kind.RETIRE:
+def _retired_for(outcome: Outcome) -> str:
+    """Return the cause for which the image is retired now, or the empty string."""
+    action = outcome.action
+    if action.kind is Kind.RETIRE and outcome.outcome is Ending.DONE:
         return action.cause
-    retirement = action.image.retirement if action.kind is Kind.KEEP and action.image else None
+    retirement = action.image.retirement if action.kind in _ON_RETIRED and action.image else None
     return retirement.reason if retirement else ""
 
 
@@ -135,7 +146,7 @@ def _file(outcome: Outcome, image: OwnedImage | None) -> tuple[Digest | None, st
 def _back_off(outcome: Outcome, before: ImageRecord | None, now: datetime) -> tuple[int, datetime | None]:
     if outcome.action.cause is Cause.BACK_OFF and before is not None:
         return before.failures, before.retry_at
-    if outcome.outcome is not Ending.FAILED:
+    if outcome.outcome is not Ending.FAILED and outcome.action.kind is not Kind.DELETE:
         return 0, None
     same = before is not None and before.attempted == attempt(outcome.action.wanted)
     failures = before.failures + 1 if before is not None and same else 1

@@ -14,6 +14,7 @@ from imagesync.lists.admit import AdmissionRules
 from imagesync.lists.select import SelectionRules
 from imagesync.lists.smime import SignaturePolicy
 from imagesync.model import Identity, ListId
+from imagesync.plan.spec import Presentation, PropertyRule
 from imagesync.plan.values import DEFAULT_EXPIRY_GRACE, GuardRules
 
 
@@ -40,6 +41,7 @@ class Subscription:
     keep_unselected: bool = False
     max_list_bytes: int = 16 * 2**20
     source: str = "hepix"
+    properties: tuple[PropertyRule, ...] = ()
     fault: ConfigError | None = None
 
     def admission(self, pinned_elsewhere: Mapping[ListId, str]) -> AdmissionRules:
@@ -70,6 +72,14 @@ class Target:
     selection: SelectionRules = field(default_factory=SelectionRules)
     delete_after: timedelta = timedelta(days=30)
     guards: Mapping[str, GuardRules] = field(default_factory=dict)
+    image_name: str = "{title}"
+    properties: tuple[PropertyRule, ...] = ()
+
+    def presentation(self, instance: str, rules: tuple[PropertyRule, ...] = ()) -> Presentation:
+        """Return how images look here; ``rules`` are their subscription's, over which the target's stand."""
+        return Presentation(
+            self.formats, self.options.tag(), instance, self.image_name, rules=(*rules, *self.properties)
+        )
 
     def takes(self, subscription: str) -> bool:
         """Return whether the images of a subscription belong on this target."""

@@ -7,13 +7,13 @@ changed: one that has no records of the list must not take what another one refu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
 
 from imagesync.backend import OwnedImage
-from imagesync.model import TrustedList, Unknown, Verdict
+from imagesync.model import ListId, TrustedList, Unknown, Verdict
 from imagesync.plan.floor import HINT, objection
 from imagesync.run.observe import Seen
 
@@ -21,22 +21,21 @@ log = structlog.get_logger(__name__)
 
 
 def settle(
-    seen: tuple[Seen, ...], names: frozenset[str], records: Callable[[], Iterable[OwnedImage]]
+    seen: tuple[Seen, ...],
+    names: frozenset[str],
+    records: Callable[[Mapping[ListId, str]], Iterable[OwnedImage]],
 ) -> tuple[Seen, ...]:
     """Refuse lists that belong to another subscription, or that records anywhere show to be too old.
 
-    ``names`` are the subscriptions that are configured; ``records`` asks every target, and is called only if needed.
+    ``names`` are the subscriptions that are configured; ``records`` asks every target about the lists of some VOs, and
+    is called only if needed.
     """
     seen = tuple(_refused_as_double(item, seen) for item in seen)
-    new = [item for item in seen if isinstance(item.observation, TrustedList) and not _is_known(item)]
+    new = [item.observation for item in seen if isinstance(item.observation, TrustedList) and not _is_known(item)]
     if not new:
         return seen
-    found = tuple(records())
-    reasons = {
-        item.subscription.name: objection(item.observation, found, names)
-        for item in new
-        if isinstance(item.observation, TrustedList)
-    }
+    found = tuple(records({trusted.identifier: trusted.vo for trusted in new}))
+    reasons = {trusted.subscription: objection(trusted, found, names) for trusted in new}
     return tuple(refused(item, reasons.get(item.subscription.name, "")) for item in seen)
 
 

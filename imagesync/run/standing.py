@@ -68,6 +68,8 @@ def _standing(action: Action, known: Mapping[ImageKey, ImageRecord], now: dateti
     record = known.get(action.key)
     if record is not None and record.state in _FROM_LAST_PASS and state in {"published", "missing", "held"}:
         state, reason = record.state, record.reason
+    if action.kind is Kind.DELETE and record is not None and record.state == state:
+        reason = record.reason
     since = record.since if record is not None and record.state == state else now
     title = action.title or (record.title if record else "")
     properties = _properties(action)
@@ -93,9 +95,9 @@ def _properties(action: Action) -> Mapping[str, str]:
 def _state_now(action: Action) -> str | None:
     """Return the state that the target's own records show, or ``None`` for what is not endorsed and not there."""
     retirement = action.image.retirement if action.image is not None else None
-    if retirement is not None and action.kind in {Kind.KEEP, Kind.DELETE}:
+    if retirement is not None and action.kind in {Kind.KEEP, Kind.UPDATE, Kind.DELETE}:
         return None if retirement.reason == Cause.SUPERSEDED else _gone(retirement.reason)
-    if action.kind is Kind.REPLACE and action.cause is Cause.TAMPERED:
+    if action.cause is Cause.TAMPERED:
         return "tampered"
     return None if action.cause is Cause.SUPERSEDED else _STATES.get(action.kind)
 

@@ -29,6 +29,7 @@ from imagesync.run.record import memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.settle import refused, settle
 from imagesync.run.views import Denial, chosen, in_scope, revoked, views
+from imagesync.state import ImageRecord
 from imagesync.state.repository import Repository
 
 log = structlog.get_logger(__name__)
@@ -168,17 +169,29 @@ def _memory(
     return Memory(accepted, state.stored(subscription.name), elsewhere)
 
 
-def _records_everywhere(task: Task, ports: Ports) -> list[OwnedImage]:
+def _records_everywhere(task: Task, ports: Ports, vos: Mapping[ListId, str]) -> list[OwnedImage]:
     """Return the records on every target that answers; what the others say is heard when they are planned for."""
-    return [image for target in task.targets for image in _look(target, ports)]
+    return [image for target in task.targets for image in _look(target, ports, vos)]
 
 
-def _look(target: Target, ports: Ports) -> tuple[OwnedImage, ...]:
+def _look(target: Target, ports: Ports, vos: Mapping[ListId, str]) -> tuple[OwnedImage, ...]:
+    """Return the records on a target; where others may edit them, those of ``vos`` in their own projects."""
     try:
         with ports.open_target(target) as backend:
-            return tuple(backend.owned())
+            owned = tuple(backend.owned())
+            if not backend.capabilities().editable:
+                return owned
+            owners = {identifier: _owners(backend, vo) for identifier, vo in vos.items()}
+            return tuple(image for image in owned if image.key.owner in owners.get(image.key.list, ()))
     except ImagesyncError as error:
         log.warning("target could not be asked for versions", target=target.name, reason=str(error))
+        return ()
+
+
+def _owners(backend: Backend, vo: str) -> Sequence[str]:
+    try:
+        return backend.owners(vo)
+    except BackendRefusedError:
         return ()
 
 
@@ -206,19 +219,33 @@ def _at(target: Target, task: Task, ports: Ports, work: Callable[[Backend], Targ
 
 def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     task, state = run.task, run.ports.state
-    owned = in_scope(backend.owned(), run.seen, task.scope)
+    everything = backend.owned()
+    owned = in_scope(everything, run.seen, task.scope)
     lists = views(run.seen, target, backend, task.denials, (task.instance, task.now))
-    plan = make_plan(lists, _target_view(run, target, owned, lists), task.now)
+    before = state.images(target.name)
+    _warn_of_abandoned(everything, lists, before)
+    view = _target_view(run, target, owned, lists, before)
+    view = replace(view, editable=backend.capabilities().editable)
+    plan = make_plan(lists, view, task.now)
     plan = replace(plan, actions=tuple(action for action in plan.actions if chosen(action, task.scope.images)))
     if task.dry:
         return TargetResult(target.name, plan)
     rules = {identifier: target.guard(item.subscription.name) for item in run.seen if (identifier := item.identifier)}
-    outcomes = apply(plan, backend, _workshop(target, task, run.ports), owned, rules)
-    known = memory(outcomes, state.images(target.name), task.now)
+    outcomes = apply(plan, backend, _workshop(target, task, run.ports), view.countable, rules)
+    known = memory(outcomes, before, task.now)
     state.record(target.name, known.records)
     state.forget(target.name, known.gone)
     state.remember(*known.artifacts)
     return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, run.seen))
+
+
+def _warn_of_abandoned(owned: Sequence[OwnedImage], lists: Sequence[ListView], before: Sequence[ImageRecord]) -> None:
+    """Say where images were published that nobody looks after any more, because the configuration changed."""
+    known = {image.key.owner for image in owned}.union(*(view.owners for view in lists))
+    unclear = {view.identifier for view in lists if not view.owners}
+    published = [record.key for record in before if record.state == "published" and record.key.list not in unclear]
+    for owner in sorted({key.owner for key in published} - known):
+        log.warning("images were left in a project that is no longer looked into: remove them there", project=owner)
 
 
 def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:
@@ -228,11 +255,16 @@ def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:
     return Workshop(prepare, ports.display, task.ahead, ports.stop)
 
 
-def _target_view(run: _Pass, target: Target, owned: tuple[OwnedImage, ...], lists: Sequence[ListView]) -> TargetView:
-    state = run.ports.state
-    made = state.artifacts({image.fingerprint for image in owned})
+def _target_view(
+    run: _Pass,
+    target: Target,
+    owned: tuple[OwnedImage, ...],
+    lists: Sequence[ListView],
+    before: Sequence[ImageRecord],
+) -> TargetView:
+    made = run.ports.state.artifacts({image.fingerprint for image in owned})
     wanted = {item.key: item for view in lists for item in view.wanted}
-    failed = state.images(target.name) if run.task.honour_back_off else ()
+    failed = before if run.task.honour_back_off else ()
     return TargetView(
         target.name,
         owned,
@@ -242,18 +274,22 @@ def _target_view(run: _Pass, target: Target, owned: tuple[OwnedImage, ...], list
         delete_after=target.delete_after,
         trust_clock=run.trust_clock,
         subscriptions=run.task.names,
+        expected=frozenset(record.key for record in before if record.state == "published"),
+        remembered=frozenset(record.key for record in before),
     )
 
 
 def _without_project(lists: Sequence[ListView], seen: Sequence[Seen]) -> ImagesyncError | None:
-    """Return an error when a list that is trusted could not be used on this target, naming each."""
+    """Return an error when a list that is trusted could not be used on this target, naming each with what to do."""
     trusted = {item.subscription.name for item in seen if isinstance(item.observation, TrustedList)}
-    reasons = [
-        f"{view.subscription}: {view.observation.reason}"
+    found = [
+        (f"{view.subscription}: {view.observation.reason}", view.observation.hint)
         for view in lists
         if isinstance(view.observation, Unknown) and view.subscription in trusted
     ]
-    return BackendRefusedError("", "; ".join(reasons), "map each VO to a project of this target") if reasons else None
+    if not found:
+        return None
+    return BackendRefusedError("", "; ".join(text for text, _ in found), "; ".join(sorted({hint for _, hint in found})))
 
 
 # --- after the targets -----------------------------------------------------------------------------------------------

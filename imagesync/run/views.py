@@ -64,17 +64,20 @@ def _view(
     try:
         owners = backend.owners(trusted.vo)
     except BackendRefusedError as error:
-        unknown = Unknown(rules.name, rules.vo, trusted.identifier, Verdict.UNAVAILABLE, str(error), error.hint)
+        reason = f"{error.reason}: {error.subject}: {error.detail}"
+        unknown = Unknown(rules.name, rules.vo, trusted.identifier, Verdict.UNAVAILABLE, reason, error.hint)
         return replace(view, observation=unknown)
+    style = target.presentation(marks[0], rules.properties)
     chosen = [_denied(one, trusted, denials) for one in select(trusted, (rules.selection, target.selection), marks[1])]
     wanted = [
-        want(trusted, one, owner, (target.formats, target.options.tag()), marks[0])
+        replace(form, metadata=backend.fit(form.metadata))
         for one in chosen
         if isinstance(one, Selected)
         for owner in owners
+        for form in [want(trusted, one, owner, style)]
     ]
     skipped = tuple(one for one in chosen if isinstance(one, Skipped))
-    return replace(view, wanted=tuple(wanted), skipped=skipped)
+    return replace(view, owners=frozenset(owners), wanted=tuple(wanted), skipped=skipped)
 
 
 def _denied(one: Selected | Skipped, trusted: TrustedList, denials: Sequence[Denial]) -> Selected | Skipped:

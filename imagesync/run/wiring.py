@@ -13,10 +13,11 @@ import structlog
 
 from imagesync import registry
 from imagesync.backend import Backend, Context, Progress
+from imagesync.config.presentation import PropertyRule as ConfiguredProperties
 from imagesync.config.schema import Config
 from imagesync.config.schema import Subscription as ConfiguredSubscription
 from imagesync.config.schema import Target as ConfiguredTarget
-from imagesync.config.selection import Select
+from imagesync.config.selection import Rules, Select
 from imagesync.errors import ConfigError
 from imagesync.http import Credential, HttpPolicy, ignored_proxy_warning, origin_of
 from imagesync.images.artifact import Artifact, ConversionOptions
@@ -26,7 +27,7 @@ from imagesync.lists.select import Matcher, SelectionRules
 from imagesync.lists.smime import SignaturePolicy
 from imagesync.lists.source import NotModified
 from imagesync.model import Identity, ListId
-from imagesync.plan.spec import Wanted
+from imagesync.plan.spec import PropertyRule, Wanted
 from imagesync.plan.values import GuardRules
 from imagesync.run.observe import Fetch
 from imagesync.run.progress import Display
@@ -81,6 +82,7 @@ def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
         expiry_grace=config.expiry_grace_for(item),
         keep_unselected=config.on_unselected == "keep",
         max_list_bytes=config.limits.max_list_bytes,
+        properties=_properties(item.properties),
         fault=fault,
     )
 
@@ -115,11 +117,15 @@ def _normal(identity: Identity) -> Identity:
 
 
 def _selection(select: Select) -> SelectionRules:
-    include, exclude = (
-        tuple(tuple(Matcher(*pair) for pair in rule) for rule in rules)
-        for rules in (select.include_rules(), select.exclude_rules())
-    )
-    return SelectionRules(include, exclude)
+    return SelectionRules(_rules(select.include_rules()), _rules(select.exclude_rules()))
+
+
+def _rules(rules: Rules) -> tuple[tuple[Matcher, ...], ...]:
+    return tuple(tuple(Matcher(*pair) for pair in rule) for rule in rules)
+
+
+def _properties(rules: tuple[ConfiguredProperties, ...]) -> tuple[PropertyRule, ...]:
+    return tuple(PropertyRule(dict(rule.set), _rules(rule.match.matchers()) if rule.match else ()) for rule in rules)
 
 
 def _target(item: ConfiguredTarget, config: Config, allowed: int | None) -> Target:
@@ -134,6 +140,8 @@ def _target(item: ConfiguredTarget, config: Config, allowed: int | None) -> Targ
         selection=_selection(item.select),
         delete_after=item.delete_after,
         guards={name: GuardRules(guard.share, guard.min_images, allowed) for name, guard in guards.items()},
+        image_name=item.image_name,
+        properties=_properties(item.properties),
     )
 
 

@@ -53,13 +53,14 @@ class FakeCloud:
 
     ``projects`` maps a VO to the ids of its projects; ``None`` is a cloud without projects. ``faults`` are raised one
     by one by the next calls of a method. ``calls`` are the names of all calls so far. ``steps`` counts the steps inside
-    of an upload, for tests that die there.
+    of an upload, for tests that die there. ``editable`` is the capability of that name.
     """
 
     records: dict[str, FakeRecord] = field(default_factory=dict)
     projects: Mapping[str, Sequence[str]] | None = None
     formats: frozenset[Format] = frozenset(Format)
     max_size: int | None = None
+    editable: bool = False
     faults: dict[str, list[BackendError]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     in_use: set[str] = field(default_factory=set)
@@ -125,7 +126,7 @@ class FakeBackend:
 
     def capabilities(self) -> Capabilities:
         """Return the cloud's."""
-        return Capabilities(self._cloud.formats, self._cloud.max_size)
+        return Capabilities(self._cloud.formats, self._cloud.max_size, editable=self._cloud.editable)
 
     def owners(self, vo: str) -> Sequence[str]:
         """Return the projects of ``vo``."""
@@ -134,6 +135,10 @@ class FakeBackend:
         if not self._cloud.projects.get(vo):
             raise BackendRefusedError(vo, "has no project on this target", "give it one under projects")
         return list(self._cloud.projects[vo])
+
+    def fit(self, metadata: Metadata) -> Metadata:
+        """Return ``metadata``: all of it can be held."""
+        return metadata
 
     def owned(self) -> Sequence[OwnedImage]:
         """Return our records, ordered by key."""

@@ -114,11 +114,31 @@ class ChangePromises:
         }
         metadata = Metadata("Ubuntu «22.04» · Ελλάδα 🐧", properties, min_ram=2**20)
         with bench.subject.open() as backend:
-            spec = replace(bench.own(backend), metadata=metadata)
+            fitted = backend.fit(metadata)
+            spec = replace(bench.own(backend), metadata=fitted)
             uploaded = backend.upload(spec, bench.file(1), lambda _: None)
 
         with bench.subject.open() as backend:
-            assert listed(backend)[uploaded.ref].metadata == described(metadata, State.STAGED)
+            assert backend.fit(fitted) == fitted
+            assert listed(backend)[uploaded.ref].metadata == described(fitted, State.STAGED)
+
+    def test_metadata_beyond_every_limit_is_fitted(self, bench: Bench) -> None:
+        metadata = Metadata("Title\n" * 1000, {"vmcatcher_event_dc_description": "x\x00\x1b🐧" * 100_000, "empty": ""})
+        with bench.subject.open() as backend:
+            fitted = backend.fit(metadata)
+            uploaded = backend.upload(replace(bench.own(backend), metadata=fitted), bench.file(1), lambda _: None)
+
+            assert fitted.name
+            assert backend.fit(fitted) == fitted
+            assert listed(backend)[uploaded.ref].metadata == described(fitted, State.STAGED)
+
+    def test_an_update_leaves_no_drift(self, bench: Bench) -> None:
+        with bench.subject.open() as backend:
+            published = bench.publish(backend)
+            assert published.drift == ()
+            backend.update(published.ref, published.metadata)
+
+            assert listed(backend)[published.ref].drift == ()
 
     def test_two_images_may_have_one_title(self, bench: Bench) -> None:
         with bench.subject.open() as backend:

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -44,8 +44,8 @@ class Scene:
             published.add(file, title=file.stem)
         published.publish()
 
-    def configure(self, formats: list[str]) -> None:
-        """Subscribe the site to everything that was published."""
+    def configure(self, formats: list[str], target: Mapping[str, object] | None = None) -> None:
+        """Subscribe the site to everything that was published; ``target`` is where to, a directory if not given."""
         endorser = identity_of(self.server.signer)
         subscriptions = [
             {
@@ -57,13 +57,13 @@ class Scene:
             }
             for vo, published in self.server.lists.items()
         ]
-        target = {"name": "site", "backend": "directory", "path": str(self.catalogue), "formats": formats}
+        where = target or {"backend": "directory", "path": str(self.catalogue)}
         config = {
             "state": f"sqlite:///{self.root / 'state.db'}",
             "cache": str(self.root / "cache"),
             "trust": {"anchors": str(self.root / "anchors")},
             "subscriptions": subscriptions,
-            "targets": [target],
+            "targets": [{"name": "site", **where, "formats": formats}],
         }
         self.config.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 

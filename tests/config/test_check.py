@@ -123,6 +123,13 @@ def test_nothing_to_do_is_a_problem(files: Any, anchors: Path) -> None:
     ]
 
 
+def test_a_secret_of_a_backend_that_is_not_there_is_a_problem(checked_text: Callable[[str, str], list[str]]) -> None:
+    projects = "projects: {fedcloud.egi.eu: {password: {env: ABSENT}}}"
+    [found] = checked_text("backend: directory", f"backend: directory, {projects}")
+    place = "imagesync.yaml: targets[0].projects.fedcloud.egi.eu.password"
+    assert found == f"{place}: environment variable ABSENT: is not set (it should hold a secret)"
+
+
 def test_showing_hides_what_backends_take_as_plain_text(files: Any, minimal: str) -> None:
     extra = "backend: directory, auth: {username: me, password: word, user_token: word, nested: [{secret: word}]}"
     files.write(minimal.replace("backend: directory", extra).replace("    vo:", "    token: {env: HIDDEN}\n    vo:"))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from imagesync.backend import Secret
 from imagesync.config.secrets import SecretRef
 from imagesync.errors import ConfigError
 
@@ -86,3 +87,13 @@ def test_a_secret_in_the_configuration_is_refused_and_not_repeated() -> None:
 def test_a_credential_cannot_leave_its_directory() -> None:
     with pytest.raises(ValueError, match="pattern"):
         reference(credential="../../etc/shadow")
+
+
+def test_a_reference_in_a_targets_settings_is_given_as_a_secret(files, minimal: str, secret: Path) -> None:
+    extra = f"backend: directory, auth: {{user: me, deep: [{{password: {{file: {secret}}}}}]}}"
+    files.write(minimal.replace("backend: directory", extra))
+    auth = files.load().targets[0].settings["auth"]
+
+    assert auth["user"] == "me"
+    assert isinstance(auth["deep"][0]["password"], Secret)
+    assert auth["deep"][0]["password"].value() == "the word"

@@ -1,10 +1,8 @@
 """The documents, what blocks they hold, and a shell that does what a reader would type."""
 
-import doctest
 import os
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,20 +19,14 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def blocks() -> Callable[[Path, str], list[str]]:
-    """Return a function from a document and a language to the text of its code blocks, in order."""
-    return _blocks
-
-
-@pytest.fixture(scope="session")
-def commands() -> Callable[[Path], list[tuple[str, str]]]:
+def commands(blocks: Callable[[Path, str], list[str]]) -> Callable[[Path], list[tuple[str, str]]]:
     """Return a function from a document to its console commands and what they print, in order.
 
     ``$`` begins a command, a backslash continues it; the lines up to the next one are its output.
     """
 
     def find(document: Path) -> list[tuple[str, str]]:
-        return [command for text in _blocks(document, "console") for command in _commands(text)]
+        return [command for text in blocks(document, "console") for command in _commands(text)]
 
     return find
 
@@ -62,32 +54,6 @@ def shell(tmp_path: Path) -> Callable[[str, Path], subprocess.CompletedProcess[s
         return ran
 
     return run
-
-
-@pytest.fixture(scope="session")
-def prints() -> Callable[[str, str], bool]:
-    """Return whether a text is what a document says, in which ``...`` stands for anything."""
-
-    def same(said: str, printed: str) -> bool:
-        options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-        return not said or doctest.OutputChecker().check_output(f"{said}\n", printed, options)
-
-    return same
-
-
-def _blocks(document: Path, language: str) -> list[str]:
-    lines = iter(document.read_text(encoding="utf-8").splitlines())
-    heads = (line for line in lines if line.strip() == f".. code-block:: {language}")
-    return [_block(lines, len(line) - len(line.lstrip())) for line in heads]
-
-
-def _block(lines: Iterator[str], indent: int) -> str:
-    taken: list[str] = []
-    for line in lines:
-        if line.strip() and len(line) - len(line.lstrip()) <= indent:
-            break
-        taken.append(line)
-    return textwrap.dedent("\n".join(taken)).strip("\n")
 
 
 def _commands(text: str) -> Iterator[tuple[str, str]]:

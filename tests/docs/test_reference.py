@@ -100,3 +100,15 @@ def test_a_document_has_the_order_of_the_exit_codes(root: Path, document: str) -
 def test_the_command_reference_has_an_environment_variable(root: Path, variable: str) -> None:
     assert variable in [parameter.envvar for parameter in cli.params]
     assert f"``{variable}``\n   " in (root / "docs" / "commands.rst").read_text(encoding="utf-8")
+
+
+def test_every_option_of_glance_says_what_it_is() -> None:
+    from imagesync_glance.settings import Settings
+
+    from imagesync.config.reference import tables
+
+    schema = Settings.model_json_schema()
+    sections = [schema, *schema["$defs"].values()]
+
+    assert all(option.get("description") for section in sections for option in section["properties"].values())
+    assert all(f"``{key}``" in tables(schema, "Glance") for section in sections for key in section["properties"])

@@ -9,12 +9,12 @@ from imagesync.backend import Format, ImageKey, Metadata, OwnedImage, Retirement
 from imagesync.lists.select import Cause, Selected, Skipped
 from imagesync.model import Identity, Image, ImageList, Signer, TrustedList, Unknown, Verdict
 from imagesync.plan.diff import make_plan
-from imagesync.plan.spec import File, complete, fingerprint, want
+from imagesync.plan.spec import File, Presentation, complete, fingerprint, want
 from imagesync.plan.values import GuardRules, ListView, TargetView
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LIST = "76fdee70-8119-5d33-9f40-3c57e1c60df1"
-FORMS = ((Format.QCOW2, Format.RAW), "")
+FORMS = (Format.QCOW2, Format.RAW)
 SIGNER = Signer(Identity("/CN=endorser", "/CN=CA"), NOW + timedelta(days=100), "0" * 64)
 
 
@@ -37,6 +37,7 @@ class World:
     view: dict = field(default_factory=dict)
     target: dict = field(default_factory=dict)
     unknown: str = ""
+    style: dict = field(default_factory=dict)
 
     def image(self, name, content="", **more):
         values = {
@@ -77,7 +78,7 @@ class World:
 
     def wanted(self, image, trusted=None):
         chosen = Selected(image, image.expires or self.expires)
-        return want(trusted or self.trusted(), chosen, "", FORMS, "imagesync")
+        return want(trusted or self.trusted(), chosen, "", Presentation(FORMS, "", "imagesync", **self.style))
 
     def offer(self, *names, **more):
         """Put images on the list."""
@@ -130,7 +131,8 @@ class World:
             lost = Unknown("fedcloud", "vo.example", LIST, Verdict.UNAVAILABLE, self.unknown)
             return [ListView("fedcloud", lost, **self.view)]
         rules = {"guard": GuardRules(min_images=99), **self.view}
-        return [ListView("fedcloud", trusted, wanted=wanted, skipped=tuple(self.skipped), **rules)]
+        owners = frozenset({""})
+        return [ListView("fedcloud", trusted, owners=owners, wanted=wanted, skipped=tuple(self.skipped), **rules)]
 
     def plan(self):
         return make_plan(self.views(), TargetView("site", tuple(self.owned), **self.target), self.now)

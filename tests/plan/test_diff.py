@@ -2,9 +2,10 @@ from datetime import timedelta
 
 import pytest
 
-from imagesync.backend import State
+from imagesync.backend import Format, State
 from imagesync.lists.select import Cause as Skip
-from imagesync.model import Accepted
+from imagesync.model import UNPACKED, Accepted
+from imagesync.plan.spec import fingerprint
 from imagesync.plan.values import Kind
 
 
@@ -120,6 +121,24 @@ def test_of_two_published_records_the_newest_right_one_stays(world):
     assert not actions[0].counted
 
 
+def test_a_false_record_beside_a_right_one_is_retired_as_tampered_however_new_it_is(world):
+    world.offer("a").hold("a", ref="right").hold("a", ref="false").change(digest="f" * 128)
+
+    actions = world.plan().actions
+
+    assert [(a.kind, a.cause, a.image.ref) for a in actions] == [
+        ("retire", "tampered", "false"),
+        ("keep", "current", "right"),
+    ]
+    assert not actions[0].counted
+
+
+def test_restoring_in_place_of_a_false_record_says_so(world):
+    world.offer("a").hold("a", ref="right", state=State.RETIRED).hold("a", ref="false").change(digest="f" * 128)
+
+    assert world.decisions() == [("restore", "tampered", "a")]
+
+
 @pytest.mark.parametrize("stored", [None, "f" * 128])
 def test_record_with_other_bytes_than_recorded_is_replaced_as_tampered(world, stored):
     world.offer("a").hold("a").change(digest=stored)
@@ -139,6 +158,43 @@ def test_state_stands_over_the_property_on_the_record(world):
     world.target["recorded"] = {world.owned[0].fingerprint: "d" * 128}
 
     assert world.decisions() == [("replace", "tampered", "a")]
+
+
+def test_what_an_editable_record_says_of_its_own_bytes_is_not_believed(world):
+    world.offer("a").hold("a").change(digest="c" * 128).property("imagesync_sha512", "c" * 128)
+    assert world.decisions() == [("keep", "current", "a")]
+
+    world.target["editable"] = True
+    assert world.decisions() == [("replace", "unverified", "a")]
+
+
+def test_passed_through_record_needs_nobody_to_remember_it(world):
+    world.offer("a").hold("a")
+    world.target["editable"] = True
+
+    assert world.decisions() == [("keep", "current", "a")]
+
+
+def test_editable_record_with_other_bytes_than_remembered_is_tampered(world):
+    world.offer("a").hold("a").change(digest="c" * 128).property("imagesync_sha512", "c" * 128)
+    world.target |= {"editable": True, "recorded": {world.owned[0].fingerprint: "d" * 128}}
+
+    assert world.decisions() == [("replace", "tampered", "a")]
+
+
+def test_drift_of_a_record_is_put_right(world):
+    world.offer("a").hold("a").change(drift=("visibility", "members"))
+
+    assert [(a.kind, a.reason) for a in world.plan().actions] == [("update", "changed: members, visibility")]
+
+
+def test_drift_of_a_retired_record_is_put_right_and_it_stays_retired(world):
+    world.hold("a", state=State.RETIRED).change(drift=("members",))
+
+    [action] = world.plan().actions
+
+    assert (action.kind, action.reason) == ("update", "retired, and changed: members")
+    assert action.metadata == action.image.metadata
 
 
 def test_image_that_failed_lately_is_skipped_until_its_time(world):
@@ -353,6 +409,19 @@ def test_lifted_floor_lets_an_older_version_in(world):
     assert [action.kind for action in world.offer("a").plan().actions] == ["update"]
 
 
+def test_a_version_that_others_wrote_on_a_record_does_not_block_a_list_that_is_remembered(world):
+    world.offer("a").hold("a").property("imagesync_list_version", "999").property("APPLIANCE_VO", "vo.other")
+    world.target["editable"] = True
+    assert world.plan().refused
+
+    world.view["accepted"] = accepted(world)
+    assert not world.plan().refused
+    assert world.decisions() == [("update", "metadata", "a")]
+
+    world.target["editable"] = False
+    assert world.plan().refused
+
+
 # --- as a whole ---
 def test_additions_come_before_removals_and_leftovers_before_both(world):
     world.offer("new").hold("old").hold("torn", state=State.PARTIAL)
@@ -364,3 +433,31 @@ def test_equal_input_gives_equal_plans(world):
     world.offer(*"cab").hold(*"bxd")
 
     assert world.plan() == world.plan()
+
+
+# --- the right bytes under a wrong name ------------------------------------------------------------------------------
+def test_the_right_bytes_under_the_name_of_another_format_are_replaced(world):
+    world.offer("a").hold("a").change(format=Format.RAW)
+
+    assert world.decisions() == [("replace", "tampered", "a")]
+
+
+def test_the_bytes_of_the_list_are_no_converted_image(world):
+    unpacked = fingerprint(world.image("a").sha512, Format.QCOW2, UNPACKED)
+    world.offer("a").hold("a").change(fingerprint=unpacked).property("imagesync_sha512", "0" * 128)
+
+    assert world.decisions() == [("replace", "tampered", "a")]
+
+
+def test_of_two_right_records_the_one_that_is_remembered_stays(world):
+    world.offer("a").hold("a", "a")
+    genuine, source = world.owned[0], world.image("a").sha512
+    world.change(format=Format.RAW, fingerprint=fingerprint(source, Format.RAW, ""))
+    world.target = {"editable": True, "recorded": {genuine.fingerprint: genuine.digest}}
+
+    plan = world.plan()
+
+    assert [(action.kind, action.image.ref) for action in plan.actions] == [
+        (Kind.RETIRE, world.owned[1].ref),
+        (Kind.KEEP, genuine.ref),
+    ]

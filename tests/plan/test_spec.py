@@ -3,7 +3,9 @@ import json
 import pytest
 
 from imagesync.backend import Format
-from imagesync.plan.spec import File, acceptable, architecture, complete, fingerprint, moment, timestamp
+from imagesync.lists.select import Matcher
+from imagesync.plan.nova import architecture, objection
+from imagesync.plan.spec import File, PropertyRule, acceptable, complete, fingerprint, moment, timestamp
 
 
 def properties(world, **image):
@@ -22,7 +24,6 @@ def test_mpuri_is_kept_to_the_byte(world):
     ("name", "value"),
     [
         ("vmcatcher_event_dc_title", "Image a"),
-        ("vmcatcher_event_dc_description", ""),
         ("os_distro", "debian"),
         ("os_version", "12"),
         ("architecture", "x86_64"),
@@ -41,6 +42,91 @@ def test_property_that_others_read_is_written(world, name, value):
     world.expires = world.now.replace(year=2027)
 
     assert properties(world)[name] == value.replace("1826884800", str(int(world.expires.timestamp())))
+
+
+@pytest.mark.parametrize("name", ["vmcatcher_event_ad_mpuri", "APPLIANCE_MPURI", "vmcatcher_event_dc_description"])
+def test_what_a_list_does_not_say_is_not_written_as_empty_text(world, name):
+    """An empty property hides what its readers would take instead of it."""
+    assert name not in properties(world, mpuri="", description="")
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("{title}", "Image a"),
+        ("{vo} {title} [{version}]", "vo.example Image a [1]"),
+        ("{list} {list_version} {identifier} {os} {osversion} {arch}", "fedcloud 1 a Debian 12 x86_64"),
+    ],
+)
+def test_name_follows_the_template(world, template, name):
+    world.style["name"] = template
+
+    assert world.wanted(world.image("a")).metadata.name == name
+
+
+def test_name_that_would_be_blank_is_the_identifier(world):
+    assert world.wanted(world.image("a", title=" ")).metadata.name == "a"
+
+
+def test_braces_in_a_title_are_no_fields(world):
+    assert world.wanted(world.image("a", title="{vo} {0.x}")).metadata.name == "{vo} {0.x}"
+
+
+def test_properties_of_a_rule_are_on_the_images_that_it_matches(world):
+    rule = PropertyRule({"hw_firmware_type": "uefi"}, ((Matcher("title", "*a"),), (Matcher("os", "windows"),)))
+    world.style["rules"] = (
+        PropertyRule({"hw_disk_bus": "scsi", "note": "first"}),
+        rule,
+        PropertyRule({"note": "last"}),
+    )
+
+    a, b = (world.wanted(world.image(name)).metadata.properties for name in "ab")
+
+    assert (a["hw_firmware_type"], a["hw_disk_bus"], a["note"]) == ("uefi", "scsi", "last")
+    assert "hw_firmware_type" not in b
+    assert b["hw_disk_bus"] == "scsi"
+
+
+def test_a_rule_cannot_change_what_imagesync_says_of_itself(world):
+    world.style["rules"] = (PropertyRule({"imagesync_list": "another"}),)
+
+    assert world.wanted(world.image("a")).metadata.properties["imagesync_list"] != "another"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hw_firmware_type", "efi"),
+        ("hw_disk_bus", "VIRTIO"),
+        ("architecture", "arm64"),
+        ("architecture", "UNKNOWN"),
+        ("os_type", ""),
+        ("hw_cpu_cores", "two"),
+        ("hw_vif_multiqueue_enabled", "perhaps"),
+        ("hw_qemu_guest_agent", "perhaps"),
+        ("img_signature_hash_method", "MD5"),
+        ("hypervisor_type", "proxmox"),
+        ("vm_mode", "container"),
+        ("vmware_adaptertype", "sata"),
+    ],
+)
+def test_what_nova_would_refuse_is_objected_to(name, value):
+    assert objection(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hw_firmware_type", "uefi"),
+        ("architecture", "aarch64"),
+        ("hw_cpu_cores", "2"),
+        ("hw_machine_type", "q35"),
+        ("vmware_adaptertype", "paraVirtual"),
+        ("hypervisor_type", "kvm"),
+    ],
+)
+def test_what_nova_takes_is_not_objected_to(name, value):
+    assert objection(name, value) == ""
 
 
 def test_attributes_are_one_json_object_of_allowed_keys(world):

@@ -75,6 +75,7 @@ class Site:
     steps: Steps = field(default_factory=Steps)
     name: str = "vo-list"
     identifier: str = "11111111-1111-4111-8111-111111111111"
+    converts: bool = False
 
     def publish(self, signer=None, **changes):
         """Sign the images as a new version."""
@@ -136,11 +137,13 @@ class Site:
         if wanted.image.identifier in self.broken:
             raise self.broken[wanted.image.identifier]
         content = self.images[str(wanted.image.identifier)][0]
+        size = len(content)
+        content = f"converted {content}" if self.converts else content
         path = self.root / f"artifact-{wanted.image.identifier}"
         path.write_text(content)
         self.prepared.append(str(wanted.image.identifier))
         form = target.formats[0]
-        yield Artifact(path, sha512(content), len(content), 2**30, form, form, converted=False, downloaded=len(content))
+        yield Artifact(path, sha512(content), len(content), 2**30, form, form, converted=self.converts, downloaded=size)
 
     def down(self, status=503):
         self.failure = HttpStatusError("https://lists.example/image.list", status)
@@ -174,6 +177,16 @@ class Site:
         task = replace(task, **more)
         with open_state(f"sqlite:///{self.root}/state.db") as state:
             return run_pass(task, self.ports(state))
+
+    def remembered(self, name):
+        """Return (state, reason) as the state has it of an image."""
+        with open_state(f"sqlite:///{self.root}/state.db") as state:
+            return [(record.state, record.reason) for record in state.images("site") if record.key.image == name]
+
+    def lose_state(self):
+        for path in self.root.glob("state.db*"):
+            if path.is_file():
+                path.unlink()
 
     def ports(self, state):
         return Ports(

@@ -5,8 +5,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
-from imagesync.backend import Format
+from imagesync.backend import DEACTIVATED, Format, Retirement, State
 from imagesync.errors import (
     BackendRefusedError,
     BackendUnavailableError,
@@ -272,6 +274,34 @@ def test_pruning_deletes_what_is_due_whatever_is_known_of_its_list(site):
     assert site.states() == [("a", "published")]
 
 
+def test_converted_image_that_nobody_remembers_is_made_again_and_compared(site):
+    """Where others may edit records: the bytes are right, so nothing is uploaded, and the next pass knows them."""
+    site.converts = site.cloud.editable = True
+    site.offer(a="one").publish().sync()
+    before = dict(site.cloud.records)
+    site.lose_state()
+
+    result = site.sync()
+
+    actions = [(o.action.kind, o.action.cause, o.outcome, o.uploaded) for o in result.targets[0].outcomes]
+    assert actions == [("replace", "unverified", "done", 0)]
+    assert site.cloud.records == before
+    assert [a.kind for a in site.sync().targets[0].plan.actions] == ["keep"]
+
+
+def test_forged_record_of_a_converted_image_is_replaced_after_the_state_was_lost(site):
+    site.converts = site.cloud.editable = True
+    site.offer(a="one").publish().sync()
+    [ref] = site.cloud.records
+    site.cloud.tamper(ref, b"forged")
+    site.lose_state()
+
+    site.sync()
+
+    assert [image.ref == ref for image in site.cloud.published()] == [False]
+    assert site.states() == [("a", "published"), ("a", "retired")]
+
+
 def test_image_in_use_is_deleted_on_a_later_pass(site):
     site.guard = {"share": 1}
     site.offer(a="one", b="two").publish().sync()
@@ -280,10 +310,56 @@ def test_image_in_use_is_deleted_on_a_later_pass(site):
     site.now += timedelta(days=31)
     site.cloud.in_use = set(site.cloud.records)
 
-    assert exit_code(site.sync()) == 1
+    result = site.sync()
+    [held] = [outcome for outcome in result.targets[0].outcomes if outcome.outcome == "held"]
+    assert (exit_code(result), str(held.error)) == (0, f"{held.action.image.ref}: is in use (it is tried again later)")
+    assert [(state, "is in use" in reason) for state, reason in site.remembered("b")] == [("retired", True)]
+    site.now += timedelta(minutes=1)
+    assert {a.kind for a in site.sync(honour_back_off=True).targets[0].plan.actions} == {"keep"}
     site.cloud.in_use = set()
     assert exit_code(site.sync()) == 0
     assert site.states() == [("a", "published")]
+    assert site.remembered("b") == []
+
+
+def test_a_retired_record_that_is_put_right_is_remembered_as_retired(site):
+    site.guard = {"share": 1}
+    site.offer(a="one", b="two").publish().sync()
+    del site.images["b"]
+    site.publish().sync()
+    [(ref, record)] = [(ref, one) for ref, one in site.cloud.records.items() if one.image.key.image == "b"]
+    site.cloud.records[ref] = replace(record, image=replace(record.image, drift=("members",)))
+
+    result = site.sync()
+
+    assert ("update", "metadata", "done") in actions(result)
+    assert [state for state, _ in site.remembered("b")] == ["retired"]
+    assert site.states() == [("a", "published"), ("b", "retired")]
+
+
+# --- what others did on the target ---
+def test_image_that_somebody_removed_is_registered_again_and_said_so(site):
+    site.offer(a="one", b="two").publish().sync()
+    site.cloud.records = {ref: record for ref, record in site.cloud.records.items() if record.image.key.image != "a"}
+
+    actions = {a.key.image: a for a in site.sync().targets[0].plan.actions}
+
+    assert (actions["a"].kind, actions["a"].cause) == ("register", "gone")
+    assert "somebody else removed it" in actions["a"].reason
+    assert site.published() == site.endorsed()
+
+
+def test_image_that_somebody_deactivated_is_published_again_and_said_so(site):
+    site.offer(a="one").publish().sync()
+    [(ref, record)] = site.cloud.records.items()
+    by_hand = replace(record.image, state=State.RETIRED, retirement=Retirement(site.now, DEACTIVATED))
+    site.cloud.records[ref] = replace(record, image=by_hand)
+
+    [action] = site.sync().targets[0].plan.actions
+
+    assert (action.kind, action.cause) == ("restore", "deactivated")
+    assert list(site.cloud.records) == [ref]
+    assert site.published() == site.endorsed()
 
 
 # --- local word ---
@@ -681,3 +757,77 @@ def test_a_renamed_subscription_keeps_its_list_and_images(site):
 
     assert exit_code(result) == 0
     assert actions(result) == [("update", "metadata", "done")]
+
+
+# --- what members of other projects write ----------------------------------------------------------------------------
+def forge(site, owner, image, retirement=None, **properties):
+    """Add a record that looks as if we had put an image of the list into a project."""
+    [record, *_] = site.cloud.records.values()
+    genuine, ref = record.image, site.cloud.next_ref()
+    made = replace(
+        genuine,
+        ref=ref,
+        key=replace(genuine.key, owner=owner, image=image),
+        metadata=replace(genuine.metadata, properties={**genuine.metadata.properties, **properties}),
+        state=State.RETIRED if retirement else State.PUBLISHED,
+        retirement=retirement,
+    )
+    site.cloud.records[ref] = replace(record, image=made)
+
+
+@pytest.mark.parametrize(
+    "lie", [{"imagesync_list_version": "999"}, {"APPLIANCE_VO": "vo.other"}], ids=["version", "owner"]
+)
+def test_records_in_projects_of_others_do_not_block_a_new_list(site, lie):
+    site.cloud.editable, site.cloud.projects = True, {"vo.example": ["ours"], "vo.other": ["theirs"]}
+    site.offer(a="one").publish().sync()
+    forge(site, "theirs", "a", **lie)
+    site.lose_state()
+
+    result = site.sync()
+
+    assert exit_code(result) == 0
+    forge(site, "ours", "a", **lie)
+    site.lose_state()
+    assert exit_code(site.sync()) == 3
+
+
+def test_records_that_others_added_do_not_trip_the_guard(site):
+    site.cloud.editable, site.cloud.projects = True, {"vo.example": ["ours"]}
+    site.guard = {"share": 0.5, "min_images": 4}
+    site.offer(a="1", b="2", c="3", d="4", e="5").publish().sync()
+    for number in range(9):
+        forge(site, "theirs", f"fake-{number}")
+        forge(site, "theirs", f"gone-{number}", Retirement(site.now + timedelta(days=999), "withdrawn"))
+    del site.images["a"]
+
+    assert exit_code(site.publish().sync()) == 0
+
+    assert set(site.published()) == {"b", "c", "d", "e"}
+
+
+def test_the_guard_counts_everything_where_nothing_is_remembered(site):
+    site.cloud.editable = True
+    site.guard = {"share": 0.5, "min_images": 4}
+    site.offer(a="1", b="2", c="3", d="4", e="5").publish().sync()
+    site.lose_state()
+    for name in "abc":
+        del site.images[name]
+
+    assert exit_code(site.publish().sync()) == 4
+
+
+# --- what a change of the configuration leaves behind ----------------------------------------------------------------
+def test_images_in_a_project_that_is_no_longer_the_vos_are_said(site):
+    site.cloud.projects = {"vo.example": ["old"]}
+    site.offer(a="one").publish().sync()
+    site.cloud.projects = {"vo.example": ["new"]}
+    site.cloud.records = {}  # a target looks into the projects of now alone
+
+    structlog.reset_defaults()
+    with capture_logs() as logs:
+        site.sync()
+        site.down().sync()
+
+    left = [line["project"] for line in logs if "no longer looked into" in line["event"]]
+    assert left == ["old"]

@@ -275,24 +275,6 @@ def in_seconds():
 
 
 @pytest.fixture
-def small_disk():
-    """Return a function that mounts a small file system at a path; unmounted at the end."""
-    points = []
-
-    def mount(point, size):
-        point.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(point)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"this test mounts a tmpfs and has to run as root: {done.stderr}"
-        points.append(point)
-        return point
-
-    yield mount
-    for point in points:
-        subprocess.run(["umount", str(point)], check=True)
-
-
-@pytest.fixture
 def ending():
     """Return a context manager that waits for a process and ends it in any case."""
 
