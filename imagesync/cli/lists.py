@@ -10,6 +10,7 @@ import click
 
 from imagesync.cli.context import Options, as_json, clock, write_json
 from imagesync.cli.moments import MOMENT
+from imagesync.cli.passes import check_names
 from imagesync.errors import ConfigError
 
 
@@ -147,7 +148,10 @@ def sign(document: Path, out: Path, passphrase_file: Path | None, *, as_json: bo
 @as_json
 @click.pass_context
 def reset(ctx: click.Context, name: str, *, identifier: bool, version: bool, as_json: bool) -> None:
-    """Forget what is pinned for the subscription NAME, until the next accepted list pins anew. It is logged."""
+    """Forget what is pinned for the subscription NAME, until the next accepted list pins anew. It is logged.
+
+    The floor is lifted also where the state was lost and only the images on the targets say which version they had.
+    """
     import structlog
 
     from imagesync.run.wiring import open_configured_state
@@ -157,13 +161,15 @@ def reset(ctx: click.Context, name: str, *, identifier: bool, version: bool, as_
     options: Options = ctx.obj
     config = options.config()
     options.start_logging()
+    check_names("list reset", (name,), [item.name for item in config.subscriptions])
     with open_configured_state(config) as state:
-        dropped = state.reset(name, identifier=identifier, version=version)
+        if identifier and not state.drop_pin(name):
+            raise ConfigError(
+                name, "nothing was ever accepted, so that no identifier is pinned", "leave --identifier out"
+            )
+        if version:
+            state.lift_floor(name, clock())
     structlog.get_logger(__name__).warning("pins dropped", list=name, identifier=identifier, version=version)
-    if not dropped:
-        raise ConfigError(
-            name, "nothing was ever accepted for this subscription", "`imagesync config show` has the names"
-        )
     if as_json:
         write_json({"name": name, "identifier": identifier, "version": version})
     else:

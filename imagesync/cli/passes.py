@@ -73,12 +73,13 @@ class Wish:
         """
         from imagesync.run.settings import Scope
 
-        _check("--list", self.lists, [item.name for item in config.subscriptions])
-        _check("--target", self.targets, [item.name for item in config.targets])
+        check_names("--list", self.lists, [item.name for item in config.subscriptions])
+        check_names("--target", self.targets, [item.name for item in config.targets])
         return Scope(frozenset(self.lists), frozenset(self.targets), self.images)
 
 
-def _check(option: str, names: tuple[str, ...], known: list[str]) -> None:
+def check_names(option: str, names: tuple[str, ...], known: list[str]) -> None:
+    """Raise ``ConfigError`` for the first of ``names`` that is not ``known``; ``option`` is where it was said."""
     for name in names:
         if name not in known:
             raise ConfigError(

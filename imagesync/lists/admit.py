@@ -35,7 +35,8 @@ class AdmissionRules:
 
     ``endorsers`` may sign it; without any, nobody may. ``identifier`` is the list's, where it is configured; where it
     is not, the first accepted list pins it. ``appdb_ids`` checks the identifiers that AppDB computes from the VO's
-    name. ``pinned_elsewhere`` maps identifiers of lists to the subscription that holds them.
+    name. ``pinned_elsewhere`` maps identifiers of lists to the subscription that holds them. ``floor_lifted`` says that
+    the operator lifted the floor while nothing was accepted: then it is that of the records on the targets.
     """
 
     subscription: str
@@ -44,6 +45,7 @@ class AdmissionRules:
     identifier: ListId | None = None
     appdb_ids: bool = False
     pinned_elsewhere: Mapping[ListId, str] = field(default_factory=dict)
+    floor_lifted: bool = False
 
 
 def admit(content: ImageList, rules: AdmissionRules, accepted: Accepted | None, now: datetime) -> TrustedList:
@@ -63,14 +65,13 @@ def admit(content: ImageList, rules: AdmissionRules, accepted: Accepted | None, 
     _check_vo(content, rules)
     warnings = _check_appdb_ids(content, rules) if rules.appdb_ids else ()
     _check_dates(content, rules, now)
-    same = accepted is not None and accepted.list == content.identifier
-    if accepted is not None and same:
+    if accepted is not None and accepted.list == content.identifier:
         _check_version(content, rules, accepted)
     return TrustedList(
         subscription=rules.subscription,
         vo=rules.vo,
         content=content,
-        floor_lifted=accepted is not None and same and (accepted.version is None or accepted.lifted),
+        floor_lifted=_is_floor_lifted(content, rules, accepted),
         warnings=(*content.warnings, *warnings),
     )
 
@@ -188,6 +189,12 @@ def compare_versions(left: str, right: str) -> int | None:
         elif one != other:
             return None
     return (len(lefts) > len(rights)) - (len(lefts) < len(rights))
+
+
+def _is_floor_lifted(content: ImageList, rules: AdmissionRules, accepted: Accepted | None) -> bool:
+    if accepted is None:
+        return rules.floor_lifted
+    return accepted.list == content.identifier and (accepted.version is None or accepted.lifted)
 
 
 def _is_number(part: str) -> bool:

@@ -21,7 +21,7 @@ from imagesync.lists.select import Cause as SkipCause
 from imagesync.lists.select import Skipped
 from imagesync.model import ImageId, ListId, TrustedList, Unknown, Verdict
 from imagesync.plan.expiry import Dates, announcement, dates, expired, later
-from imagesync.plan.floor import HINT, objection
+from imagesync.plan.floor import advice, objection
 from imagesync.plan.guard import COUNTED, WINDOW, guard
 from imagesync.plan.spec import ARTIFACT_PROPERTIES, Wanted, fingerprint, timestamp
 from imagesync.plan.values import Action, Cause, Kind, ListView, Plan, TargetView
@@ -319,7 +319,7 @@ def _refuse(views: Sequence[ListView], target: TargetView) -> tuple[list[ListVie
         if not reason or not isinstance(trusted, TrustedList):
             kept.append(view)
             continue
-        unknown = Unknown(view.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason, HINT)
+        unknown = Unknown(view.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason, advice(reason))
         refused[trusted.identifier] = reason
         kept.append(replace(view, observation=unknown, wanted=(), skipped=()))
     return kept, refused

@@ -12,9 +12,6 @@ from imagesync.backend import OwnedImage
 from imagesync.lists.admit import compare_versions
 from imagesync.model import TrustedList
 
-HINT = "tell the publisher; a higher version of the right list is accepted again"
-"""What to do about an objection."""
-
 
 def objection(trusted: TrustedList, owned: Iterable[OwnedImage], subscriptions: Collection[str]) -> str:
     """Return why the records of this list refuse it, or the empty string.
@@ -33,6 +30,13 @@ def objection(trusted: TrustedList, owned: Iterable[OwnedImage], subscriptions: 
     if newer:
         return f"rollback: version {trusted.content.version}, but the target holds images of version {newer[0]}"
     return ""
+
+
+def advice(reason: str) -> str:
+    """Return what to do about an objection."""
+    if reason.startswith("rollback:"):
+        return "if the publisher confirms it, 'imagesync list reset NAME --version'"
+    return "tell the publisher; a higher version of the right list is accepted again"
 
 
 def _newer(version: str, records: Iterable[Mapping[str, str]]) -> list[str]:

@@ -41,11 +41,15 @@ CLOCK_JUMP = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What earlier passes left behind about one subscription, and which identifiers others have pinned."""
+    """What earlier passes left behind about one subscription, and which identifiers others have pinned.
+
+    ``floor_lifted`` is the operator's word while nothing was accepted.
+    """
 
     accepted: Accepted | None = None
     stored: StoredList | None = None
     pinned_elsewhere: Mapping[ListId, str] | None = None
+    floor_lifted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ def _judge(
 ) -> Seen:
     listing = _listing(subscription, answer, memory.stored)
     payload = verify(listing.blob, anchors, subscription.signature, now)
-    rules = subscription.admission(memory.pinned_elsewhere or {})
+    rules = subscription.admission(memory.pinned_elsewhere or {}, floor_lifted=memory.floor_lifted)
     trusted = admit(parse(payload), rules, memory.accepted, now)
     for warning in trusted.warnings:
         log.warning("list accepted with a warning", warning=warning)

@@ -44,7 +44,7 @@ class Subscription:
     properties: tuple[PropertyRule, ...] = ()
     fault: ConfigError | None = None
 
-    def admission(self, pinned_elsewhere: Mapping[ListId, str]) -> AdmissionRules:
+    def admission(self, pinned_elsewhere: Mapping[ListId, str], *, floor_lifted: bool) -> AdmissionRules:
         """Return the rules by which this subscription admits a list."""
         return AdmissionRules(
             subscription=self.name,
@@ -53,6 +53,7 @@ class Subscription:
             identifier=self.identifier,
             appdb_ids=self.appdb_ids,
             pinned_elsewhere=pinned_elsewhere,
+            floor_lifted=floor_lifted,
         )
 
 

@@ -14,7 +14,7 @@ import structlog
 
 from imagesync.backend import OwnedImage
 from imagesync.model import ListId, TrustedList, Unknown, Verdict
-from imagesync.plan.floor import HINT, objection
+from imagesync.plan.floor import advice, objection
 from imagesync.run.observe import Seen
 
 log = structlog.get_logger(__name__)
@@ -61,5 +61,5 @@ def refused(item: Seen, reason: str) -> Seen:
     if not reason or not isinstance(trusted, TrustedList):
         return item
     log.error("list refused", list=item.subscription.name, reason=reason)
-    unknown = Unknown(trusted.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason, HINT)
+    unknown = Unknown(trusted.subscription, trusted.vo, trusted.identifier, Verdict.REFUSED, reason, advice(reason))
     return replace(item, observation=unknown, remember=None)

@@ -166,6 +166,8 @@ def _memory(
     subscription: Subscription, state: Repository, accepted: Accepted | None, pins: Mapping[ListId, str]
 ) -> Memory:
     elsewhere = {identifier: name for identifier, name in pins.items() if name != subscription.name}
+    if accepted is None:
+        return Memory(None, None, elsewhere, floor_lifted=state.is_floor_lifted(subscription.name))
     return Memory(accepted, state.stored(subscription.name), elsewhere)
 
 

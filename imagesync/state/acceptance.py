@@ -13,7 +13,7 @@ from imagesync.lists.admit import compare_versions
 from imagesync.model import Accepted, Digest, Identity, ImageId, ListId, Signer
 from imagesync.state.database import insert
 from imagesync.state.records import StoredList
-from imagesync.state.tables import accepted, list_version, message
+from imagesync.state.tables import accepted, lifted_floor, list_version, message
 
 
 def find(connection: sa.Connection, subscription: str) -> Accepted | None:
@@ -52,18 +52,32 @@ def accept(connection: sa.Connection, value: Accepted, listing: StoredList) -> N
         statement = insert(connection, message).values(sha256=sha256, content=listing.blob)
         connection.execute(statement.on_conflict_do_nothing())
         connection.execute(sa.insert(list_version), _version_row(value, sha256))
+        connection.execute(sa.delete(lifted_floor).where(lifted_floor.c.subscription == value.subscription))
     row = _row(value) | {"message": sha256, "etag": listing.etag, "last_modified": listing.last_modified}
     change = insert(connection, accepted).values(row)
     connection.execute(change.on_conflict_do_update(index_elements=[accepted.c.subscription], set_=row))
 
 
-def reset(connection: sa.Connection, subscription: str, *, identifier: bool, version: bool) -> bool:
-    """Drop the pin, the floor, or both, until the next version is accepted. Return whether there was anything."""
-    dropped: dict[str, Any] = {"pinned": False} if identifier else {}
-    dropped |= {"version": None} if version else {}
-    if not dropped:
-        return False
-    statement = sa.update(accepted).where(accepted.c.subscription == subscription).values(dropped)
+def drop_pin(connection: sa.Connection, subscription: str) -> bool:
+    """Let the next list be another one. Return whether there was a pin."""
+    return _change(connection, subscription, pinned=False)
+
+
+def lift_floor(connection: sa.Connection, subscription: str, at: datetime) -> None:
+    """Let the next version be any, also while nothing is accepted: then the floor is in the records on the targets."""
+    if not _change(connection, subscription, version=None):
+        row = {"subscription": subscription, "at": at}
+        connection.execute(insert(connection, lifted_floor).values(row).on_conflict_do_nothing())
+
+
+def is_floor_lifted(connection: sa.Connection, subscription: str) -> bool:
+    """Return whether the operator lifted the floor while nothing was accepted."""
+    lifted = sa.exists().where(lifted_floor.c.subscription == subscription)
+    return bool(connection.execute(sa.select(lifted)).scalar_one())
+
+
+def _change(connection: sa.Connection, subscription: str, **values: object) -> bool:
+    statement = sa.update(accepted).where(accepted.c.subscription == subscription).values(values)
     return connection.execute(statement).rowcount > 0
 
 

@@ -69,14 +69,20 @@ class Repository:
         with self._database.read() as connection:
             return acceptance.stored(connection, subscription)
 
-    def reset(self, subscription: str, *, identifier: bool, version: bool) -> bool:
-        """Drop the pin of the list's identifier, the floor of its version, or both, until the next acceptance.
-
-        What was accepted stays known otherwise: ``Accepted.pinned`` is off, ``Accepted.version`` is ``None``.
-        Return whether there was anything to drop.
-        """
+    def drop_pin(self, subscription: str) -> bool:
+        """Let the next list be another one, and return whether any was accepted; ``Accepted.pinned`` is off then."""
         with self._database.write() as connection:
-            return acceptance.reset(connection, subscription, identifier=identifier, version=version)
+            return acceptance.drop_pin(connection, subscription)
+
+    def lift_floor(self, subscription: str, at: datetime) -> None:
+        """Let the next list be of any version: ``Accepted.version`` is ``None``, or ``is_floor_lifted`` says so."""
+        with self._database.write() as connection:
+            acceptance.lift_floor(connection, subscription, at)
+
+    def is_floor_lifted(self, subscription: str) -> bool:
+        """Return whether the floor was lifted at a time when nothing was accepted, as it still is."""
+        with self._database.read() as connection:
+            return acceptance.is_floor_lifted(connection, subscription)
 
     # --- images ---
     def images(self, target: str) -> tuple[ImageRecord, ...]:

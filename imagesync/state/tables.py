@@ -23,7 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision under ``migrations``. Kept here so that opening an up-to-date state needs no Alembic."""
 
 VERSION_TABLE = "imagesync_version"
@@ -114,6 +114,14 @@ accepted = Table(
     Column("last_modified", CleanText),
 )
 """The last accepted version of each subscription's list: pin, floor and dates."""
+
+lifted_floor = Table(
+    "lifted_floor",
+    metadata,
+    Column("subscription", CleanText, primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+)
+"""Subscriptions whose floor the operator lifted while nothing was accepted for them, and when; until something is."""
 
 image = Table(
     "image",

@@ -244,6 +244,20 @@ def test_a_version_that_does_not_rise_is_refused(
         admit(listing(version=version, digest=Digest("2" * 128)), rules(), accepted(), NOW)
 
 
+@pytest.mark.parametrize("lifted", [True, False])
+def test_without_a_list_accepted_before_the_floor_is_lifted_only_by_the_operators_word(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], lifted: bool
+) -> None:
+    assert admit(listing(), rules(floor_lifted=lifted), None, NOW).floor_lifted is lifted
+
+
+def test_a_word_from_before_the_first_acceptance_does_not_count_after_it(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], accepted: Callable[..., Accepted]
+) -> None:
+    with pytest.raises(RollbackError):
+        admit(listing(version="1", digest=Digest("2" * 128)), rules(floor_lifted=True), accepted(), NOW)
+
+
 def test_a_lifted_floor_admits_an_older_version_and_says_so(
     listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], accepted: Callable[..., Accepted]
 ) -> None:

@@ -63,7 +63,8 @@ def test_what_was_accepted_comes_back_equal(repository: Repository, make_accepte
 def test_of_a_list_never_accepted_nothing_is_known(repository: Repository) -> None:
     assert repository.accepted("fedcloud") is None
     assert repository.stored("fedcloud") is None
-    assert not repository.reset("fedcloud", identifier=True, version=True)
+    assert not repository.drop_pin("fedcloud")
+    assert not repository.is_floor_lifted("fedcloud")
 
 
 def test_a_newer_version_takes_the_place_of_the_older(
@@ -95,10 +96,10 @@ def test_accepting_the_same_message_again_keeps_it_once_with_its_first_and_last_
 
 
 def test_lifting_the_floor_keeps_the_pin_and_is_known_until_the_next_acceptance(
-    repository: Repository, make_accepted: Callable[..., Accepted]
+    repository: Repository, make_accepted: Callable[..., Accepted], now: datetime
 ) -> None:
     repository.accept(make_accepted(), StoredList(b"signed"))
-    assert repository.reset("fedcloud", identifier=False, version=True)
+    repository.lift_floor("fedcloud", now)
     assert repository.accepted("fedcloud") == make_accepted(version=None)
     assert repository.pins() == {"list-of-fedcloud": "fedcloud"}
     repository.accept(make_accepted(version="1"), StoredList(b"signed"))
@@ -109,17 +110,32 @@ def test_dropping_the_pin_keeps_the_dates_until_the_next_acceptance(
     repository: Repository, make_accepted: Callable[..., Accepted]
 ) -> None:
     repository.accept(make_accepted(), StoredList(b"signed"))
-    assert repository.reset("fedcloud", identifier=True, version=False)
+    assert repository.drop_pin("fedcloud")
     assert repository.accepted("fedcloud") == make_accepted(pinned=False)
     assert repository.pins() == {}
     repository.accept(make_accepted(list=ListId("another")), StoredList(b"signed"))
     assert repository.pins() == {"another": "fedcloud"}
 
 
-def test_resetting_nothing_changes_nothing(repository: Repository, make_accepted: Callable[..., Accepted]) -> None:
+def test_lifting_the_floor_of_a_list_never_accepted_is_known_until_the_first_acceptance(
+    repository: Repository, make_accepted: Callable[..., Accepted], now: datetime
+) -> None:
+    repository.lift_floor("fedcloud", now)
+    repository.lift_floor("fedcloud", now + timedelta(hours=1))
+    repository.accept(make_accepted("other"), StoredList(b"another"))
+    assert repository.is_floor_lifted("fedcloud")
+    assert repository.accepted("fedcloud") is None
+    repository.accept(make_accepted(lifted=True), StoredList(b"signed"))
+    assert not repository.is_floor_lifted("fedcloud")
+    assert repository.accepted("fedcloud") == make_accepted(lifted=True)
+
+
+def test_lifting_the_floor_of_an_accepted_list_leaves_nothing_beside_it(
+    repository: Repository, make_accepted: Callable[..., Accepted], now: datetime
+) -> None:
     repository.accept(make_accepted(), StoredList(b"signed"))
-    assert not repository.reset("fedcloud", identifier=False, version=False)
-    assert repository.accepted("fedcloud") == make_accepted()
+    repository.lift_floor("fedcloud", now)
+    assert not repository.is_floor_lifted("fedcloud")
 
 
 def test_one_subscription_takes_two_reads(repository: Repository, make_accepted: Callable[..., Accepted]) -> None:
@@ -137,7 +153,7 @@ def test_the_dates_of_ten_thousand_images_are_one_row(
     with statements(repository) as sent:
         repository.accept(make_accepted(expiries=expiries), StoredList(b"signed"))
         assert repository.accepted("fedcloud").expiries == expiries
-    assert len(sent) == 6
+    assert len(sent) == 7
 
 
 # --- images ---

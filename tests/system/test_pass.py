@@ -600,11 +600,40 @@ def test_lifted_floor_stays_lifted_although_retired_records_name_a_higher_versio
     site.blob, site.version = old, version
     del site.images["c"]
     with open_state(f"sqlite:///{site.root}/state.db") as state:
-        state.reset(site.name, identifier=False, version=True)
+        state.lift_floor(site.name, site.now)
 
     assert [exit_code(site.sync()) for _ in range(3)] == [0, 0, 0]
     assert set(site.published()) == {"a", "b"}
     assert ("c", "retired") in site.states()
+
+
+def test_floor_that_only_records_remember_is_lifted_by_the_operator_alone(site):
+    site.guard = {"share": 1}
+    site.offer(a="one").publish()
+    old, version = site.blob, site.version
+    site.offer(b="two").publish().sync()
+    (site.root / "state.db").unlink()
+    site.blob, site.version = old, version
+    del site.images["b"]
+    assert [exit_code(site.sync()) for _ in range(2)] == [3, 3]
+
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        state.lift_floor(site.name, site.now)
+
+    assert [exit_code(site.sync()) for _ in range(3)] == [0, 0, 0]
+    assert set(site.published()) == {"a"}
+
+
+def test_lifted_floor_lifts_nothing_else_that_records_say(site):
+    site.offer(a="one").publish().sync()
+    (site.root / "state.db").unlink()
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        state.lift_floor("another", site.now)
+
+    result = site.sync(subscriptions=(site.subscription(name="another"), site.subscription(enabled=False)))
+
+    assert exit_code(result) == 3
+    assert result.seen[0].observation.reason.startswith("identity-mismatch")
 
 
 # --- the clock ---

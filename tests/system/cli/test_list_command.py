@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from datetime import timedelta
 
@@ -298,6 +299,25 @@ def test_an_older_version_is_accepted_once_its_floor_was_lifted(synced):
     assert (again.code, again.done()) == (0, [])
 
 
+def test_a_floor_that_only_the_targets_remember_is_lifted_too(synced):
+    synced.shaky.publish(version=7)
+    synced.given("sync", "--json")
+    for file in synced.root.glob("state.db*"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    synced.shaky.publish(version=3)
+    refused = synced.given("sync", "--json")
+    assert (refused.code, refused.json["state"]) == (3, "lost")
+    assert "imagesync list reset NAME --version" in refused.list("shaky")["hint"]
+
+    reset = synced.run("list", "reset", "shaky", "--version")
+
+    assert (reset.code, reset.out) == (0, "shaky: the next list that is accepted pins anew\n")
+    assert synced.sync().list("shaky")["version"] == "3"
+    assert synced.given("sync", "--json").code == 0
+    synced.shaky.publish(version=2)
+    assert synced.given("sync", "--json").list("shaky")["reason"].startswith("rollback")
+
+
 def test_another_list_is_accepted_once_the_pin_was_dropped(synced):
     synced.shaky.identifier = "33333333-3333-4333-8333-333333333333"
     synced.shaky.publish()
@@ -308,6 +328,6 @@ def test_another_list_is_accepted_once_the_pin_was_dropped(synced):
     assert synced.sync().list("shaky")["identifier"] == synced.shaky.identifier
 
 
-@pytest.mark.parametrize("arguments", [("shaky",), ("unknown", "--version")])
+@pytest.mark.parametrize("arguments", [("shaky",), ("shaky", "--identifier"), ("unknown", "--version")])
 def test_a_reset_of_nothing_is_wrong_usage(provider, arguments):
     assert provider.given("list", "reset", *arguments).code == 2
