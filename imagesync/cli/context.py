@@ -17,6 +17,9 @@ import click
 if TYPE_CHECKING:
     from imagesync.config.schema import Config
 
+INTERRUPTED = 130
+"""The exit code after SIGTERM or Ctrl-C."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from imagesync import __version__
-from imagesync.cli.context import Options, write_json
+from imagesync.cli.context import INTERRUPTED, Options, write_json
 from imagesync.errors import (
     ConfigError,
     ImagesyncError,
@@ -104,7 +104,7 @@ def run() -> None:
         code = 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        code = 130
+        code = INTERRUPTED
     except ImagesyncError as error:
         _show(error)
         code = code_of(error)

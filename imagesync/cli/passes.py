@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from threading import Timer
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from imagesync.cli.stopping import stopping
 from imagesync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,10 +17,6 @@ if TYPE_CHECKING:
     from imagesync.run.report import Exit
     from imagesync.run.settings import Scope
     from imagesync.run.sync import PassResult
-
-
-INTERRUPTED = 130
-"""The exit code after SIGTERM or Ctrl-C."""
 
 
 def selectors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,7 +97,7 @@ def execute(options: Options, wish: Wish) -> tuple[PassResult, dict[str, Any], E
     now = clock()
     work = task(config, wish.scope(config), now, allowed=wish.allow_removals, dry=wish.dry)
     work = replace(work, honour_back_off=wish.patient)
-    with display() as shown, open_ports(config, environment(), work, shown) as ports, _stopping(ports.stop.set):
+    with display() as shown, open_ports(config, environment(), work, shown) as ports, stopping(ports.stop.set):
         if not wish.dry:
             ports.state.begin_run(run_id, "sync", now)
         result = run_pass(work, ports)
@@ -174,37 +166,3 @@ def clean_up(options: Options, wish: Wish, *, unsubscribed: bool) -> tuple[dict[
     code = worst_of(results)
     cache = [str(name) for name in removed]
     return {"exit": int(code), "targets": targets_as_json(results), "history": history, "cache": cache}, code
-
-
-_GRACE = 5.0
-"""Seconds that running steps have to clean up after being asked to stop."""
-
-
-@contextmanager
-def _stopping(stop: Callable[[], None]) -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C end a pass soon: running steps are abandoned and cleaned up.
-
-    A step that waits for a silent server does not notice. After the grace the process just ends; whatever it leaves
-    behind is removed by the next run, as after any crash.
-    """
-    late = Timer(_GRACE, _leave)
-    late.daemon = True
-
-    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal's receiver
-        stop()
-        if not late.is_alive():
-            late.start()
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        late.cancel()
-        for number, receiver in before.items():
-            signal.signal(number, receiver)
-
-
-def _leave() -> None:
-    click.echo("interrupted; the next run cleans up", err=True)
-    os._exit(INTERRUPTED)

@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 
 from imagesync import errors
+from imagesync.cli.context import INTERRUPTED
 from imagesync.cli.main import cli
-from imagesync.cli.passes import INTERRUPTED
 from imagesync.plan.values import Cause, Kind
 from imagesync.run.report import SEVERITY, Exit
 

@@ -178,4 +178,4 @@ def test_without_state_the_versions_on_the_target_are_the_floor(synced):
     assert (result.code, result.list("shaky")["verdict"]) == (3, "refused")
     assert result.json["state"] == "lost"
     assert "rollback" in result.list("shaky")["reason"]
-    assert "a higher version of the right list is accepted again" in result.list("shaky")["hint"]
+    assert "imagesync list reset NAME --version" in result.list("shaky")["hint"]

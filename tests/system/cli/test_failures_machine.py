@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -211,11 +212,19 @@ def test_a_sync_killed_while_it_converts_is_made_up_for(synced, ending, tools, n
         first.send_signal(number)
         assert first.wait(20) == (-number if number is signal.SIGKILL else 130)
 
-    assert not is_running(qemu)
+    until(lambda: not is_running(qemu))  # the kernel kills it after its parent was reaped
     assert synced.titles() == before
     assert synced.sync().code == 0
     assert synced.titles() == sorted([*before, title])
     assert synced.leftovers() == []
+
+
+def until(condition):
+    for _ in range(500):
+        if condition():
+            return
+        time.sleep(0.02)
+    pytest.fail("not within 10 s")
 
 
 def is_running(pid):
