@@ -46,6 +46,7 @@ __all__ = [
     "ImageSpec",
     "ListId",
     "Metadata",
+    "Notice",
     "OpenBackend",
     "OwnedImage",
     "Progress",
@@ -57,6 +58,9 @@ __all__ = [
 
 Progress = Callable[[int], None]
 """Called with the number of bytes transferred since the last call."""
+
+Notice = Callable[[str], None]
+"""Takes a sentence for the report: what the operator should know although nothing failed. Said twice it counts once."""
 
 
 class State(StrEnum):
@@ -100,12 +104,26 @@ class Secret(Protocol):
         ...
 
 
+def _unheard(_: str) -> None:
+    """Drop what nobody asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Who is calling: the target's name in the configuration and the ownership mark."""
+    """Who is calling: the target's name in the configuration and the ownership mark.
+
+    ``notice`` takes what is to stand in the report. ``former`` are the projects that held images of this target in
+    earlier passes, as far as the state remembers: where the configuration names one no longer, ``owned`` lists what is
+    left there all the same, if it can be looked into. ``check`` says that the caller wants to know now what would keep
+    later changes from being made: where that can be found out without a change, ``owned`` raises
+    ``BackendRefusedError`` with all of it.
+    """
 
     target: str
     instance: str
+    notice: Notice = field(default=_unheard, compare=False)
+    former: frozenset[str] = frozenset()
+    check: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imagesync import registry
@@ -39,7 +40,7 @@ def _connection_problems(options: Options, config: Config, warnings: list[str]) 
     from imagesync.run.wiring import open_ports, task
 
     options.start_logging("error")
-    work = task(config, Scope(), clock(), dry=True)
+    work = replace(task(config, Scope(), clock(), dry=True), check=True)
     yield from _room(config)
     try:
         with open_ports(config, environment(), work, Silent()) as ports:
@@ -52,6 +53,7 @@ def _connection_problems(options: Options, config: Config, warnings: list[str]) 
         if isinstance(item.observation, Unknown):
             yield f"subscription {item.subscription.name}: {item.observation.reason} ({item.observation.hint})"
     yield from (f"target {target.name}: {target.error}" for target in result.targets if target.error)
+    warnings += [f"target {target.name}: {notice}" for target in result.targets for notice in target.notices]
 
 
 def _room(config: Config) -> Iterator[str]:

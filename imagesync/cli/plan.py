@@ -44,4 +44,5 @@ def plan(
     for target in result.targets:
         text = as_text(target.plan, quiet=not every) if target.plan else f"{target.name}: {target.error}"
         click.echo(text)
+        show.notices(target.notices)
     ctx.exit(code)

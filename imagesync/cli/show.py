@@ -67,12 +67,19 @@ def targets(report: dict[str, Any]) -> None:
         click.echo(f"target {printable(target['name'])}: {target['outcome']}")
         if target["error"]:
             click.echo(f"  {printable(target['error'])}")
+        notices(target["notices"])
         for action in target["actions"]:
             if action["kind"] not in _QUIET:
                 _action(action)
         kept = sum(action["kind"] == "keep" for action in target["actions"])
         if kept:
             click.echo(f"  {kept} kept as they are")
+
+
+def notices(texts: Iterable[str]) -> None:
+    """Write what the operator should know of a target although nothing failed."""
+    for text in texts:
+        click.echo(f"  notice: {printable(text)}")
 
 
 def _action(action: dict[str, Any]) -> None:

@@ -64,6 +64,14 @@ def make_plan(views: Sequence[ListView], target: TargetView, now: datetime) -> P
 
 
 @dataclass(frozen=True, slots=True)
+class _Elsewhere:
+    """Where an image belongs, in place of a project that its VO has no more, and whether it is offered there by now."""
+
+    owners: frozenset[str]
+    is_offered: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Situation:
     """One key: its records, its list's view, what is wanted for it or why it is not."""
 
@@ -74,6 +82,7 @@ class _Situation:
     skipped: Skipped | None
     target: TargetView
     now: datetime
+    elsewhere: _Elsewhere | None = None
 
     def act(self, kind: Kind, cause: Cause, reason: str, image: OwnedImage | None = None) -> Action:
         """Return an action about this key."""
@@ -93,7 +102,27 @@ def _decide_keys(views: Sequence[ListView], target: TargetView, now: datetime) -
         owned = tuple(sorted(copies[key], key=lambda image: (image.created_at, image.ref), reverse=True))
         view = by_list.get(key.list) or next((by_name[name] for name in _subscriptions(owned) if name in by_name), None)
         reason = skipped.get((key.list, key.image))
-        yield _decide(_Situation(key, owned, view, wanted.get(key), reason, target, now))
+        elsewhere = _elsewhere(key, view, wanted, copies, target) if key not in wanted else None
+        yield _decide(_Situation(key, owned, view, wanted.get(key), reason, target, now, elsewhere))
+
+
+def _elsewhere(
+    key: ImageKey,
+    view: ListView | None,
+    wanted: Mapping[ImageKey, Wanted],
+    copies: Mapping[ImageKey, Sequence[OwnedImage]],
+    target: TargetView,
+) -> _Elsewhere | None:
+    """Return where an image is wanted of which the target holds a copy in a project that it should not be in."""
+    if view is None or key.owner in view.owners:
+        return None
+    keys = [other for owner in sorted(view.owners) if (other := replace(key, owner=owner)) in wanted]
+    right = (any(_is_offered(copy, wanted[other], target) for copy in copies.get(other, ())) for other in keys)
+    return _Elsewhere(frozenset(other.owner for other in keys), all(right)) if keys else None
+
+
+def _is_offered(copy: OwnedImage, wanted: Wanted, target: TargetView) -> bool:
+    return copy.state is State.PUBLISHED and _is_right(copy, wanted, target)
 
 
 def _decide(case: _Situation) -> list[Action]:
@@ -235,6 +264,8 @@ def _absent_copy(case: _Situation, copy: OwnedImage, when: Dates) -> Action:
     match cause:
         case Cause.WITHDRAWN | Cause.EXCLUDED | Cause.EXPIRED | Cause.LIST_EXPIRED | Cause.REVOKED:
             return _retire(case, copy, cause, reason)
+        case Cause.MOVED if case.elsewhere is not None and case.elsewhere.is_offered:
+            return _retire(case, copy, cause, reason)
         case Cause.UNKNOWN | Cause.UNSUBSCRIBED:
             return case.act(Kind.HOLD, cause, reason + announcement(when, case.now), copy)
         case _:
@@ -245,6 +276,9 @@ def _why_absent(case: _Situation) -> tuple[Cause, str]:
     view = case.view
     observation = view.observation if view else None
     if view is not None and isinstance(observation, TrustedList) and _is_known(case):
+        if case.elsewhere is not None:
+            where = ", ".join(sorted(case.elsewhere.owners))
+            return Cause.MOVED, f"its VO has no images in this project any more, but in {where}"
         return _why_not_selected(case, view, observation)
     if isinstance(observation, Unknown):
         return Cause.UNKNOWN, f"the list is {observation.verdict}: {observation.reason}"
@@ -308,13 +342,13 @@ def _retire(case: _Situation, copy: OwnedImage, cause: Cause, reason: str) -> Ac
 def _refuse(views: Sequence[ListView], target: TargetView) -> tuple[list[ListView], dict[ListId, str]]:
     """Turn a trusted list into an unknown one where the records on the target speak against it.
 
-    What others can write on does not speak where the state remembers the list, nor in projects that are not of its VO:
-    they could block it for good.
+    What others can write on does not speak where the state remembers the list, nor does anything in projects that are
+    not of its VO, or no more: they could block it for good.
     """
     kept, refused = [], {}
     for view in views:
         trusted = view.observation
-        heard = [image for image in target.owned if not target.editable or _is_heard(image, view)]
+        heard = [image for image in target.owned if _is_heard(image, view, target)]
         reason = objection(trusted, heard, target.subscriptions) if isinstance(trusted, TrustedList) else ""
         if not reason or not isinstance(trusted, TrustedList):
             kept.append(view)
@@ -325,8 +359,8 @@ def _refuse(views: Sequence[ListView], target: TargetView) -> tuple[list[ListVie
     return kept, refused
 
 
-def _is_heard(image: OwnedImage, view: ListView) -> bool:
-    return not view.is_remembered and image.key.owner in view.owners
+def _is_heard(image: OwnedImage, view: ListView, target: TargetView) -> bool:
+    return image.key.owner in view.owners and not (target.editable and view.is_remembered)
 
 
 def _skip(skipped: Skipped, view: ListView) -> Action:

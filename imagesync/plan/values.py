@@ -58,6 +58,7 @@ class Cause(StrEnum):
     BROKEN = "broken"
     UNKNOWN = "unknown"
     UNSUBSCRIBED = "unsubscribed"
+    MOVED = "moved"
     GUARD = "guard"
     BACK_OFF = "back-off"
     CLOCK = "clock"

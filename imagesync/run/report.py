@@ -145,7 +145,13 @@ def _target_as_json(result: TargetResult) -> dict[str, Any]:
     if not actions and result.plan is not None:
         actions = [action_as_json(action) for action in result.plan.actions]
     error = str(result.error) if result.error else None
-    return {"name": result.name, "outcome": str(_target_outcome(result)), "error": error, "actions": actions}
+    return {
+        "name": result.name,
+        "outcome": str(_target_outcome(result)),
+        "error": error,
+        "notices": list(result.notices),
+        "actions": actions,
+    }
 
 
 def _target_outcome(result: TargetResult) -> Ending:

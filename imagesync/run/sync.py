@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
@@ -13,7 +14,7 @@ from threading import Event
 
 import structlog
 
-from imagesync.backend import Backend, OwnedImage, Progress
+from imagesync.backend import Backend, Context, Notice, OwnedImage, Progress
 from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError
 from imagesync.images.artifact import Artifact
 from imagesync.lists.anchors import Anchors
@@ -41,7 +42,7 @@ class Ports:
 
     fetch: FindFetch
     anchors: Anchors
-    open_target: Callable[[Target], AbstractContextManager[Backend]]
+    open_target: Callable[[Target, Context], AbstractContextManager[Backend]]
     prepare: Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]
     state: Repository
     display: Display = field(default_factory=Silent)
@@ -52,7 +53,8 @@ class Ports:
 class Task:
     """What one pass is to do. ``now`` is the only time it knows; ``dry`` plans and changes nothing.
 
-    ``ahead`` images are prepared in parallel; ``honour_back_off`` leaves alone what failed a short time ago.
+    ``ahead`` images are prepared in parallel; ``honour_back_off`` leaves alone what failed a short time ago. ``check``
+    asks the targets for what would keep changes from being made.
     """
 
     instance: str
@@ -64,6 +66,7 @@ class Task:
     dry: bool = False
     ahead: int = 2
     honour_back_off: bool = False
+    check: bool = False
 
     @property
     def names(self) -> frozenset[str]:
@@ -73,12 +76,16 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class TargetResult:
-    """What became of one target. ``plan`` is ``None`` when it could not even be looked at."""
+    """What became of one target. ``plan`` is ``None`` when it could not even be looked at.
+
+    ``notices`` is what the operator should know although nothing failed.
+    """
 
     name: str
     plan: Plan | None = None
     outcomes: tuple[Outcome, ...] = ()
     error: ImagesyncError | None = None
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +129,10 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
 
 
 def prune_all(task: Task, ports: Ports, *, unsubscribed: bool) -> tuple[TargetResult, ...]:
-    """Delete what is due on every target, and with ``unsubscribed`` retire what no active subscription names."""
+    """Delete what is due on every target, and with ``unsubscribed`` retire what no active subscription names.
+
+    With ``unsubscribed`` the state also forgets the images in projects where nothing of ours can be seen.
+    """
     names = {item.name for item in task.subscriptions if item.enabled}
     identifiers = {identifier for identifier, name in ports.state.pins().items() if name in names}
     subscribed = names | identifiers if unsubscribed else None
@@ -131,6 +141,10 @@ def prune_all(task: Task, ports: Ports, *, unsubscribed: bool) -> tuple[TargetRe
         taken = None if subscribed is None else subscribed - {name for name in names if not target.takes(name)}
         owned = tuple(backend.owned())
         plan = prune_plan(target.name, owned, task.now, target.delete_after, taken)
+        if unsubscribed:
+            owners = {image.key.owner for image in owned}
+            keys = (record.key for record in ports.state.images(target.name))
+            ports.state.forget(target.name, {key for key in keys if key.owner not in owners})
         return TargetResult(target.name, plan, tuple(apply(plan, backend, _workshop(target, task, ports), owned, {})))
 
     return tuple(_at(target, task, ports, partial(prune, target)) for target in _chosen_targets(task))
@@ -173,13 +187,13 @@ def _memory(
 
 def _records_everywhere(task: Task, ports: Ports, vos: Mapping[ListId, str]) -> list[OwnedImage]:
     """Return the records on every target that answers; what the others say is heard when they are planned for."""
-    return [image for target in task.targets for image in _look(target, ports, vos)]
+    return [image for target in task.targets for image in _look(target, task, ports, vos)]
 
 
-def _look(target: Target, ports: Ports, vos: Mapping[ListId, str]) -> tuple[OwnedImage, ...]:
+def _look(target: Target, task: Task, ports: Ports, vos: Mapping[ListId, str]) -> tuple[OwnedImage, ...]:
     """Return the records on a target; where others may edit them, those of ``vos`` in their own projects."""
     try:
-        with ports.open_target(target) as backend:
+        with ports.open_target(target, Context(target.name, task.instance)) as backend:
             owned = tuple(backend.owned())
             if not backend.capabilities().editable:
                 return owned
@@ -204,10 +218,11 @@ def _at(target: Target, task: Task, ports: Ports, work: Callable[[Backend], Targ
     Whatever goes wrong is this target's result and stops no other. What was done stays in it if only leaving fails.
     """
     done = TargetResult(target.name)
+    heard: dict[str, None] = {}
     with structlog.contextvars.bound_contextvars(target=target.name):
         try:
             lock = nullcontext() if task.dry else ports.state.lock(target.name, task.now)
-            with lock, ports.open_target(target) as backend:
+            with lock, ports.open_target(target, _context(target, task, ports, partial(_hear, heard))) as backend:
                 done = work(backend)
         except ImagesyncError as error:
             log.error("target failed", cause=error.reason, reason=str(error))
@@ -216,7 +231,18 @@ def _at(target: Target, task: Task, ports: Ports, work: Callable[[Backend], Targ
             log.exception("target failed unexpectedly")
             detail = f"unexpected {type(error).__name__}: {error}"
             done = replace(done, error=BackendBrokenError(target.name, detail, "report it with the log"))
-    return done
+    return replace(done, notices=(*done.notices, *heard))
+
+
+def _context(target: Target, task: Task, ports: Ports, notice: Notice) -> Context:
+    return Context(target.name, task.instance, notice, ports.state.owners(target.name), check=task.check)
+
+
+def _hear(heard: dict[str, None], text: str) -> None:
+    """Keep a notice for the report; the log has it at once."""
+    if text not in heard:
+        log.warning("notice", text=text)
+        heard[text] = None
 
 
 def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
@@ -225,29 +251,34 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     owned = in_scope(everything, run.seen, task.scope)
     lists = views(run.seen, target, backend, task.denials, (task.instance, task.now))
     before = state.images(target.name)
-    _warn_of_abandoned(everything, lists, before)
     view = _target_view(run, target, owned, lists, before)
     view = replace(view, editable=backend.capabilities().editable)
     plan = make_plan(lists, view, task.now)
     plan = replace(plan, actions=tuple(action for action in plan.actions if chosen(action, task.scope.images)))
+    notices = tuple(_of_abandoned(everything, lists, before))
     if task.dry:
-        return TargetResult(target.name, plan)
+        return TargetResult(target.name, plan, notices=notices)
     rules = {identifier: target.guard(item.subscription.name) for item in run.seen if (identifier := item.identifier)}
     outcomes = apply(plan, backend, _workshop(target, task, run.ports), view.countable, rules)
     known = memory(outcomes, before, task.now)
     state.record(target.name, known.records)
     state.forget(target.name, known.gone)
     state.remember(*known.artifacts)
-    return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, run.seen))
+    return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, run.seen), notices)
 
 
-def _warn_of_abandoned(owned: Sequence[OwnedImage], lists: Sequence[ListView], before: Sequence[ImageRecord]) -> None:
+def _of_abandoned(
+    owned: Sequence[OwnedImage], lists: Sequence[ListView], before: Sequence[ImageRecord]
+) -> Iterator[str]:
     """Say where images were published that nobody looks after any more, because the configuration changed."""
     known = {image.key.owner for image in owned}.union(*(view.owners for view in lists))
     unclear = {view.identifier for view in lists if not view.owners}
     published = [record.key for record in before if record.state == "published" and record.key.list not in unclear]
-    for owner in sorted({key.owner for key in published} - known):
-        log.warning("images were left in a project that is no longer looked into: remove them there", project=owner)
+    for owner, count in sorted(Counter(key.owner for key in published if key.owner not in known).items()):
+        yield (
+            f"project {owner}, which is no longer configured, had {count} published images, and they are gone or cannot"
+            " be seen: see there, and 'imagesync prune --unsubscribed' forgets them"
+        )
 
 
 def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:

@@ -168,7 +168,7 @@ def open_ports(config: Config, environment: Mapping[str, str], work: Task, displ
         yield Ports(
             fetch=partial(_source, installed),
             anchors=anchors,
-            open_target=partial(_open_target, config.instance, installed),
+            open_target=partial(_open_target, installed),
             prepare=_preparation(config, policies, environment),
             state=state,
             display=display,
@@ -196,9 +196,9 @@ def _source(installed: registry.Installed, subscription: Subscription) -> Fetch:
     return fetch
 
 
-def _open_target(instance: str, installed: registry.Installed, target: Target) -> AbstractContextManager[Backend]:
+def _open_target(installed: registry.Installed, target: Target, context: Context) -> AbstractContextManager[Backend]:
     load = registry.load_backend(target.backend, installed)
-    return registry.opened(load, target.settings, Context(target.name, instance))
+    return registry.opened(load, target.settings, context)
 
 
 def _preparation(

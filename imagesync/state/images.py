@@ -27,6 +27,11 @@ def find_all(connection: sa.Connection, target: str) -> tuple[ImageRecord, ...]:
     return tuple(_record(row) for row in rows)
 
 
+def find_owners(connection: sa.Connection, target: str) -> frozenset[str]:
+    """Return the owners of the images known on ``target``."""
+    return frozenset(connection.scalars(sa.select(image.c.owner).where(image.c.target == target).distinct()))
+
+
 def record(connection: sa.Connection, target: str, records: Sequence[ImageRecord]) -> None:
     """Insert or update ``records``. ``since`` of a record stays what it was as long as its state stays."""
     if not records:

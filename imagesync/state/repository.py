@@ -90,6 +90,11 @@ class Repository:
         with self._database.read() as connection:
             return images.find_all(connection, target)
 
+    def owners(self, target: str) -> frozenset[str]:
+        """Return the projects in which images on ``target`` are known."""
+        with self._database.read() as connection:
+            return images.find_owners(connection, target)
+
     def record(self, target: str, rows: Sequence[ImageRecord]) -> None:
         """Insert or update ``rows``, all or none. A row whose state did not change keeps its ``since``."""
         with self._database.write() as connection:

@@ -76,6 +76,7 @@ class Site:
     name: str = "vo-list"
     identifier: str = "11111111-1111-4111-8111-111111111111"
     converts: bool = False
+    contexts: list = field(default_factory=list)
 
     def publish(self, signer=None, **changes):
         """Sign the images as a new version."""
@@ -192,10 +193,14 @@ class Site:
         return Ports(
             fetch=lambda _: self.fetch,  # looked up late: tests replace it
             anchors=load_anchors(self.trust.directory),
-            open_target=lambda target: self.open_target(target),  # noqa: PLW0108 - looked up late: tests replace it
+            open_target=self._enter,
             prepare=self.prepare,
             state=dying(state, self.steps, "state."),
         )
+
+    def _enter(self, target, context):
+        self.contexts.append(context)
+        return self.open_target(target)
 
     def context(self):
         return Context("site", "imagesync")

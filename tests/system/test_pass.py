@@ -5,8 +5,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-import structlog
-from structlog.testing import capture_logs
 
 from imagesync.backend import DEACTIVATED, Format, Retirement, State
 from imagesync.errors import (
@@ -847,16 +845,55 @@ def test_the_guard_counts_everything_where_nothing_is_remembered(site):
 
 
 # --- what a change of the configuration leaves behind ----------------------------------------------------------------
-def test_images_in_a_project_that_is_no_longer_the_vos_are_said(site):
+def test_images_in_a_project_that_is_no_longer_the_vos_are_retired_once_they_are_offered_in_the_new_one(site):
+    site.cloud.projects = {"vo.example": ["old"]}
+    site.offer(a="one", b="two").publish().sync()
+    site.cloud.projects = {"vo.example": ["new"]}
+    site.broken["b"] = BackendUnavailableError("b", "no route")
+
+    result = site.sync()
+    assert ("hold", "moved", "held") in actions(result)
+    assert site.contexts[-1].former == {"old"}
+    assert site.states() == [("a", "published")] * 2 + [("b", "published")]
+    site.broken.clear()
+    site.sync()
+    result = site.sync()
+
+    assert exit_code(result) == 0
+    assert {image.key.owner for image in site.cloud.published()} == {"new"}
+    assert site.states() == [(name, state) for name in "ab" for state in ("published", "retired")]
+    assert all(kind == "keep" for kind, _, _ in actions(site.sync()))
+
+
+def test_images_in_a_project_that_is_no_longer_the_vos_and_cannot_be_seen_are_said_until_they_are_forgotten(site):
     site.cloud.projects = {"vo.example": ["old"]}
     site.offer(a="one").publish().sync()
     site.cloud.projects = {"vo.example": ["new"]}
-    site.cloud.records = {}  # a target looks into the projects of now alone
+    site.cloud.records = {}
 
-    structlog.reset_defaults()
-    with capture_logs() as logs:
-        site.sync()
-        site.down().sync()
+    notices = [site.sync().targets[0].notices, site.sync().targets[0].notices, site.down().sync().targets[0].notices]
 
-    left = [line["project"] for line in logs if "no longer looked into" in line["event"]]
-    assert left == ["old"]
+    assert [len(said) for said in notices] == [1, 1, 0]
+    assert "project old, which is no longer configured, had 1 published images" in notices[0][0]
+    site.failure = None
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        prune_all(site.sync().task, site.ports(state), unsubscribed=True)
+    assert site.sync().targets[0].notices == ()
+
+
+def test_what_a_target_has_to_say_is_in_the_report_once(site):
+    site.offer(a="one", b="two").publish()
+    opened = site.open_target
+
+    @contextmanager
+    def open_target(target):
+        with opened(target) as backend:
+            for _ in range(2):
+                site.contexts[-1].notice("the bytes go another way")
+            yield backend
+
+    site.open_target = open_target
+    report = as_json(site.sync(), "run")
+
+    assert report["targets"][0]["notices"] == ["the bytes go another way"]
+    assert report["exit"] == 0
