@@ -50,6 +50,12 @@ def refusal(response: Response) -> AnswerError:
     return AnswerError(response.status_code, said(response), _seconds(response.headers.get("Retry-After", "")))
 
 
+def denied_rule(answer: AnswerError) -> str:
+    """Return the rule of Glance's policy that refused a request, empty where it was something else."""
+    found = _ACTION.search(answer.detail) if answer.status == 403 else None
+    return found[1] if found else ""
+
+
 def said(response: Response) -> str:
     """Return what a service says in an answer, on one line."""
     text = response.text
@@ -158,8 +164,8 @@ def _conflict(subject: str, answer: AnswerError) -> BackendError:
 def _forbidden(subject: str, answer: AnswerError) -> BackendError:
     if "protected" in answer.detail.lower():
         return BackendConflictError(subject, _quoted(answer), "remove the image's protection to have it deleted")
-    action = _ACTION.search(answer.detail)
-    rule = f"the rule {action[1]} of Glance's policy" if action else "Glance's policy"
+    action = denied_rule(answer)
+    rule = f"the rule {action} of Glance's policy" if action else "Glance's policy"
     return BackendRefusedError(subject, _quoted(answer), f"give the user a role that {rule} allows, such as member")
 
 

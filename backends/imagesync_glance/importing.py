@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
+from imagesync.backend import Notice
 from imagesync.errors import BackendConflictError, BackendRefusedError, BackendUnavailableError
 from imagesync_glance.body import Body
 from imagesync_glance.faults import AnswerError
@@ -14,16 +14,16 @@ from imagesync_glance.record import Image
 from imagesync_glance.service import Service
 from imagesync_glance.upload import SLOWEST, answer_timeout, send_directly
 
-LOG = logging.getLogger(__name__)
-
 METHOD = "glance-direct"
 
 _PATIENCE = 600.0
 """Seconds that an import may take beside what its size takes: its task may wait for others."""
 
 
-def send_by_import(service: Service, image: Image, body: Body, stall_timeout: float) -> None:
+def send_by_import(service: Service, image: Image, body: Body, stall_timeout: float, notice: Notice) -> None:
     """Stage the bytes and return when Glance has imported them; send them directly where it offers no import.
+
+    ``notice`` is told of the latter.
 
     Raises:
         BackendRefusedError: the import failed.
@@ -32,7 +32,7 @@ def send_by_import(service: Service, image: Image, body: Body, stall_timeout: fl
     """
     identifier, size = str(image["id"]), len(body)
     if METHOD not in _offered(service):
-        LOG.warning("this Glance offers no %s: the image is uploaded directly", METHOD)
+        notice(f"this Glance offers no {METHOD}: images are uploaded directly, as upload_method: upload does")
         send_directly(service, image, body, stall_timeout)
         return
     service.login.renew(_PATIENCE + size / SLOWEST)

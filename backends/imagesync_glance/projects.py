@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterable
 
+from imagesync.backend import Notice
 from imagesync.errors import BackendRefusedError
 from imagesync_glance.record import Terms
 from imagesync_glance.service import Service
 from imagesync_glance.session import Cloud
 from imagesync_glance.settings import Project, Settings, Sharing
 
-LOG = logging.getLogger(__name__)
-
 
 class Projects:
     """Looks a project up at Keystone when it is first needed."""
 
-    def __init__(self, cloud: Cloud, settings: Settings) -> None:
-        """Ask nothing yet."""
+    def __init__(self, cloud: Cloud, settings: Settings, notice: Notice) -> None:
+        """Ask nothing yet. ``notice`` takes what the report should say."""
         self._cloud = cloud
         self._settings = settings
         self._services: dict[str, Service] = {}
+        self._former: dict[str, Service] = {}
         self._refused: set[Project] = set()
+        self._notice = notice
         self._terms: Terms | None = None
 
     def service(self, project: Project) -> Service:
@@ -45,15 +46,33 @@ class Projects:
         return tuple({service.login.project: service for service in usable if service is not None}.values())
 
     def home(self, project: str) -> Service | None:
-        """Return Glance as the project with that id sees it, or ``None`` if no VO's images are kept there."""
-        return next((service for service in self.homes() if service.login.project == project), None)
+        """Return Glance as the project with that id sees it, or ``None`` if no images of ours are kept there."""
+        known = (*self.homes(), *self._former.values())
+        return next((service for service in known if service.login.project == project), None)
+
+    def former(self, projects: Iterable[str]) -> tuple[Service, ...]:
+        """Return Glance as those of ``projects`` see it that are no longer homes, but can be logged in to."""
+        homes = {service.login.project for service in self.homes()}
+        for project in sorted(set(projects) - homes - self._former.keys() - {""}):
+            service = self._usable(Project(id=project))
+            if service is not None:
+                self._former[project] = service
+        return tuple(self._former.values())
+
+    def is_former(self, project: str) -> bool:
+        """Return whether a project owns images of ours no longer by the configuration, but did."""
+        return project in self._former
+
+    def denied(self) -> dict[str, set[str]]:
+        """Return by project the rules of Glance's policy that the user failed so far."""
+        return {project: service.denied for project, service in sorted(self._services.items())}
 
     def _usable(self, project: Project) -> Service | None:
         try:
             return self.service(project)
         except BackendRefusedError as error:
             if project not in self._refused:
-                LOG.warning("nothing is done in %s: %s", project, error)
+                self._notice(f"nothing is done in {project}: {error}")
             self._refused.add(project)
             return None
 
@@ -88,7 +107,7 @@ class Projects:
             is_shared = self._settings.sharing is Sharing.SHARED
             vos = self._settings.projects if is_shared else {}
             members = {vo: self._members(projects) for vo, projects in vos.items()}
-            eager = {project.id for projects in vos.values() for project in projects if project.cloud and project.id}
+            eager = {self._known(project) for projects in vos.values() for project in projects if project.cloud} - {""}
             self._terms = Terms(str(self._settings.sharing), members, frozenset(eager))
         return self._terms
 
@@ -108,11 +127,15 @@ class Projects:
             ids = {self.id_of(project) for project in projects}
             return frozenset(ids - {self.service(owner).login.project for owner in self._settings.homes})
         except BackendRefusedError as error:
-            LOG.warning("nothing is shared anew: %s", error)
+            self._notice(f"nothing is shared anew: {error}")
             return None
 
     def _names(self, project: Project, identifier: str) -> bool:
+        return self._known(project) == identifier
+
+    def _known(self, project: Project) -> str:
+        """Return the id of a project, empty if it cannot be looked up."""
         try:
-            return self.id_of(project) == identifier
+            return self.id_of(project)
         except BackendRefusedError:
-            return False
+            return ""

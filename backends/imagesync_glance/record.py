@@ -60,6 +60,15 @@ class Terms:
     members: Mapping[str, frozenset[str] | None]
     eager: frozenset[str] = frozenset()
 
+    @property
+    def is_editable(self) -> bool:
+        """Return whether others than the operator can write on records."""
+        return self.visibility == "private"
+
+    def kept(self, image: Image) -> Terms:
+        """Return the terms of an image in a project that is no longer configured: shared and visible as it is."""
+        return replace(self, visibility=image["visibility"], members={image.get("APPLIANCE_VO", ""): None})
+
     def members_of(self, properties: Mapping[str, Any]) -> frozenset[str] | None:
         """Return the projects with which an image of those properties is to be shared, ``None`` if nobody knows."""
         return self.members.get(properties.get("APPLIANCE_VO", ""), frozenset())
@@ -123,6 +132,11 @@ class Record:
         if self.state is State.PARTIAL or self.image.get("container_format") != "bare":
             return None
         return digest_of(self.note, self.image.get("os_hash_algo"), self.image.get("os_hash_value"))
+
+    @property
+    def is_otherwise_hashed(self) -> bool:
+        """Return whether Glance hashed the bytes, but not by SHA-512."""
+        return self.image.get("os_hash_algo") not in {None, "sha512"}
 
     @property
     def retirement(self) -> Retirement | None:

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from imagesync_glance.faults import UNUSABLE, AnswerError, refusal
+from imagesync_glance.faults import UNUSABLE, AnswerError, denied_rule, refusal
 from imagesync_glance.repetition import NOT_DONE, Patience
 from imagesync_glance.session import Login
 
@@ -40,6 +40,8 @@ class Service:
         self._patience = Patience()
         self.uses_sha512 = True
         """Whether every image seen so far has a SHA-512."""
+        self.denied: set[str] = set()
+        """The rules of Glance's policy that the user failed so far."""
         self._adapter = Adapter(
             session=login.session,
             auth=login.auth,
@@ -158,13 +160,18 @@ class Service:
         """
         self._date = _date(response.headers.get("Date", "")) or self._date
         if response.status_code >= 300:
-            raise refusal(response)
+            raise self._noted(refusal(response))
         if not response.content:
             return None
         try:
             return response.json()
         except ValueError:
             raise AnswerError(UNUSABLE, "the answer of Glance is no JSON") from None
+
+    def _noted(self, answer: AnswerError) -> AnswerError:
+        if rule := denied_rule(answer):
+            self.denied.add(rule)
+        return answer
 
 
 def _image(body: object) -> dict[str, Any]:

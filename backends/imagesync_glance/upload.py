@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from imagesync.backend import ImageSpec, OwnedImage, Progress, State
-from imagesync.errors import BackendConflictError, BackendError, StoredDigestError
+from imagesync.errors import BackendConflictError, BackendError, BackendRefusedError, StoredDigestError
 from imagesync_glance.body import Body, check_size, hash_file
 from imagesync_glance.catalogue import candidates
 from imagesync_glance.faults import AnswerError, translated
@@ -65,6 +65,7 @@ def store(
     try:
         send(service, created, Body(data, spec.size, progress))
         record = _verified(service, created["id"], mark, spec, data)
+        check_proven(record, terms, spec.metadata.name)
     except BaseException:
         # Short, and whatever it raises: what cannot be removed now is listed as partial, and removed later.
         _abandon(service, created["id"])
@@ -90,6 +91,19 @@ def discard(service: Service, image: str) -> None:
     except AnswerError as answer:
         if answer.status != 404:
             raise
+
+
+def check_proven(record: Record, terms: Terms, subject: str) -> None:
+    """Return if Glance itself attests the bytes of a record: where others can edit it, our note on it proves nothing.
+
+    Raises:
+        BackendRefusedError: Glance hashes by another algorithm than SHA-512, in a VO's own project.
+    """
+    if terms.is_editable and record.is_otherwise_hashed:
+        algorithm = record.image["os_hash_algo"]
+        detail = f"Glance hashes by {algorithm}, so in a VO's own project nothing proves which SHA-512 the bytes have"
+        hint = "set hashing_algorithm = sha512 in glance-api.conf and delete what is there, or use ownership: shared"
+        raise BackendRefusedError(subject, detail, hint)
 
 
 def check_idle(record: Record, service: Service) -> None:

@@ -34,12 +34,17 @@ def check_unused(login: Login, image: str, *, is_private: bool) -> None:
         raise BackendConflictError(subject, "a server was started from it", "it is tried again later")
 
 
+def sees_all_servers(login: Login) -> bool:
+    """Return whether the user may ask Nova for the servers of all projects. Nothing is changed."""
+    return _count(login, "", "&all_tenants=1") is not None
+
+
 def _count(login: Login, image: str, scope: str) -> int | None:
     """Return how many servers are shown, at most one; ``None`` if that may not be asked."""
 
     def ask() -> int:
         response = login.session.get(
-            f"{login.compute}/servers?image={image}&limit=1{scope}",
+            f"{login.compute}/servers?limit=1{scope}{f'&image={image}' if image else ''}",
             auth=login.auth,
             headers={"Accept": "application/json"},
             raise_exc=False,

@@ -51,7 +51,11 @@ class Site:
     region: str = "RegionOne"
 
     def open(self, instance: str = "conformance", **changes: Any) -> Any:
-        return open_backend({**self.settings, **changes}, Context("mysite", instance))
+        return self.enter(Context("mysite", instance), **changes)
+
+    def enter(self, context: Context, **changes: Any) -> Any:
+        """Open the target for who else is calling."""
+        return open_backend({**self.settings, **changes}, context)
 
     def with_login(self, **login: Any) -> Site:
         """Return the same target with another login than the inline one."""

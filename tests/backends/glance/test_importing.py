@@ -4,9 +4,11 @@ import pytest
 from cloud.faults import ResetRequest, Status
 from cloud.proxy import Proxy
 
-from imagesync.backend import State
+from imagesync.backend import Context, State
 from imagesync.errors import BackendRefusedError, BackendUnavailableError
 from imagesync.testing.subject import listed
+
+from .conftest import VO
 
 STAGE = r"/v2/images/[^/]+/stage"
 
@@ -64,19 +66,33 @@ def test_an_import_that_glance_refuses_to_begin_leaves_nothing(site, proxy, make
         assert backend.owned() == ()
 
 
-def test_a_cloud_without_imports_gets_the_bytes_directly_and_it_is_said(
-    add_glance, make_site, project, make_bench, caplog
-):
+def test_a_cloud_without_imports_gets_the_bytes_directly_and_it_is_said(add_glance, make_site, project, make_bench):
+    said = []
     region = add_glance("[DEFAULT]\nenabled_import_methods = [web-download]\n").region
     site = make_site(project, region_name=region, upload_method="glance-direct")
-    with site.open() as backend:
+    with site.enter(Context("mysite", "conformance", said.append)) as backend:
         assert make_bench(site).upload(backend).state is State.STAGED
-    assert "offers no glance-direct" in caplog.text
+    assert said == ["this Glance offers no glance-direct: images are uploaded directly, as upload_method: upload does"]
 
 
-def test_a_glance_that_hashes_otherwise_attests_the_bytes_too(add_glance, make_site, project, make_bench):
+def test_an_import_is_waited_for_where_nobody_tells_of_tasks(site, proxy, make_bench):
+    """Version 2.12 of the Image API was the first that did."""
+    bench = make_bench(site)
+    asked = proxy.add("GET", r"/v2/images/[^/]+/tasks", Status(404), times=None)
+    with site.open() as backend:
+        assert bench.upload(backend).state is State.STAGED
+    assert asked.struck
+
+
+@pytest.fixture
+def sha256(add_glance):
+    return add_glance("[DEFAULT]\nhashing_algorithm = sha256\n").region
+
+
+def test_a_glance_that_hashes_otherwise_attests_the_bytes_too(sha256, make_site, cloud, project, make_bench):
     """The file is read once more, and what Glance calls it is noted."""
-    site = make_site(project, region_name=add_glance("[DEFAULT]\nhashing_algorithm = sha256\n").region)
+    shared = {"ownership": "shared", "owner": project.id, "projects": {VO: cloud.project().id}}
+    site = make_site(project, region_name=sha256, **shared)
     bench = make_bench(site)
     with site.open() as backend:
         image = bench.publish(backend)
@@ -90,3 +106,19 @@ def test_a_glance_that_hashes_otherwise_attests_the_bytes_too(add_glance, make_s
         site.change(image.ref, imagesync_record=site.show(image.ref)["imagesync_record"].replace("sha256:", "sha256:0"))
 
         assert listed(backend)[image.ref].digest is None
+
+
+def test_a_note_is_not_believed_where_members_could_have_written_it(sha256, make_site, cloud, project, make_bench):
+    """They could note the endorsed SHA-512 beside any other hash of bytes of their own."""
+    own = make_site(project, region_name=sha256)
+    with own.open() as backend:
+        with pytest.raises(BackendRefusedError, match=r"hashes by sha256.*\(set hashing_algorithm = sha512"):
+            make_bench(own).upload(backend)
+        assert backend.owned() == ()
+    shared = {"ownership": "shared", "owner": project.id, "projects": {VO: cloud.project().id}}
+    with own.open(**shared) as backend:
+        image = make_bench(own).publish_for(backend, VO)
+    with own.open() as backend:
+        assert [one.ref for one in backend.owned()] == [image.ref]
+        with pytest.raises(BackendRefusedError, match=rf"{image.ref.partition('/')[2]}: Glance hashes by sha256"):
+            backend.owners(VO)
