@@ -70,7 +70,7 @@ class GlanceTarget:
     def __exit__(self, *_: object) -> None:
         """Close the connections, after saying in one sentence which permissions were missing."""
         lacking = missing(self._projects.denied())
-        if lacking:
+        if lacking and not self._context.check:  # then ``owned`` said so
             self._context.notice(f"{lacking}: {HINT}")
         self._cloud.close()
 

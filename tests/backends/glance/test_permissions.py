@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from cloud.faults import Status
 from cloud.proxy import Proxy
 
 from imagesync.backend import Context
@@ -54,6 +55,26 @@ def test_a_check_names_what_is_missing_in_every_project_and_leaves_nothing(limit
     lacking = checked(make_site(project, region_name=limited, **community))
     assert f"in project {project.id} communitize_image (offer images to who knows their id) (give the user" in lacking
     assert list(project.images(limited).list(os_hidden="true", owner=project.id)) == []
+
+
+def test_a_project_whose_listing_is_refused_is_left_alone_and_stops_no_other(make_site, cloud, project, make_bench):
+    other = cloud.project()
+    user = cloud.user([project, other])
+    with Proxy(cloud.glance_url()) as proxy:
+        login = inline(project.login(user))
+        site = make_site(project, **login, endpoint_override=proxy.url, projects={VO: project.id, "other": other.id})
+        with site.open() as backend:
+            make_bench(site).publish_for(backend, VO)
+            seen = make_bench(site).publish_for(backend, "other")
+        proxy.add("GET", "/v2/images", Status(403))  # the first project's
+        with site.open() as backend:
+            assert [image.ref for image in backend.owned()] == [seen.ref]
+            assert backend.owners("other") == (other.id,)
+            with pytest.raises(BackendRefusedError, match=f"project {project.id}: Glance answers 403"):
+                backend.owners(VO)
+        proxy.add("GET", "/v2/images", Status(403), times=None)
+        with site.open() as backend, pytest.raises(BackendRefusedError, match="Glance answers 403"):
+            backend.owned()
 
 
 def test_a_check_with_every_permission_finds_nothing_and_changes_nothing(make_site, cloud, project, make_bench):
