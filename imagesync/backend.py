@@ -34,6 +34,7 @@ from imagesync.model import Digest, Fingerprint, Format, ImageId, ImageKey, List
 
 __all__ = [
     "DEACTIVATED",
+    "RESERVED_PROPERTIES",
     "STATE_PROPERTIES",
     "Backend",
     "Capabilities",
@@ -78,6 +79,16 @@ class State(StrEnum):
 
 DEACTIVATED = "deactivated"
 """The reason of a retirement that was not ours."""
+
+RESERVED_PROPERTIES = frozenset(
+    {
+        *("checksum", "container_format", "created_at", "deleted", "deleted_at", "direct_url", "disk_format", "file"),
+        *("id", "locations", "members", "min_disk", "min_ram", "name", "os_hash_algo", "os_hash_value", "os_hidden"),
+        *("owner", "protected", "schema", "self", "size", "status", "stores", "tags", "updated_at", "virtual_size"),
+        "visibility",
+    }
+)
+"""Names of what every image in Glance has beside properties: no target is given a property of such a name."""
 
 STATE_PROPERTIES = frozenset({"imagesync_state", "APPLIANCE_STATUS"})
 """Properties that follow the state of a record. Backends keep them with ``state_properties``; a plan ignores them."""

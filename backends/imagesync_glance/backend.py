@@ -256,8 +256,8 @@ class GlanceBackend:
 
     def _check_offer(self, service: Service, spec: ImageSpec) -> None:
         """Return unless it is known already, before a byte is sent, that the image could never be offered."""
-        if service.login.project not in self._tried:
-            self._try(service)
+        if self._settings.visibility is not None and service.login.project not in self._tried:
+            self._try(service)  # else creating it is what tells
         if prevents_offers(service.denied):
             raise BackendRefusedError(spec.metadata.name, missing({service.login.project: service.denied}), HINT)
 

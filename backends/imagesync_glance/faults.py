@@ -133,6 +133,17 @@ def _keystone_fault(subject: str, answer: AnswerError) -> BackendError:
     return BackendRefusedError(subject, said_so, hint)
 
 
+def summary(error: BaseException | None) -> str:
+    """Return on one line what went wrong, for the log: never a foreign exception as it is."""
+    match error:
+        case AnswerError(status=status, detail=detail):
+            return f"{status} {detail}" if status else detail
+        case Exception():
+            return _one_line(error)
+        case _:
+            return "no reason given"
+
+
 def _one_line(error: Exception) -> str:
     return _plain(str(error)) or type(error).__name__
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-from imagesync.backend import Metadata
+from imagesync.backend import RESERVED_PROPERTIES, Metadata
 
 ATTRIBUTES = "APPLIANCE_ATTRIBUTES"
 """Read as JSON by cloud-info-provider, which publishes nothing at all of a site when one is no object."""
@@ -25,15 +25,6 @@ LONGEST_VALUE = 65_535
 """In bytes of UTF-8."""
 
 _LARGEST_RAM = 2**31 - 1
-
-# What an image has beside properties: a property of such a name would be taken for it, or refused.
-_TAKEN = frozenset(
-    {
-        *("checksum", "container_format", "created_at", "direct_url", "disk_format", "file", "id", "locations"),
-        *("members", "min_disk", "min_ram", "name", "os_hash_algo", "os_hash_value", "os_hidden", "owner", "protected"),
-        *("schema", "self", "size", "status", "stores", "tags", "updated_at", "virtual_size", "visibility", RECORD),
-    }
-)
 
 _UNHOLDABLE = re.compile("[\ud800-\udfff\U00010000-\U0010ffff]")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -54,7 +45,7 @@ def fit_name(name: str) -> str:
 
 def is_property(name: str) -> bool:
     """Return whether a property can have that name."""
-    is_ours = name not in _TAKEN and not name.startswith("os_glance_")
+    is_ours = name not in RESERVED_PROPERTIES | {RECORD} and not name.startswith("os_glance_")
     return is_ours and 0 < len(name) <= LONGEST_NAME and name.isprintable() and not _UNHOLDABLE.search(name)
 
 

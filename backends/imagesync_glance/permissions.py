@@ -87,5 +87,5 @@ def _explained(rule: str) -> str:
 
 def _ask(service: Service, url: str, body: Mapping[str, str] | None = None) -> object:
     with suppress(AnswerError):
-        return service.post(url, data=body)[1]
+        return service.ask_once(url, body)
     return None

@@ -16,13 +16,14 @@ class Projects:
     """Looks a project up at Keystone when it is first needed."""
 
     def __init__(self, cloud: Cloud, settings: Settings, notice: Notice) -> None:
-        """Ask nothing yet. ``notice`` takes what the report should say."""
+        """Ask nothing yet."""
         self._cloud = cloud
         self._settings = settings
         self._services: dict[str, Service] = {}
         self._former: dict[str, Service] = {}
         self._refused: set[Project] = set()
-        self._notice = notice
+        self.notice = notice
+        """Takes a sentence for the report."""
         self._terms: Terms | None = None
 
     def service(self, project: Project) -> Service:
@@ -72,7 +73,7 @@ class Projects:
             return self.service(project)
         except BackendRefusedError as error:
             if project not in self._refused:
-                self._notice(f"nothing is done in {project}: {error}")
+                self.notice(f"nothing is done in {project}: {error}")
             self._refused.add(project)
             return None
 
@@ -127,7 +128,7 @@ class Projects:
             ids = {self.id_of(project) for project in projects}
             return frozenset(ids - {self.service(owner).login.project for owner in self._settings.homes})
         except BackendRefusedError as error:
-            self._notice(f"nothing is shared anew: {error}")
+            self.notice(f"nothing is shared anew: {error}")
             return None
 
     def _names(self, project: Project, identifier: str) -> bool:

@@ -16,7 +16,7 @@ from tenacity import (
 )
 from tenacity.wait import wait_base
 
-from imagesync_glance.faults import UNUSABLE, AnswerError
+from imagesync_glance.faults import UNUSABLE, AnswerError, summary
 
 LOG = logging.getLogger(__name__)
 
@@ -109,4 +109,4 @@ class _Wait(wait_base):
 
 def _log(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    LOG.info("attempt %d failed, next in %.1f s: %s", state.attempt_number, state.upcoming_sleep, error)
+    LOG.info("attempt %d failed, next in %.1f s: %s", state.attempt_number, state.upcoming_sleep, summary(error))

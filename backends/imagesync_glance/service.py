@@ -140,6 +140,10 @@ class Service:
             )
         )
 
+    def ask_once(self, url: str, body: Mapping[str, str] | None) -> object:
+        """Send a POST in one attempt and return the value in the answer."""
+        return self._send("POST", url, data=body)[1]
+
     def discard(self, image: str) -> None:
         """Delete an image in one short attempt."""
         self._send("DELETE", f"/v2/images/{image}", timeout=10.0)

@@ -152,6 +152,8 @@ class Cloud:
             verify=self._settings.cacert or verify,
             cert=certificate,
             timeout=self._settings.request_timeout,
+            # Tokens, and passwords on the way to one, go to no other place than the one that is configured.
+            redirect=False,
             app_name="imagesync",
         )
 
@@ -160,7 +162,11 @@ class Cloud:
         if self._web is None:
             import requests
 
+            from imagesync_glance.bounds import BoundedAdapter
+
             self._web = requests.Session()
+            for scheme in ("http://", "https://"):
+                self._web.mount(scheme, BoundedAdapter())
             self._web.trust_env = False
             if self._settings.proxy is not None:
                 address = _address(self._settings.proxy)

@@ -58,7 +58,8 @@ def _accept(image: str, member: str, status: str, projects: Projects) -> str:
         with translated(f"project {member}"):
             projects.member(member).put(f"/v2/images/{image}/members/{member}", data={"status": "accepted"})
     except BackendRefusedError:
-        LOG.warning("image %s waits until project %s accepts it, or has credentials here (cloud)", image, member)
+        LOG.info("image %s waits until project %s accepts it", image, member)
+        projects.notice(f"images wait until project {member} accepts them, or has credentials here (cloud)")
     except BackendError as error:
         LOG.warning("image %s is not accepted for project %s yet: %s", image, member, error)
     else:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
+from imagesync.backend import RESERVED_PROPERTIES
 from imagesync.config.selection import Rule
 from imagesync.config.values import Section
 from imagesync.plan import nova
@@ -15,13 +16,6 @@ from imagesync.plan.spec import NAME_FIELDS
 
 _OWN = ("imagesync_", "APPLIANCE_", "vmcatcher_event_")
 _RESERVED = ("os_glance_", "owner_specified.")
-_BASE = nova.words(
-    "checksum container_format created_at deleted deleted_at direct_url disk_format file id locations min_disk"
-    " min_ram name os_hash_algo os_hash_value os_hidden owner protected schema self size status stores tags"
-    " updated_at virtual_size visibility"
-)
-"""Attributes of every image, which are no properties."""
-
 _SNAPSHOT = frozenset(("base_image_ref", "image_type", "instance_uuid"))
 """What tells a snapshot: with these, an image would not be taken for ours."""
 
@@ -64,7 +58,7 @@ def check_properties(value: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _objection(name: str, value: str) -> str:
-    if name in _BASE or name.startswith(_RESERVED):
+    if name in RESERVED_PROPERTIES or name.startswith(_RESERVED):
         return "is an attribute of images or reserved by Glance, not a property"
     if name in _SNAPSHOT:
         return "marks snapshots of servers: the image would not be taken for ours"

@@ -1,6 +1,13 @@
 """Every way to log in, at a real Keystone."""
 
 import logging
+import threading
+from base64 import b64encode
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 from cloud.cloud import write_clouds_yaml
@@ -9,7 +16,7 @@ from cloud.proxy import Proxy
 from imagesync_glance.session import Cloud
 from imagesync_glance.settings import Project, read_settings
 
-from imagesync.errors import BackendRefusedError, BackendUnavailableError, ConfigError
+from imagesync.errors import BackendError, BackendRefusedError, BackendUnavailableError, ConfigError
 from imagesync.testing.tls import TlsAuthority
 
 from .conftest import VO, Hidden, inline
@@ -79,6 +86,98 @@ def test_the_environment_is_no_part_of_a_login_that_is_written_down(site, monkey
 def test_a_target_is_reached_through_its_proxy_alone(site):
     with pytest.raises(BackendUnavailableError, match="host='127.0.0.1', port=9"):
         site.open(proxy="http://127.0.0.1:9").__enter__()
+
+
+class ForwardProxy:
+    """A proxy for plain HTTP; ``asked`` has the method, the address and what proved the user, of each request."""
+
+    def __init__(self):
+        self.asked = []
+
+    @contextmanager
+    def running(self):
+        proxy = self
+
+        class Exchange(BaseHTTPRequestHandler):
+            def forward(self):
+                proxy.asked.append((self.command, self.path, self.headers.get("Proxy-Authorization")))
+                parts = urlsplit(self.path)
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                kept = {name: value for name, value in self.headers.items() if not name.startswith("Proxy-")}
+                upstream = HTTPConnection(parts.hostname, parts.port, timeout=60)
+                upstream.request(self.command, parts._replace(scheme="", netloc="").geturl(), body, kept)
+                answer = upstream.getresponse()
+                content = answer.read()
+                self.send_response_only(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in {"connection", "transfer-encoding", "content-length"}:
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+                upstream.close()
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = forward  # noqa: N815 - names of the library
+
+            def log_message(self, *arguments):
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Exchange) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            yield f"http://127.0.0.1:{server.server_port}"
+            server.shutdown()
+            thread.join()
+
+
+def test_everything_goes_through_the_targets_proxy_with_its_password(cloud, site, make_bench):
+    forward = ForwardProxy()
+    with forward.running() as url:
+        through = site.with_settings(proxy={"url": url, "user": "site", "password": Hidden("s3cret")})
+        with through.open() as backend:
+            image = make_bench(through).publish(backend)
+
+    assert site.show(image.ref)["status"] == "active"
+    asked = {(method, address.partition("/v2/images")[0].removesuffix("/")) for method, address, _ in forward.asked}
+    glance = cloud.glance_url()
+    assert {("GET", glance), ("POST", glance), ("PUT", glance), ("PATCH", glance)} <= asked
+    assert ("POST", f"{cloud.auth_url}/auth/tokens") in asked
+    assert {proof for _, _, proof in forward.asked} == {f"Basic {b64encode(b'site:s3cret').decode()}"}
+
+
+@pytest.mark.parametrize("interface", [None, "public", "internal", "admin"])
+def test_the_interface_says_which_address_of_the_catalogue_is_used(cloud, make_site, project, interface):
+    region, identity = f"interfaces-{uuid4().hex[:12]}", cloud.admin.identity
+    identity.add_endpoint(region, "image", cloud.glance_url())
+    try:
+        with Proxy(cloud.glance_url()) as wanted:
+            for endpoint in identity.find("endpoint", region_id=region):
+                url = wanted.url if endpoint["interface"] == (interface or "public") else "http://127.0.0.1:9"
+                identity.call("PATCH", f"/endpoints/{endpoint['id']}", json={"endpoint": {"url": url}})
+            chosen = {} if interface is None else {"interface": interface}
+
+            assert works(make_site(project, region_name=region, **chosen))
+            assert wanted.exchanges
+    finally:
+        identity.remove_region(region)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_takes_neither_password_nor_token_elsewhere(cloud, site, status):
+    glance, keystone = Proxy(cloud.glance_url()), Proxy(cloud.auth_url)
+    with glance, keystone, Proxy(cloud.glance_url()) as elsewhere:
+        auth = {**site.settings["auth"], "auth_url": keystone.url}
+        redirected = site.with_settings(auth=auth, endpoint_override=glance.url)
+        glance.add("GET", "/v2/images", Status(status, location=f"{elsewhere.url}/v2/images"), times=None)
+        with redirected.open() as backend, pytest.raises(BackendRefusedError, match=f"Glance answers {status}"):
+            backend.owned()
+        tokens = Status(status, location=f"{elsewhere.url}/v3/auth/tokens")
+        keystone.add("POST", "/v3/auth/tokens", tokens, times=None)
+        with pytest.raises(BackendError):
+            redirected.open().__enter__()
+
+        assert keystone.count("POST", "/v3/auth/tokens") == 2
+        assert elsewhere.exchanges == []
 
 
 def test_a_project_is_found_by_its_name(site, project):

@@ -4,7 +4,7 @@ import pytest
 from cloud.api import RefusedError
 from cloud.cloud import write_clouds_yaml
 
-from imagesync.backend import Retirement, State
+from imagesync.backend import Context, Retirement, State
 from imagesync.errors import BackendRefusedError
 from imagesync.testing.subject import LATER, NOW
 
@@ -71,14 +71,15 @@ def test_nobody_but_the_owner_sees_an_image_before_it_is_published(site, make_be
         assert site.show(image.ref)["visibility"] == "private"
 
 
-def test_a_published_image_is_offered_to_the_project_of_its_vo_alone(site, make_bench, member, stranger, caplog):
-    with site.open() as backend:
+def test_a_published_image_is_offered_to_the_project_of_its_vo_alone(site, make_bench, member, stranger):
+    said = []
+    with site.enter(Context("mysite", "conformance", said.append)) as backend:
         image = publish(make_bench, site, backend)
 
         assert Onlooker(member).sees(image.ref) == (True, False)
         assert stranger.sees(image.ref) == (False, False)
         assert members(site, image) == {member.id: "pending"}
-        assert f"waits until project {member.id} accepts it" in caplog.text
+        assert said == [f"images wait until project {member.id} accepts them, or has credentials here (cloud)"]
         assert backend.owned()[0].drift == ()
 
 
@@ -91,10 +92,12 @@ def test_a_share_is_accepted_where_the_project_has_credentials_here(trusted, mak
         assert members(trusted, image) == {member.id: "accepted"}
 
 
-def test_a_share_is_accepted_later_when_credentials_come(site, trusted, make_bench, member):
+@pytest.mark.parametrize("named_by", ["id", "name"])
+def test_a_share_is_accepted_later_when_credentials_come(site, trusted, make_bench, member, named_by):
     with site.open() as backend:
         image = publish(make_bench, site, backend)
-    with trusted.open() as backend:
+    named = {"id": member.id} if named_by == "id" else {"name": member.name}
+    with trusted.open(projects={VO: {**named, "cloud": "member"}}) as backend:
         assert backend.owned()[0].drift == ("members",)
         backend.update(image.ref, image.metadata)
 

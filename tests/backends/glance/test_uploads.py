@@ -4,7 +4,7 @@ import tracemalloc
 from dataclasses import replace
 
 import pytest
-from cloud.faults import CutAnswer, Hang, Meanwhile, ResetAnswer, ResetRequest, Status
+from cloud.faults import CutAnswer, Flood, Hang, Meanwhile, ResetAnswer, ResetRequest, ShortenAnswer, Status
 from cloud.proxy import Proxy
 
 from imagesync.backend import State
@@ -291,6 +291,9 @@ def test_a_listing_that_fails_once_is_read_again(site, proxy, large, fault):
         (Status(403), BackendRefusedError),
         (ResetAnswer(), BackendUnavailableError),
         (CutAnswer(9), BackendUnavailableError),
+        (ShortenAnswer(40), BackendUnavailableError),
+        (Flood(), BackendUnavailableError),
+        (Status(302, location="http://127.0.0.1:9/v2/images"), BackendRefusedError),
     ],
 )
 def test_a_listing_that_fails_is_an_error_and_never_empty(site, proxy, fault, kind):

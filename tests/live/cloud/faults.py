@@ -14,6 +14,7 @@ class Status:
     """An answer with an error. The service is not asked, unless ``forward``: then it acts, and its answer is lost.
 
     ``html`` is the body of a web server in front of the service; else it is JSON, as Glance and Keystone make it.
+    ``location`` is where a redirect leads.
     """
 
     code: int
@@ -21,6 +22,7 @@ class Status:
     html: bool = False
     forward: bool = False
     message: str = "made by the test's proxy"
+    location: str = ""
 
     def render(self) -> bytes:
         """Return the whole answer."""
@@ -33,6 +35,8 @@ class Status:
         lines = [f"HTTP/1.1 {self.code} {title}", f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
         if self.retry_after is not None:
             lines.append(f"Retry-After: {self.retry_after}")
+        if self.location:
+            lines.append(f"Location: {self.location}")
         return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
 
 
@@ -65,6 +69,18 @@ class CutAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class ShortenAnswer:
+    """The client gets ``after`` bytes of the answer's body, and a length in its head that says that this is all."""
+
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """The answer begins like JSON and never ends; the service is not asked."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hang:
     """Nothing more is read or sent once ``after`` bytes of the request's body went on, until the proxy closes."""
 
@@ -90,7 +106,7 @@ class Intercept:
     action: Callable[[], object]
 
 
-Fault = Status | Delay | ResetRequest | ResetAnswer | CutAnswer | Hang | Meanwhile | Intercept
+Fault = Status | Delay | ResetRequest | ResetAnswer | CutAnswer | ShortenAnswer | Flood | Hang | Meanwhile | Intercept
 
 ANY = "*"
 """Stands for every method in a rule."""

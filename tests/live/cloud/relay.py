@@ -11,7 +11,19 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from cloud.faults import CutAnswer, Delay, Fault, Hang, Intercept, Meanwhile, ResetAnswer, ResetRequest, Status
+from cloud.faults import (
+    CutAnswer,
+    Delay,
+    Fault,
+    Flood,
+    Hang,
+    Intercept,
+    Meanwhile,
+    ResetAnswer,
+    ResetRequest,
+    ShortenAnswer,
+    Status,
+)
 
 _PIECE = 1 << 16
 _LINGER_ZERO = struct.pack("ii", 1, 0)
@@ -124,6 +136,8 @@ class Relay:
             if isinstance(fault, Intercept):
                 fault.action()
                 self.client.reset()
+            elif isinstance(fault, Flood):
+                self._flood()
             elif isinstance(fault, Status) and not fault.forward:
                 self._answer_with(fault)
             elif self._send_request(upstream, address, fault):
@@ -136,6 +150,14 @@ class Relay:
         self.status = fault.code
         self.client.plug.sendall(fault.render())
         self.client.finish()
+
+    def _flood(self) -> None:
+        """Answer until the client leaves."""
+        self.status = 200
+        self.client.plug.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n[")
+        while True:
+            self.client.plug.sendall(b"0," * (_PIECE // 2))
+            self.received += _PIECE
 
     def _send_request(self, upstream: Wire, address: tuple[str, int], fault: Fault | None) -> bool:
         """Return whether there will be an answer."""
@@ -169,13 +191,16 @@ class Relay:
                 return
             case Meanwhile(action, answer=True):
                 action()
+            case ShortenAnswer(after):
+                lines = [line for line in lines if not line.lower().startswith(b"content-length:")]
+                lines.append(b"Content-Length: %d\r\n" % after)
         self.status = int(lines[0].split()[1])
         self.client.plug.sendall(_last_of_connection(lines))
         match fault:
             case ResetAnswer(after):
                 self._pass_answer(upstream, after)
                 self.client.reset()
-            case CutAnswer(after):
+            case CutAnswer(after) | ShortenAnswer(after):
                 self._pass_answer(upstream, after)
             case _:
                 self._pass_answer(upstream, None)
