@@ -294,7 +294,7 @@ class Backend(Protocol):
         """Remove a record and its bytes. What is absent is success.
 
         Raises:
-            BackendConflictError: in use; try on a later pass.
+            BackendConflictError: in use, or published by somebody else meanwhile; try on a later pass.
         """
         ...
 

@@ -192,7 +192,7 @@ class GlanceBackend:
             service.images.deactivate(record.id)
 
     def delete(self, ref: str) -> None:
-        """Delete the image, unless it is protected, or a server or another process uses it."""
+        """Delete the image, unless it is on offer or protected, or a server or another process uses it."""
         with translated(_subject(ref)):
             found = self._look(ref)
             if found is None:
@@ -201,6 +201,10 @@ class GlanceBackend:
             if record.image.get("protected"):
                 hint = "remove the protection to have it deleted"
                 raise BackendConflictError(_subject(ref), "the image is protected", hint)
+            if record.state is State.PUBLISHED:
+                raise BackendConflictError(
+                    _subject(ref), "the image is on offer again", "it is looked at in the next pass"
+                )
             if record.state is State.PARTIAL:
                 check_idle(record, service)
             elif record.state is not State.STAGED and self._settings.in_use == "nova":

@@ -44,7 +44,7 @@ def _count(login: Login, image: str, scope: str) -> int | None:
 
     def ask() -> int:
         response = login.session.get(
-            f"{login.compute}/servers?limit=1{scope}{f'&image={image}' if image else ''}",
+            f"{login.compute}/servers?{f'image={image}&' if image else ''}limit=1{scope}",
             auth=login.auth,
             headers={"Accept": "application/json"},
             raise_exc=False,

@@ -9,7 +9,11 @@ from imagesync.cli.context import Options, as_json, write_json
 
 @click.command()
 @click.option("--target", "targets", metavar="NAME", multiple=True, help="Only this target (repeatable).")
-@click.option("--unsubscribed", is_flag=True, help="Retire the images of lists that are no longer subscribed to.")
+@click.option(
+    "--unsubscribed",
+    is_flag=True,
+    help="Retire the images of lists no longer subscribed to; forget those in projects that show none of ours.",
+)
 @as_json
 @click.pass_context
 def prune(ctx: click.Context, targets: tuple[str, ...], *, unsubscribed: bool, as_json: bool) -> None:

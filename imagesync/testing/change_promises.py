@@ -144,11 +144,11 @@ class ChangePromises:
         with bench.subject.open() as backend:
             one, two = bench.publish(backend, "image-1", 1), bench.publish(backend, "image-2", 2)
             backend.update(two.ref, replace(two.metadata, name=one.metadata.name))
-            backend.delete(one.ref)
+            bench.remove(backend, one.ref)
 
             assert [(image.ref, image.metadata.name) for image in backend.owned()] == [(two.ref, one.metadata.name)]
 
-    @pytest.mark.parametrize("state", [State.STAGED, State.PUBLISHED, State.RETIRED])
+    @pytest.mark.parametrize("state", [State.STAGED, State.RETIRED])
     def test_deleting_removes_the_record(self, bench: Bench, state: State) -> None:
         with bench.subject.open() as backend:
             image = bench.upload(backend) if state is State.STAGED else bench.publish(backend)
@@ -161,7 +161,7 @@ class ChangePromises:
     def test_deleting_what_is_absent_succeeds(self, bench: Bench) -> None:
         with bench.subject.open() as backend:
             image = bench.publish(backend)
-            backend.delete(image.ref)
+            bench.remove(backend, image.ref)
             backend.delete(image.ref)
         with bench.subject.open() as backend:
             backend.delete(image.ref)
@@ -170,7 +170,7 @@ class ChangePromises:
 
     def test_an_image_can_be_uploaded_again_after_its_deletion(self, bench: Bench) -> None:
         with bench.subject.open() as backend:
-            backend.delete(bench.publish(backend).ref)
+            bench.remove(backend, bench.publish(backend).ref)
             again = bench.publish(backend)
 
             assert again.digest == bench.own(backend).digest
@@ -180,7 +180,7 @@ class ChangePromises:
     def test_changing_what_is_absent_is_a_conflict(self, bench: Bench, step: str) -> None:
         with bench.subject.open() as backend:
             image = bench.publish(backend)
-            backend.delete(image.ref)
+            bench.remove(backend, image.ref)
             calls = {
                 "publish": lambda: backend.publish(image.ref),
                 "update": lambda: backend.update(image.ref, image.metadata),

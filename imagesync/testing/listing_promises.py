@@ -76,7 +76,7 @@ class ListingPromises:
             backend.retire(old.ref, Retirement(NOW, "superseded", superseded=True))
             backend.update(new.ref, replace(new.metadata, name="Another title"))
             backend.delete(old.ref)
-            backend.delete(new.ref)
+            bench.remove(backend, new.ref)
             assert listed(backend) == {}
 
         assert bench.subject.foreign() == before
@@ -85,7 +85,7 @@ class ListingPromises:
         with bench.subject.open("one") as one, bench.subject.open("two") as two:
             first, second = bench.publish(one), bench.publish(two)
             assert (list(listed(one)), list(listed(two))) == ([first.ref], [second.ref])
-            two.delete(second.ref)
+            bench.remove(two, second.ref)
 
             assert listed(one) == {first.ref: first}
             assert listed(two) == {}

@@ -103,6 +103,11 @@ class Bench:
         backend.publish(uploaded.ref)
         return listed(backend)[uploaded.ref]
 
+    def remove(self, backend: Backend, ref: str) -> None:
+        """Retire a published record, and delete it."""
+        backend.retire(ref, LATER)
+        backend.delete(ref)
+
     def own(self, backend: Backend, image: str = "image-1", number: int = 1) -> ImageSpec:
         """Return a specification for the first owner of the subject's VO."""
         return self.spec(image, number, owner=backend.owners(self.subject.vo)[0])

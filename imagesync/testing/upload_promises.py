@@ -86,7 +86,7 @@ class UploadPromises:
     def test_images_with_equal_bytes_are_two_records(self, bench: Bench) -> None:
         with bench.subject.open() as backend:
             one, two = bench.publish(backend, "image-1"), bench.publish(backend, "image-2")
-            backend.delete(one.ref)
+            bench.remove(backend, one.ref)
 
             assert listed(backend) == {two.ref: two}
 

@@ -24,7 +24,7 @@ def forge(site, bench):
         with site.open() as backend:
             genuine = bench.publish(backend)
             body = site.show(genuine.ref)
-            backend.delete(genuine.ref)
+            bench.remove(backend, genuine.ref)
         kept = {name: value for name, value in body.items() if name.startswith(("imagesync_", "APPLIANCE_", "ad:"))}
         note = {**json.loads(kept["imagesync_record"]), "writer": "elsewhere/1/2", "at": "2099-01-01T00:00:00+00:00"}
         base = {"name": body["name"], "tags": [TAG], "disk_format": "raw", "container_format": "bare"}

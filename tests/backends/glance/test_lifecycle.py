@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from cloud.api import RefusedError
 
-from imagesync.backend import DEACTIVATED, Metadata, Retirement, State
+from imagesync.backend import DEACTIVATED, Context, Metadata, Retirement, State
 from imagesync.errors import BackendConflictError, BackendRefusedError, BackendUnavailableError, ForeignToolError
 from imagesync.testing.subject import LATER, NOW, listed
 
@@ -137,14 +137,32 @@ def test_a_record_without_its_tag_is_no_longer_ours(site, bench):
 
 
 # --- delete ----------------------------------------------------------------------------------------------------------
+def retire(bench, backend):
+    """Return an image that was published once."""
+    image = bench.publish(backend)
+    backend.retire(image.ref, LATER)
+    return listed(backend)[image.ref]
+
+
 def test_a_protected_image_is_not_deleted(site, bench):
     with site.open() as backend:
-        image = bench.publish(backend)
+        image = retire(bench, backend)
         site.images.change(image.ref.partition("/")[2], {"op": "replace", "path": "/protected", "value": True})
 
         with pytest.raises(BackendConflictError, match="protected"):
             backend.delete(image.ref)
         assert listed(backend) == {image.ref: image}
+
+
+def test_an_image_that_somebody_published_meanwhile_is_not_deleted(site, bench):
+    """Another host, whose list has it again."""
+    with site.open() as one, site.open() as two:
+        image = retire(bench, one)
+        two.publish(image.ref)
+
+        with pytest.raises(BackendConflictError, match="is on offer again"):
+            one.delete(image.ref)
+        assert listed(one)[image.ref].state is State.PUBLISHED
 
 
 class Compute:
@@ -204,7 +222,7 @@ def compute(cloud, site):
 def test_an_image_that_a_server_uses_is_deleted_when_it_is_gone(compute, bench):
     nova, site = compute
     with site.open() as backend:
-        image = bench.publish(backend)
+        image = retire(bench, backend)
         nova.servers = {image.ref.partition("/")[2]}
         with pytest.raises(BackendConflictError, match="a server was started from it"):
             backend.delete(image.ref)
@@ -220,7 +238,7 @@ def test_an_administrator_is_told_of_all_projects_at_once(compute, bench):
     nova, site = compute
     nova.is_admin = True
     with site.open() as backend:
-        backend.delete(bench.publish(backend).ref)
+        backend.delete(retire(bench, backend).ref)
 
     assert ["all_tenants" in path for path in nova.asked] == [True]
 
@@ -228,7 +246,7 @@ def test_an_administrator_is_told_of_all_projects_at_once(compute, bench):
 def test_a_shared_image_is_not_deleted_by_who_cannot_see_all_servers(compute, bench, project):
     _, site = compute
     with site.open(ownership="shared", owner=project.id, projects={VO: "0" * 32}) as backend:
-        image = bench.publish(backend)
+        image = retire(bench, backend)
 
         with pytest.raises(BackendConflictError, match="may not ask Nova"):
             backend.delete(image.ref)
@@ -246,7 +264,7 @@ def test_a_nova_that_fails_leaves_the_image(compute, bench):
     nova, site = compute
     nova.status = 404
     with site.open() as backend:
-        image = bench.publish(backend)
+        image = retire(bench, backend)
         with pytest.raises(BackendUnavailableError, match="Nova answers 404"):
             backend.delete(image.ref)
 
@@ -255,7 +273,7 @@ def test_a_nova_that_fails_leaves_the_image(compute, bench):
 
 def test_without_a_compute_service_an_image_is_deleted_only_if_told_so(site, bench):
     with site.open(in_use="nova") as backend:
-        image = bench.publish(backend)
+        image = retire(bench, backend)
         with pytest.raises(BackendConflictError, match=r"no compute service tells.*in_use: ignore"):
             backend.delete(image.ref)
     with site.open(in_use="ignore") as backend:
@@ -277,7 +295,7 @@ SIGNS = {
 @pytest.mark.parametrize("tool", SIGNS)
 def test_a_project_of_another_tool_is_refused_until_told_so(site, bench, tool):
     with site.open() as backend:
-        image = bench.publish(backend)
+        image = retire(bench, backend)
     theirs = site.images.add("theirs", **SIGNS[tool])
     with site.open() as backend:
         for _ in range(2):
@@ -307,12 +325,18 @@ def test_what_users_and_other_instances_have_is_no_other_tool(site, innocent):
         assert tuple(backend.owners(VO)) == (site.project.id,)
 
 
-def test_another_image_of_that_name_is_said(site, bench, caplog):
+def test_another_image_of_that_name_is_said_before_the_first_byte(site, bench):
+    said = []
     theirs = site.images.add("Title of image-1")
-    with site.open() as backend:
-        bench.publish(backend)
+    with site.enter(Context("mysite", "conformance", said.append)) as backend:
+        backend.owned()
+        assert said == []
+        backend.upload(bench.own(backend), bench.file(1), lambda _: said.append("sent"))
 
-    assert f"image {theirs['id']} of others is named 'Title of image-1' too" in caplog.text
+    assert said[0].startswith(
+        f"image {theirs['id']} of others in project {site.project.id} is named 'Title of image-1'"
+    )
+    assert said[1:] == ["sent"] * len(said[1:])
 
 
 # --- quotas ----------------------------------------------------------------------------------------------------------

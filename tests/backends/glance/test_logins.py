@@ -369,8 +369,7 @@ def test_no_secret_is_written_anywhere(cloud, project, make_site, make_bench, ca
         site = make_site(project, **inline(login))
         target = site.open()
         with target as backend:
-            image = make_bench(site).publish(backend)
-            backend.delete(image.ref)
+            make_bench(site).remove(backend, make_bench(site).publish(backend).ref)
         hidden = [item.value() for item in site.settings["auth"].values() if isinstance(item, Hidden)]
         assert hidden
         found = [line for line in caplog.text.splitlines() if any(secret in line for secret in hidden)]
