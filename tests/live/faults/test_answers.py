@@ -50,7 +50,7 @@ LISTINGS = (
     (Status(429, retry_after=600), "Glance answers 429"),
     (Status(401), "also with a new token"),
     (CutAnswer(300), "Connection broken"),
-    (ShortenAnswer(300), "is no JSON"),
+    (ShortenAnswer(100), "is no JSON"),
     (Flood(), "the answer is longer than 64 MiB (see what answers at this address)"),
     (ResetAnswer(300), "see whether the service runs"),
     (Hang(), "see whether the service runs"),
