@@ -217,10 +217,13 @@ class GlanceBackend:
         project = service.login.project
         try:
             with translated(f"project {project}"):
-                listing = self._listings[project] = survey(service, self._mark)
+                listing = survey(service, self._mark)
         except BackendRefusedError as error:
+            self._listings.pop(project, None)
             self._unlisted[project] = error
             return ()
+        self._unlisted.pop(project, None)
+        self._listings[project] = listing
         for record in listing.records:
             if record.state is State.PUBLISHED:
                 self._say_namesake(project, record.metadata.name)

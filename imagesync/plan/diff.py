@@ -335,7 +335,8 @@ def _retired(case: _Situation, copy: OwnedImage) -> Action:
 
 def _retire(case: _Situation, copy: OwnedImage, cause: Cause, reason: str) -> Action:
     is_ours = not case.target.editable or not case.target.remembered or case.key in case.target.expected
-    return replace(case.act(Kind.RETIRE, cause, reason, copy), counted=is_ours and cause in COUNTED)
+    is_current = case.key.owner not in case.target.former
+    return replace(case.act(Kind.RETIRE, cause, reason, copy), counted=is_ours and is_current and cause in COUNTED)
 
 
 # --- small questions --------------------------------------------------------------------------------------------------

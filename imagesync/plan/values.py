@@ -131,6 +131,7 @@ class TargetView:
     the clock contradicts the servers: then nothing expires. ``subscriptions`` are the names of all that are configured.
     ``expected`` are the images that were published here when the last pass ended, ``remembered`` all that were here.
     ``editable`` says that records can be written by others: what they say of their own bytes is then not believed.
+    ``former`` are owners of records that own images of no list by now.
     """
 
     name: str
@@ -144,13 +145,18 @@ class TargetView:
     expected: frozenset[ImageKey] = frozenset()
     remembered: frozenset[ImageKey] = frozenset()
     editable: bool = False
+    former: frozenset[str] = frozenset()
 
     @property
     def countable(self) -> tuple[OwnedImage, ...]:
-        """Return the records that the guard counts: none that others added, as far as the state can tell."""
+        """Return the records that the guard counts: none that others added, as far as the state can tell.
+
+        Nor what is left in a project that was given up: the same images would count twice.
+        """
+        current = tuple(image for image in self.owned if image.key.owner not in self.former)
         if not self.editable or not self.remembered:
-            return self.owned
-        return tuple(image for image in self.owned if image.key in self.remembered)
+            return current
+        return tuple(image for image in current if image.key in self.remembered)
 
 
 @dataclass(frozen=True, slots=True)

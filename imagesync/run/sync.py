@@ -309,6 +309,7 @@ def _target_view(
         subscriptions=run.task.names,
         expected=frozenset(record.key for record in before if record.state == "published"),
         remembered=frozenset(record.key for record in before),
+        former=frozenset(image.key.owner for image in owned).difference(*(view.owners for view in lists)),
     )
 
 

@@ -833,6 +833,22 @@ def test_records_that_others_added_do_not_trip_the_guard(site):
     assert set(site.published()) == {"b", "c", "d", "e"}
 
 
+def test_records_that_others_added_to_a_former_project_do_not_count_either(site):
+    site.cloud.projects = {"vo.example": ["theirs"]}
+    site.guard = {"share": 0.5, "min_images": 4}
+    site.offer(a="1", b="2", c="3", d="4", e="5").publish().sync()
+    site.cloud.projects = {"vo.example": ["ours"]}
+    site.sync()
+    for number in range(9):
+        forge(site, "theirs", f"fake-{number}")
+    for name in "abc":
+        del site.images[name]
+
+    assert exit_code(site.publish().sync()) == 4
+
+    assert {str(image.key.image) for image in site.cloud.published() if image.key.owner == "ours"} == set("abcde")
+
+
 def test_the_guard_counts_everything_where_nothing_is_remembered(site):
     site.cloud.editable = True
     site.guard = {"share": 0.5, "min_images": 4}
