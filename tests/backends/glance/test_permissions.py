@@ -111,7 +111,7 @@ def test_a_pass_says_once_what_it_will_miss_before_the_first_byte(limited, make_
         with pytest.raises(BackendRefusedError, match="rule deactivate"):
             backend.retire(first.ref, LATER)
         with pytest.raises(BackendRefusedError, match="rule delete_image"):
-            backend.delete(first.ref)
+            backend.delete(bench.upload(backend, "three", 3).ref)
 
     assert len(said) == 1
     assert said[0].startswith(
