@@ -1,6 +1,7 @@
 """What a user may not do: found out without changing anything, and said at once."""
 
 import json
+from uuid import uuid4
 
 import pytest
 from cloud.faults import Status
@@ -26,7 +27,7 @@ def limited(cloud, tmp_path_factory):
     """A region whose policy lets members do less than usual."""
     policy = tmp_path_factory.mktemp("policy") / "policy.yaml"
     policy.write_text(json.dumps(dict.fromkeys(LIMITS, "role:admin")))
-    region = "limited"
+    region = f"limited-{uuid4().hex[:12]}"
     cloud.glance(region, f"[oslo_policy]\npolicy_file = {policy}\n")
     yield region
     cloud.remove_region(region)
