@@ -95,9 +95,11 @@ class Target:
 class Scope:
     """What a run is about. Empty means everything; nothing outside it is touched.
 
-    ``images`` are globs over identifier and title, without regard to case.
+    ``images`` are globs over identifier and title, without regard to case. ``recalls_only`` leaves everything alone
+    but what a local denial names, what is remembered of lists included.
     """
 
     lists: frozenset[str] = frozenset()
     targets: frozenset[str] = frozenset()
     images: tuple[str, ...] = ()
+    recalls_only: bool = False

@@ -29,11 +29,11 @@ from imagesync.lists.source import NotModified
 from imagesync.model import Identity, ListId
 from imagesync.plan.spec import PropertyRule, Wanted
 from imagesync.plan.values import GuardRules
+from imagesync.run.denial import Denial
 from imagesync.run.observe import Fetch
 from imagesync.run.progress import Display
 from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.sync import Ports, Task
-from imagesync.run.views import Denial
 from imagesync.state import open_state
 from imagesync.state.repository import Repository
 

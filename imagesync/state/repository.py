@@ -120,6 +120,11 @@ class Repository:
         with self._database.read() as connection:
             return images.source_formats(connection, digests)
 
+    def sources(self, digests: Collection[Digest]) -> Mapping[Digest, frozenset[str]]:
+        """Return the SHA-512 of what files were made from, by the digest of the file, as far as they were made here."""
+        with self._database.read() as connection:
+            return images.sources(connection, digests)
+
     # --- history ---
     def begin_run(self, run_id: str, kind: str, at: datetime) -> None:
         """Note that a run began."""
