@@ -23,6 +23,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from imagesync.errors import BadSignatureError, NotYetValidError, TrustError
 from imagesync.lists import cms, envelope
@@ -89,6 +90,7 @@ def _verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetim
         signer=_signer(certificate, expects_pin=expects_pin),
         signed_at=message.signing_time,
         warnings=warnings,
+        chain=tuple(link.public_bytes(Encoding.DER) for link in chain),
     )
 
 

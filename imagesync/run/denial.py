@@ -17,6 +17,7 @@ from imagesync.errors import TrustError
 from imagesync.lists import envelope
 from imagesync.lists.select import Cause, Selected, Skipped
 from imagesync.model import Accepted, Image, ImageId, ListId, TrustedList
+from imagesync.state import ListVersion
 
 Facts = Mapping[str, frozenset[str]]
 """What an image may be, by the fields of ``deny.d``: several values where it is not sure which is true."""
@@ -109,6 +110,19 @@ def listed_entries(blob: bytes) -> Iterator[ListedEntry]:
         entry = holder.get("hv:image") if isinstance(holder, dict) else None
         if isinstance(entry, dict):
             yield ListedEntry(*(str(entry.get(key) or "") for key in _ENTRY_KEYS))
+
+
+def denial_of(entry: ListedEntry, version: ListVersion, denials: Sequence[Denial]) -> str:
+    """Return the reason for which an entry of an accepted list is denied, or the empty string."""
+    facts = {
+        "identifier": entry.identifier,
+        "list": version.list,
+        "list_version": version.version,
+        "mpuri": entry.mpuri,
+        "sha512": entry.sha512,
+        "signer": version.signer.dn,
+    }
+    return _reason(_single(facts), denials)
 
 
 def _reason(facts: Facts, denials: Sequence[Denial]) -> str:

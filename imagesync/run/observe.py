@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -17,6 +17,7 @@ from imagesync.lists.smime import verify
 from imagesync.lists.source import Fetched, ListRequest, NotModified
 from imagesync.model import Accepted, ListId, Observation, TrustedList, Unknown, Verdict
 from imagesync.plan.values import list_of
+from imagesync.run.evidence import evidence
 from imagesync.run.settings import Subscription
 from imagesync.state import StoredList
 
@@ -110,6 +111,7 @@ def _judge(
     for warning in trusted.warnings:
         log.warning("list accepted with a warning", warning=warning)
     log.info("list is trusted", version=trusted.content.version, signer=trusted.content.signer.identity.dn)
+    listing = replace(listing, evidence=evidence(payload, anchors))
     return Seen(subscription, trusted, memory.accepted, listing, answer.server_date)
 
 

@@ -53,12 +53,15 @@ def task(config: Config, scope: Scope, now: datetime, *, allowed: int | None = N
         now=now,
         subscriptions=tuple(_subscription(item, config) for item in config.subscriptions),
         targets=tuple(_target(item, config, allowed) for item in config.targets),
-        denials=tuple(
-            Denial(tuple(entry.patterns().items()), entry.reason or "no reason given") for entry in config.deny
-        ),
+        denials=denials(config),
         scope=scope,
         dry=dry,
     )
+
+
+def denials(config: Config) -> tuple[Denial, ...]:
+    """Return what is recalled locally."""
+    return tuple(Denial(tuple(entry.patterns().items()), entry.reason or "no reason given") for entry in config.deny)
 
 
 def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:

@@ -58,7 +58,7 @@ def test_the_runbook_has_no_entry_without_an_error(runbook: dict[str, str]) -> N
 
 @pytest.mark.parametrize(
     "command",
-    ["sync", "plan", "status", "revoke", "list verify", "list show", "list make", "list sign", "list reset", "config check", "config show",
+    ["sync", "plan", "status", "why", "revoke", "list verify", "list show", "list make", "list sign", "list reset", "config check", "config show",
      "config schema", "config init", "backends", "prune", "demo"],
 )  # fmt: skip
 def test_the_command_reference_has_a_command(reference: ModuleType, command: str) -> None:

@@ -1,0 +1,75 @@
+"""A signed list in files, with what it was verified by, so that anybody can verify it with OpenSSL alone."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from imagesync.lists.anchors import serial_zero_tolerated
+from imagesync.lists.names import render
+from imagesync.plan.spec import timestamp
+from imagesync.state import Evidence, EvidenceKind
+
+MESSAGE, PATH, TRUSTED, CONTENT = "image.list", "path.pem", "trusted.pem", "content.json"
+"""The files: what was received, the certificates up to the root, the root with the CRLs, and what OpenSSL writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A certificate of a path, as it is shown."""
+
+    subject: str
+    issuer: str
+    serial: str
+    not_after: str
+    sha256: str
+
+
+def path_of(pieces: Sequence[Evidence]) -> tuple[Link, ...]:
+    """Return the certificates from the signer to the root."""
+    with serial_zero_tolerated():
+        return tuple(_link(certificate) for certificate in _certificates(pieces))
+
+
+def files(blob: bytes, pieces: Sequence[Evidence]) -> dict[str, bytes]:
+    """Return what to write into a directory, by name; ``pieces`` must have a path."""
+    *between, root = [certificate.public_bytes(Encoding.PEM) for certificate in _certificates(pieces)]
+    crls = [x509.load_der_x509_crl(one.der).public_bytes(Encoding.PEM) for one in pieces if _is_crl(one)]
+    return {MESSAGE: blob, PATH: b"".join(between), TRUSTED: b"".join((root, *crls))}
+
+
+def command(directory: Path, pieces: Sequence[Evidence]) -> str:
+    """Return the line by which a shell has OpenSSL verify the files in ``directory``, as of when they were accepted.
+
+    Without CRLs among ``pieces`` (``trust.crl`` was not ``require``) nothing is asked about revocation.
+    """
+    at = next(one.at for one in pieces if one.at is not None)
+    words = ["openssl", "cms", "-verify", "-in", directory / MESSAGE, "-certfile", directory / PATH]
+    words += ["-CAfile", directory / TRUSTED, "-no-CApath", "-no-CAstore", "-purpose", "any", "-x509_strict"]
+    words += ["-auth_level", 2, *(["-crl_check_all"] if any(map(_is_crl, pieces)) else [])]
+    words += ["-attime", int(at.timestamp()), "-out", directory / CONTENT]
+    return shlex.join(map(str, words))
+
+
+def _is_crl(piece: Evidence) -> bool:
+    return piece.kind is EvidenceKind.CRL
+
+
+def _certificates(pieces: Sequence[Evidence]) -> list[x509.Certificate]:
+    return [x509.load_der_x509_certificate(one.der) for one in pieces if not _is_crl(one)]
+
+
+def _link(certificate: x509.Certificate) -> Link:
+    return Link(
+        subject=render(certificate.subject),
+        issuer=render(certificate.issuer),
+        serial=f"{certificate.serial_number:x}",
+        not_after=timestamp(certificate.not_valid_after_utc),
+        sha256=certificate.fingerprint(hashes.SHA256()).hex(),
+    )
