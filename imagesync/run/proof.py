@@ -33,8 +33,13 @@ class Link:
 
 def path_of(pieces: Sequence[Evidence]) -> tuple[Link, ...]:
     """Return the certificates from the signer to the root."""
+    return links([one.der for one in pieces if not _is_crl(one)])
+
+
+def links(chain: Sequence[bytes]) -> tuple[Link, ...]:
+    """Return what is shown of the certificates of a chain in DER."""
     with serial_zero_tolerated():
-        return tuple(_link(certificate) for certificate in _certificates(pieces))
+        return tuple(_link(x509.load_der_x509_certificate(der)) for der in chain)
 
 
 def files(blob: bytes, pieces: Sequence[Evidence]) -> dict[str, bytes]:
