@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from imagesync.config.merge import Merged
+from imagesync.config.notice import AgeLimits, Notices
 from imagesync.config.presentation import NameTemplate, PropertyRule
 from imagesync.config.secrets import SecretRef, read_references
 from imagesync.config.selection import DenyEntry, Select
@@ -202,6 +203,7 @@ class Subscription(Section):
     guard: GuardOverride | None = Field(default=None, description="Exceptions from the guard for this list.")
     expiry_grace: Duration | None = Field(default=None, description="Exception from ``expiry_grace`` for this list.")
     properties: tuple[PropertyRule, ...] = Field(default=(), description="Further properties of its images.")
+    list_age: AgeLimits | None = Field(default=None, description="Exception from ``notices.list_age`` for this list.")
 
     _check_url = field_validator("url")(check_source_url)
 
@@ -302,6 +304,7 @@ class Config(Section):
     on_unselected: Literal["retire", "keep"] = Field(
         default="retire", description="What becomes of published images that are no longer selected."
     )
+    notices: Notices = Field(default=Notices(), description="When to tell ahead that something ends or is old.")
     history: Duration = Field(default=timedelta(days=365), description="How long runs and superseded lists are kept.")
     limits: Limits = Field(default=Limits(), description="What anything from outside may cost.")
     deny: tuple[DenyEntry, ...] = Field(default=(), description="What is recalled; normally in ``deny.d/*.yaml``.")

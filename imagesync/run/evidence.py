@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from imagesync.lists.anchors import Anchors, serial_zero_tolerated
+from imagesync.lists.names import render
 from imagesync.model import SignedPayload
+from imagesync.run.notice import End, Matter
 from imagesync.state import Evidence, EvidenceKind
 
 
@@ -17,3 +21,21 @@ def evidence(payload: SignedPayload, anchors: Anchors) -> tuple[Evidence, ...]:
     crls = [crl for issuer in dict.fromkeys(issuers) for crl in anchors.crls.get(issuer, ())]
     found = [Evidence(EvidenceKind.CERTIFICATE, der) for der in payload.chain]
     return (*found, *(Evidence(EvidenceKind.CRL, crl.public_bytes(Encoding.DER)) for crl in crls))
+
+
+def ends(pieces: tuple[Evidence, ...]) -> tuple[End, ...]:
+    """Return when each certificate ends, and for each issuer when the last of its CRLs is outdated."""
+    found, due = list[End](), dict[str, datetime]()
+    with serial_zero_tolerated():
+        for piece in pieces:
+            match piece.kind:
+                case EvidenceKind.CERTIFICATE:
+                    certificate = x509.load_der_x509_certificate(piece.der)
+                    name = f"the certificate of {render(certificate.subject)}"
+                    found.append(End(Matter.CERTIFICATE_EXPIRY, name, certificate.not_valid_after_utc))
+                case EvidenceKind.CRL:
+                    crl = x509.load_der_x509_crl(piece.der)
+                    name, next_update = f"the CRL of {render(crl.issuer)}", crl.next_update_utc
+                    if next_update is not None:
+                        due[name] = max(next_update, due.get(name, next_update))
+    return (*found, *(End(Matter.CRL_EXPIRY, name, at) for name, at in due.items()))

@@ -16,6 +16,7 @@ from imagesync.lists.smime import SignaturePolicy
 from imagesync.model import Identity, ListId
 from imagesync.plan.spec import Presentation, PropertyRule
 from imagesync.plan.values import DEFAULT_EXPIRY_GRACE, GuardRules
+from imagesync.run.notice import NoticeRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Subscription:
     max_list_bytes: int = 16 * 2**20
     source: str = "hepix"
     properties: tuple[PropertyRule, ...] = ()
+    notices: NoticeRules = field(default_factory=NoticeRules)
     fault: ConfigError | None = None
 
     def admission(self, pinned_elsewhere: Mapping[ListId, str], *, floor_lifted: bool) -> AdmissionRules:

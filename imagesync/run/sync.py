@@ -23,6 +23,7 @@ from imagesync.plan.spec import Wanted
 from imagesync.plan.values import ListView, Plan, TargetView
 from imagesync.run.apply import Outcome, Workshop, apply
 from imagesync.run.denial import Denial, Facts, Remembered, remembered_list, revoked
+from imagesync.run.notice import Level
 from imagesync.run.observe import Clock, FindFetch, Memory, Seen, accepted_from, judge_clock, observe
 from imagesync.run.progress import Display, Silent
 from imagesync.run.prune import prune_plan
@@ -112,6 +113,8 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
     ends = ports.state.last_end(Clock.TRUSTED), ports.state.last_end(Clock.TRUSTED, Clock.UNCHECKED)
     seen = settle(_observe_all(task, ports), task.names, partial(_records_everywhere, task, ports))
     clock = judge_clock([item.server_date for item in seen if item.server_date], *ends, task.now)
+    for item in seen:
+        _tell(item)
     if clock is Clock.CLOCK:
         log.error("clock is not trusted, nothing expires in this pass", now=task.now.isoformat())
     run = _Pass(task, ports, seen, trust_clock=clock is not Clock.CLOCK)
@@ -120,6 +123,12 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
     if not task.dry and not task.scope.recalls_only:
         _remember(seen, task, ports.state)
     return PassResult(task, seen, results, clock, ports.state.fresh)
+
+
+def _tell(item: Seen) -> None:
+    for notice in item.notices:
+        say = log.error if notice.level is Level.CRITICAL else log.warning
+        say("list needs attention", list=item.subscription.name, matter=str(notice.matter), reason=notice.text)
 
 
 def prune_all(task: Task, ports: Ports, *, unsubscribed: bool) -> tuple[TargetResult, ...]:

@@ -30,6 +30,7 @@ from imagesync.model import Identity, ListId
 from imagesync.plan.spec import PropertyRule, Wanted
 from imagesync.plan.values import GuardRules
 from imagesync.run.denial import Denial
+from imagesync.run.notice import Limits, NoticeRules
 from imagesync.run.observe import Fetch
 from imagesync.run.progress import Display
 from imagesync.run.settings import Scope, Subscription, Target
@@ -86,6 +87,7 @@ def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
         keep_unselected=config.on_unselected == "keep",
         max_list_bytes=config.limits.max_list_bytes,
         properties=_properties(item.properties),
+        notices=_notices(item, config),
         fault=fault,
     )
 
@@ -113,6 +115,12 @@ def _policy(item: ConfiguredSubscription, config: Config, credential: Credential
         ca_bundle=item.ca_bundle,
         credential=credential,
     )
+
+
+def _notices(item: ConfiguredSubscription, config: Config) -> NoticeRules:
+    told = config.notices
+    sections = (item.list_age or told.list_age, told.list_expiry, told.certificate, told.crl)
+    return NoticeRules(*(Limits(section.warning, section.critical) for section in sections))
 
 
 def _normal(identity: Identity) -> Identity:

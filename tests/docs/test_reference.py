@@ -12,6 +12,7 @@ from imagesync import errors
 from imagesync.cli.context import INTERRUPTED
 from imagesync.cli.main import cli
 from imagesync.plan.values import Cause, Kind
+from imagesync.run.notice import Matter
 from imagesync.run.report import SEVERITY, Exit
 
 PARTS = ("Means", "By itself", "To do")
@@ -53,7 +54,12 @@ def test_the_runbook_says_what_an_error_means_and_what_to_do(runbook: dict[str, 
 
 
 def test_the_runbook_has_no_entry_without_an_error(runbook: dict[str, str]) -> None:
-    assert set(runbook) == {"clock", *(_reason(cls) for cls in _error_classes())}
+    assert set(runbook) == {"clock", *map(str, Matter), *(_reason(cls) for cls in _error_classes())}
+
+
+@pytest.mark.parametrize("matter", list(Matter))
+def test_the_runbook_says_what_a_notice_means_and_what_to_do(runbook: dict[str, str], matter: Matter) -> None:
+    assert [part for part in PARTS if not re.search(rf"^:{part}: \S", runbook[matter], flags=re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize(
