@@ -191,7 +191,7 @@ def _read(path: Path) -> bytes:
 
 def _write(path: Path, content: bytes) -> None:
     """Write a file as a whole or not at all."""
-    from imagesync.cli.files import replace_file
+    from imagesync.files import replace_file
 
     try:
         replace_file(path, content)

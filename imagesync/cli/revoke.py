@@ -122,7 +122,7 @@ def _bytes_of(config: Config, entry: Mapping[str, str]) -> list[dict[str, str]]:
 def _write(directory: Path, entries: Sequence[Mapping[str, str]]) -> Path:
     import yaml
 
-    from imagesync.cli.files import replace_file
+    from imagesync.files import replace_file
 
     text = yaml.safe_dump({"deny": [dict(entry) for entry in entries]}, sort_keys=False, allow_unicode=True)
     digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:8]

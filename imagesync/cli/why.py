@@ -134,7 +134,7 @@ def _export(found: tuple[Story, ...], state: Repository, directory: Path) -> lis
 
 
 def _write(directory: Path, blob: bytes, pieces: tuple[Evidence, ...]) -> str:
-    from imagesync.cli.files import replace_file
+    from imagesync.files import replace_file
     from imagesync.run.proof import command, files
 
     line = command(directory, pieces)

@@ -69,6 +69,10 @@ class Trust(Section):
     crl: Annotated[Literal["require", "if-present", "off"], BeforeValidator(off_for_false)] = Field(
         default="require", description="Whether every CA on the path needs a fresh revocation list."
     )
+    fetch_crls: Flag = Field(
+        default=False,
+        description="Whether ``sync`` fetches them itself, into the cache, from where the CAs' ``.crl_url`` says.",
+    )
 
 
 class Proxy(Section):

@@ -63,6 +63,11 @@ def _check(
     return warnings
 
 
+def fault_of(crl: x509.CertificateRevocationList, issuer: x509.Certificate, now: datetime) -> str:
+    """Return why a CRL is not one that counts for what ``issuer`` issued, or an empty string."""
+    return _authenticity(crl, issuer)[0] or _staleness(crl, now)
+
+
 def _refuse_listed(certificate: x509.Certificate, crl: x509.CertificateRevocationList) -> None:
     entry = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
     if entry is not None:

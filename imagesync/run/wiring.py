@@ -21,7 +21,7 @@ from imagesync.config.selection import Rules, Select
 from imagesync.errors import ConfigError
 from imagesync.http import Credential, HttpPolicy, ignored_proxy_warning, origin_of
 from imagesync.images.artifact import Artifact, ConversionOptions
-from imagesync.lists.anchors import CrlMode, load_anchors
+from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
 from imagesync.lists.names import normalise
 from imagesync.lists.select import Matcher, SelectionRules
 from imagesync.lists.smime import SignaturePolicy
@@ -103,17 +103,23 @@ def _credential(item: ConfiguredSubscription) -> tuple[Credential | None, Config
 
 
 def _policy(item: ConfiguredSubscription, config: Config, credential: Credential | None) -> HttpPolicy:
+    return replace(
+        _limited(config),
+        allow_private=item.allow_private_addresses,
+        ca_bundle=item.ca_bundle,
+        credential=credential,
+    )
+
+
+def _limited(config: Config) -> HttpPolicy:
     limits = config.limits
     return HttpPolicy(
-        allow_private=item.allow_private_addresses,
         max_redirects=limits.max_redirects,
         connect_timeout=limits.connect_timeout.total_seconds(),
         header_timeout=limits.header_timeout.total_seconds(),
         stall_timeout=limits.stall_timeout.total_seconds(),
         minimum_rate=float(limits.minimum_rate),
         proxies={key: proxy.address() for key, proxy in config.proxies.items()},
-        ca_bundle=item.ca_bundle,
-        credential=credential,
     )
 
 
@@ -170,7 +176,7 @@ def open_ports(config: Config, environment: Mapping[str, str], work: Task, displ
     warning = ignored_proxy_warning(environment, {key: proxy.url for key, proxy in config.proxies.items()})
     if warning:
         log.warning(warning)
-    anchors = load_anchors(config.trust.anchors)
+    anchors = _anchors(config, work)
     for problem in anchors.warnings:
         log.debug("trust anchor not usable", problem=problem)
     policies = {item.name: item.image_policy for item in work.subscriptions}
@@ -184,6 +190,20 @@ def open_ports(config: Config, environment: Mapping[str, str], work: Task, displ
             state=state,
             display=display,
         )
+
+
+def _anchors(config: Config, work: Task) -> Anchors:
+    """Return the trust anchors, with revocation lists of our own beside theirs if that is configured."""
+    anchors = load_anchors(config.trust.anchors)
+    if not config.trust.fetch_crls or config.trust.crl == "off":
+        return anchors
+    from imagesync.lists.crls import CrlStore, refresh, with_fetched
+
+    store = CrlStore(config.cache / "crls", _limited(config), config.limits.max_list_bytes)
+    if not work.dry and not work.scope.recalls_only:
+        names = {endorser.ca for item in work.subscriptions if item.enabled for endorser in item.endorsers}
+        refresh(anchors, names, store, work.now)
+    return with_fetched(anchors, store)
 
 
 def open_configured_state(config: Config, *, readonly: bool = False) -> Repository:
