@@ -64,6 +64,8 @@ def accepted_lists(report: dict[str, Any]) -> None:
 
 
 def _notices(item: dict[str, Any]) -> None:
+    for warning in item.get("warnings", ()):
+        click.echo(f"  warning: {printable(warning)}")
     for notice in item["notices"]:
         click.echo(f"  {notice['level']}: {printable(notice['text'])}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -31,6 +31,7 @@ from imagesync.config.values import (
     Count,
     DiskFormat,
     Duration,
+    Fingerprint256,
     Flag,
     Name,
     Section,
@@ -149,6 +150,11 @@ class Endorser(Section):
     dn: Text = Field(description="Distinguished name of the certificate: ``/DC=…/CN=…``.")
     ca: Text = Field(description="Distinguished name of the CA that issued it.")
 
+    sha256: Fingerprint256 | None = Field(
+        default=None,
+        description="SHA-256 fingerprint that the certificate must have. Needed, and enough, for a self-signed one.",
+    )
+
     @field_validator("dn", "ca")
     @classmethod
     def _check(cls, value: str) -> str:
@@ -178,6 +184,10 @@ class Subscription(Section):
     )
     endorsers: Annotated[tuple[Endorser, ...], Field(min_length=1)] = Field(
         description="Who may sign the list; several, so that certificates can be replaced."
+    )
+    sha1_until: date | None = Field(
+        default=None,
+        description="Until the end of this day (UTC) the list may be signed with SHA-1, which can be forged.",
     )
     identifier: Text | None = Field(
         default=None, description="Identifier that the list must have. Without it, the first one accepted is pinned."

@@ -43,6 +43,8 @@ _SCHEMES = {
     "1.2.840.10045.4.3.4": ("ecdsa", "sha512"),
     "1.3.101.112": ("ed25519", "sha512"),  # RFC 8419 section 3.1: SHA-512 where there are signed attributes
 }
+_SHA1 = "1.3.14.3.2.26"
+_RSA_WITH_SHA1 = frozenset({"1.2.840.113549.1.1.1", "1.2.840.113549.1.1.5"})
 _LONGEST_OID = 64
 _NULL = b"\x05\x00"
 _TIME = re.compile(r"(?:\d{12}|\d{14})Z", re.ASCII)
@@ -85,8 +87,10 @@ class SignedMessage:
     certificates: tuple[bytes, ...]
 
 
-def parse(der: bytes) -> SignedMessage:
+def parse(der: bytes, *, sha1: bool = False) -> SignedMessage:
     """Return what the signature part of a message says, without judging whether it is true.
+
+    With ``sha1`` that counts as good enough, as the digest of RSA PKCS#1 v1.5.
 
     Raises:
         BadSignatureError: It is no detached SignedData over plain data, in strict DER, with exactly one signer that
@@ -101,7 +105,7 @@ def parse(der: bytes) -> SignedMessage:
     if len(data["signerInfos"]) != 1:
         raise _bad(f"it has {len(data['signerInfos'])} signers where exactly one is needed")
     info = data["signerInfos"][0]
-    scheme = _scheme(info)
+    scheme = _sha1_scheme(info) if sha1 and _is_sha1(info) else _scheme(info)
     if str(info["digestAlgorithm"]["algorithm"]) not in {str(a["algorithm"]) for a in data["digestAlgorithms"]}:
         raise _bad("the signer's digest algorithm is not among those of the message")
     return _message(info, scheme, _certificates(data))
@@ -255,6 +259,19 @@ def _scheme(info: Asn1) -> Scheme:
     if fixed not in {None, digest}:
         raise _bad(f"the signature algorithm is for {fixed}, the digest is {digest}")
     return Scheme(kind, digest)
+
+
+def _is_sha1(info: Asn1) -> bool:
+    return str(info["digestAlgorithm"]["algorithm"]) == _SHA1
+
+
+def _sha1_scheme(info: Asn1) -> Scheme:
+    """Return the one scheme with SHA-1 that a subscription can allow: what ``openssl smime -sign`` made until 2010."""
+    if str(info["signatureAlgorithm"]["algorithm"]) not in _RSA_WITH_SHA1:
+        raise _bad("with SHA-1 only RSA is accepted, PKCS#1 v1.5")
+    for algorithm in (info["digestAlgorithm"], info["signatureAlgorithm"]):
+        _absent_or_null(algorithm["parameters"], allow_null=True)
+    return Scheme("rsa", "sha1")
 
 
 def _digest(algorithm: Asn1, what: str) -> str:

@@ -8,7 +8,6 @@ directory is never written to. Verification judges every list again when it is u
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import structlog
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from imagesync.errors import SourceError, TrustError, UnreachableError
@@ -48,7 +48,7 @@ class CrlStore:
 
     def path(self, authority: x509.Certificate) -> Path:
         """Return the file for the list of an authority."""
-        return self.directory / f"{hashlib.sha256(authority.subject.public_bytes()).hexdigest()[:32]}.crl"
+        return self.directory / f"{authority.fingerprint(hashes.SHA256()).hex()[:32]}.crl"
 
 
 def refresh(anchors: Anchors, names: Collection[str], store: CrlStore, now: datetime) -> None:

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from imagesync.errors import BadSignatureError, NotYetValidError, TrustError
+from imagesync.errors import BadSignatureError, NotYetValidError, TrustError, UntrustedSignerError
 from imagesync.lists import cms, envelope
 from imagesync.lists.anchors import Anchors, CrlMode, serial_zero_tolerated
 from imagesync.lists.names import render
@@ -36,7 +36,8 @@ from imagesync.model import Identity, SignedPayload, Signer
 CLOCK_SKEW = timedelta(minutes=5)
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 16384
 
-_HASHES: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+_HASHES: dict[str, type[hashes.SHA1 | hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+    "sha1": hashes.SHA1,  # only where the subscription allows it, see SignaturePolicy
     "sha256": hashes.SHA256,
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
@@ -49,11 +50,19 @@ _RSA_ENCRYPTION = x509.ObjectIdentifier("1.2.840.113549.1.1.1")
 class SignaturePolicy:
     """What a subscription asks of signatures.
 
-    ``pinned`` says that the subscription pins its endorsers' DN and CA, so that host certificates may sign.
+    ``pinned`` says that the subscription pins its endorsers' DN and CA, so that host certificates may sign. Before
+    ``sha1_until`` a message may be signed with SHA-1. ``certificates`` are SHA-256 fingerprints, in lower-case
+    hexadecimal digits, that the subscription pins: a self-signed certificate among them is trusted directly.
     """
 
     crl: CrlMode = CrlMode.REQUIRE
     pinned: bool = False
+    sha1_until: datetime | None = None
+    certificates: frozenset[str] = frozenset()
+
+    def allows_sha1(self, now: datetime) -> bool:
+        """Return whether SHA-1 is still allowed at ``now``."""
+        return self.sha1_until is not None and now < self.sha1_until
 
 
 def verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetime) -> SignedPayload:
@@ -75,15 +84,19 @@ def verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetime
 
 def _verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetime) -> SignedPayload:
     parts = envelope.split(blob)
-    message = cms.parse(parts.signature)
+    message = cms.parse(parts.signature, sha1=policy.allows_sha1(now))
     _check_content(parts.content, message, now)
     with serial_zero_tolerated():
         certificates = [x509.load_der_x509_certificate(der) for der in dict.fromkeys(message.certificates)]
         certificate = _find_signer(message.signer, certificates)
         _check_signature(message, certificate)
         expects_pin = check_signer(certificate, pinned=policy.pinned)
-        chain = build_path(certificate, [other for other in certificates if other is not certificate], anchors, now)
-        warnings = check_revocation(chain, anchors, policy.crl, now)
+        chain, warnings = _check_trust(certificate, certificates, anchors, policy, now)
+    if message.scheme.digest == "sha1":
+        warnings = (
+            *warnings,
+            f"it is signed with SHA-1, which is accepted until {policy.sha1_until:%Y-%m-%d %H:%M} UTC",
+        )
     return SignedPayload(
         content=parts.content,
         json=parts.json,
@@ -92,6 +105,22 @@ def _verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetim
         warnings=warnings,
         chain=tuple(link.public_bytes(Encoding.DER) for link in chain),
     )
+
+
+def _check_trust(
+    signer: x509.Certificate,
+    certificates: Sequence[x509.Certificate],
+    anchors: Anchors,
+    policy: SignaturePolicy,
+    now: datetime,
+) -> tuple[tuple[x509.Certificate, ...], tuple[str, ...]]:
+    """Return the signer's path and warnings about it. A pinned self-signed certificate is its own path."""
+    if signer.subject == signer.issuer and signer.fingerprint(hashes.SHA256()).hex() in policy.certificates:
+        if not signer.not_valid_before_utc <= now <= signer.not_valid_after_utc:
+            raise UntrustedSignerError(render(signer.subject), "the certificate is not valid now", "ask for a new one")
+        return (signer,), ("its certificate is trusted by its fingerprint alone: nobody can revoke it",)
+    chain = build_path(signer, [other for other in certificates if other is not signer], anchors, now)
+    return chain, check_revocation(chain, anchors, policy.crl, now)
 
 
 def _bad(detail: str, hint: str = "") -> BadSignatureError:

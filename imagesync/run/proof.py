@@ -55,7 +55,8 @@ def command(directory: Path, pieces: Sequence[Evidence]) -> str:
     Without CRLs among ``pieces`` (``trust.crl`` was not ``require``) nothing is asked about revocation.
     """
     at = next(one.at for one in pieces if one.at is not None)
-    words = ["openssl", "cms", "-verify", "-in", directory / MESSAGE, "-certfile", directory / PATH]
+    words = ["openssl", "cms", "-verify", "-in", directory / MESSAGE]
+    words += ["-certfile", directory / PATH] if len(_certificates(pieces)) > 1 else []
     words += ["-CAfile", directory / TRUSTED, "-no-CApath", "-no-CAstore", "-purpose", "any", "-x509_strict"]
     words += ["-auth_level", 2, *(["-crl_check_all"] if any(map(_is_crl, pieces)) else [])]
     words += ["-attime", int(at.timestamp()), "-out", directory / CONTENT]

@@ -131,6 +131,7 @@ def list_as_json(item: Seen) -> dict[str, Any]:
                 "signer": signer_as_json(content.signer),
                 "identifier": content.identifier,
             }
+            known |= {"warnings": list(trusted.warnings)}
             dates = {"created": timestamp(content.created), "expires": timestamp(content.expires)}
             return {**base, "verdict": "trusted", "reason": "", **known, **dates, "images": len(content.images)}
         case Unknown() as unknown:
