@@ -123,6 +123,24 @@ def _check_trust(
     return chain, check_revocation(chain, anchors, policy.crl, now)
 
 
+def made_by(blob: bytes, certificate: x509.Certificate, now: datetime) -> bytes:
+    """Return the JSON in a message that ``certificate`` signed. It does not say that anybody trusts that certificate.
+
+    For publishers, who know their own; a site uses ``verify``.
+
+    Raises:
+        TrustError: It is no acceptable message, or another certificate signed it.
+    """
+    parts = envelope.split(blob)
+    message = cms.parse(parts.signature)
+    _check_content(parts.content, message, now)
+    der = certificate.public_bytes(Encoding.DER)
+    if der not in message.certificates or not _is_named(certificate, message.signer):
+        raise _bad("another certificate signed it")
+    _check_signature(message, certificate)
+    return parts.json
+
+
 def _bad(detail: str, hint: str = "") -> BadSignatureError:
     return BadSignatureError("signature", detail, hint)
 
