@@ -111,12 +111,20 @@ def _decide(case: _Situation) -> list[Action]:
 
 
 def _recall(case: _Situation) -> list[Action]:
-    """Decide about records that are denied locally, then about the key as if they were not there."""
+    """Decide about records that are denied locally, then about the key as if they were not there.
+
+    Where one of them is what would be made for the list, that is denied too: it would come back as the same bytes.
+    """
     reasons = case.target.revoked
-    denied = replace(case, copies=tuple(copy for copy in case.copies if copy.ref in reasons))
+    denied = tuple(copy for copy in case.copies if copy.ref in reasons)
     others = replace(case, copies=tuple(copy for copy in case.copies if copy.ref not in reasons), recalled=True)
-    retired = [_retire(case, copy, Cause.REVOKED, reasons[copy.ref]) for copy in _published(denied)]
-    return [*retired, *_settled(denied), *_decide(others)]
+    same = next((copy for copy in denied if case.wanted and _is_right(copy, case.wanted, case.target)), None)
+    if same is not None:
+        skipped = Skipped(case.key.image, same.metadata.name, SkipCause.REVOKED, reasons[same.ref])
+        others = replace(others, wanted=None, skipped=skipped)
+    gone = replace(case, copies=denied)
+    retired = [_retire(case, copy, Cause.REVOKED, reasons[copy.ref]) for copy in _published(gone)]
+    return [*retired, *_settled(gone), *_decide(others)]
 
 
 # --- what should be offered ------------------------------------------------------------------------------------------

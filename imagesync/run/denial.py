@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from imagesync.backend import Digest, ImageKey, OwnedImage
@@ -17,6 +17,7 @@ from imagesync.errors import TrustError
 from imagesync.lists import envelope
 from imagesync.lists.select import Cause, Selected, Skipped
 from imagesync.model import Accepted, Image, ImageId, ListId, TrustedList
+from imagesync.plan.spec import Wanted
 from imagesync.state import ListVersion
 
 Facts = Mapping[str, frozenset[str]]
@@ -77,10 +78,21 @@ def denied(one: Selected | Skipped, trusted: TrustedList, denials: Sequence[Deni
     return Skipped(one.image.identifier, one.image.title, Cause.REVOKED, reason)
 
 
-def revoked(owned: Iterable[OwnedImage], denials: Sequence[Denial], memory: Remembered) -> dict[str, str]:
-    """Return the reason for each record that a denial names, by its ``ref``."""
-    reasons = ((image.ref, _reason(_recorded_facts(image, memory), denials)) for image in owned if denials)
-    return {ref: reason for ref, reason in reasons if reason}
+def revoked(
+    owned: Iterable[OwnedImage], denials: Sequence[Denial], memory: Remembered, wanted: Mapping[ImageKey, Wanted]
+) -> dict[str, str]:
+    """Return the reason for each record that a denial names, by its ``ref``.
+
+    Where a list wants the very same file now, what it says counts and not what the record still says: it may be
+    endorsed anew, in another version or by another signer than the one that is denied.
+    """
+    found = {}
+    for image in owned if denials else ():
+        now = wanted.get(image.key)
+        judged = replace(image, metadata=now.metadata) if now and image.fingerprint in now.fingerprints else image
+        if reason := _reason(_recorded_facts(judged, memory), denials):
+            found[image.ref] = reason
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from threading import Event
 
 import structlog
 
-from imagesync.backend import Backend, OwnedImage, Progress
+from imagesync.backend import Backend, ImageKey, OwnedImage, Progress
 from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError
 from imagesync.images.artifact import Artifact
 from imagesync.lists.anchors import Anchors
@@ -281,7 +281,7 @@ def _target_view(
         target.name,
         owned,
         recorded={fingerprint: record.digest for fingerprint, record in made.items()},
-        revoked=_revoked(run, owned, before),
+        revoked=_revoked(run, owned, before, wanted),
         postponed=postponed(failed, wanted, run.task.now),
         delete_after=target.delete_after,
         trust_clock=run.trust_clock,
@@ -291,7 +291,9 @@ def _target_view(
     )
 
 
-def _revoked(run: _Pass, owned: Sequence[OwnedImage], before: Sequence[ImageRecord]) -> dict[str, str]:
+def _revoked(
+    run: _Pass, owned: Sequence[OwnedImage], before: Sequence[ImageRecord], wanted: Mapping[ImageKey, Wanted]
+) -> dict[str, str]:
     """Return which records are denied locally, and why. The state is asked only where there are denials."""
     if not run.task.denials:
         return {}
@@ -302,7 +304,7 @@ def _revoked(run: _Pass, owned: Sequence[OwnedImage], before: Sequence[ImageReco
             listed |= remembered_list(item.accepted, stored.blob) if stored else {}
     digests = {record.key: record.digest for record in before}
     sources = state.sources({image.digest for image in owned if image.digest})
-    return revoked(owned, run.task.denials, Remembered(digests, sources, listed))
+    return revoked(owned, run.task.denials, Remembered(digests, sources, listed), wanted)
 
 
 def _without_project(lists: Sequence[ListView], seen: Sequence[Seen]) -> ImagesyncError | None:

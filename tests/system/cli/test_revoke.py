@@ -6,6 +6,7 @@ import stat
 import pytest
 import yaml
 
+from imagesync.testing.disks import Kind
 from imagesync.testing.faults import Status
 
 WHY = ("--reason", "contains a private key")
@@ -125,6 +126,32 @@ def test_a_recall_leaves_pins_and_floors_as_they_are(synced):
 
     synced.shaky.publish(version=3)
     assert synced.given("sync", "--json").list("shaky")["version"] == "3"
+
+
+def test_what_is_endorsed_anew_in_another_version_is_published_again(synced):
+    assert synced.given("revoke", "--list", synced.shaky.identifier, "--list-version", "1", *WHY, "--now").code == 0
+    assert synced.titles() == ["steady-1", "steady-2"]
+    synced.shaky.publish()
+
+    first, second = synced.sync(), synced.sync()
+
+    assert first.done() == [("restore", "shaky-1"), ("restore", "shaky-2")]
+    assert (second.code, second.done(), len(synced.titles())) == (0, [], 4)
+
+
+def test_converted_bytes_that_are_recalled_are_not_made_again(synced):
+    synced.shaky.add(synced.image("converted", Kind.QCOW2), title="converted")
+    synced.shaky.publish()
+    synced.given("sync", "--json")
+    (entry,) = (one for one in synced.entries() if one["name"] == "converted")
+
+    result = synced.given("revoke", "--sha512", entry["properties"]["imagesync_sha512"], *WHY, "--now", "--json")
+
+    assert result.done() == [("retire", "converted")]
+    for _ in range(2):
+        again = synced.sync()
+        assert (again.code, again.done()) == (0, [])
+    assert "converted" not in synced.titles()
 
 
 def test_nothing_but_the_recall_is_done_at_once(synced):
