@@ -81,6 +81,34 @@ def test_the_safety_model_explains_a_reason(root: Path, cause: Cause) -> None:
     assert f"   * - ``{cause.value}``\n     - " in (root / "docs" / "safety.rst").read_text(encoding="utf-8")
 
 
+def test_the_safety_model_gives_each_reason_decisions_that_exist(decisions: dict[str, set[str]]) -> None:
+    assert set(decisions) == {cause.value for cause in Cause}
+    assert [word for word, kinds in decisions.items() if not kinds or kinds - {kind.value for kind in Kind}] == []
+
+
+def test_the_safety_model_lists_every_reason_that_can_remove_an_image(
+    root: Path, decisions: dict[str, set[str]]
+) -> None:
+    text = (root / "docs" / "safety.rst").read_text(encoding="utf-8")
+    table = text[text.index("What can remove an image") : text.index("What cannot remove an image")]
+    listed = set(re.findall(r"\(``([a-z-]+)``\)$", table, flags=re.MULTILINE))
+
+    removing = {word for word, kinds in decisions.items() if kinds & {"retire", "delete"}}
+    # Deletion after the grace, and what an operator prunes, have sections of their own.
+    assert listed == removing - {"grace-over", "unsubscribed"}
+
+
+def test_the_safety_model_has_every_reason_for_which_a_list_is_not_used(root: Path) -> None:
+    text = (root / "docs" / "safety.rst").read_text(encoding="utf-8")
+    table = text[text.index("Why a list is not used") : text.index("Why an image is there")]
+    words = dict(re.findall(r"^   \* - ``([a-z-]+)``\n     - ([a-z]+)\n     - \S", table, flags=re.MULTILINE))
+    kinds = [cls for cls in _error_classes() if issubclass(cls, (errors.SourceError, errors.TrustError))]
+
+    refused = {_reason(cls) for cls in kinds if issubclass(cls, errors.TrustError)} | {"too-large"}
+    expected = {_reason(cls): "refused" if _reason(cls) in refused else "unavailable" for cls in kinds}
+    assert words == expected | {"config": "unavailable"}
+
+
 @pytest.mark.parametrize("kind", list(Kind))
 def test_the_concepts_explain_a_decision(root: Path, kind: Kind) -> None:
     assert f"   * - {kind.value}\n     - " in (root / "docs" / "concepts.rst").read_text(encoding="utf-8")
