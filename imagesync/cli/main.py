@@ -32,6 +32,8 @@ COMMANDS = {
     "why": "imagesync.cli.why:why",
     "revoke": "imagesync.cli.revoke:revoke",
     "list": "imagesync.cli.lists:lists",
+    "image": "imagesync.cli.images:image",
+    "store": "imagesync.cli.store:store",
     "config": "imagesync.cli.config:config",
     "backends": "imagesync.cli.backends:backends",
     "prune": "imagesync.cli.prune:prune",
