@@ -7,19 +7,27 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from imagesync.lists.anchors import Anchors, serial_zero_tolerated
+from imagesync.lists.anchors import Anchors, CrlMode, serial_zero_tolerated
 from imagesync.lists.names import render
+from imagesync.lists.revocation import fault_of
 from imagesync.model import SignedPayload
 from imagesync.run.notice import End, Matter
 from imagesync.state import Evidence, EvidenceKind
 
 
-def evidence(payload: SignedPayload, anchors: Anchors) -> tuple[Evidence, ...]:
-    """Return the certificates from the signer to the root, and the CRLs of each that issued one of them."""
-    with serial_zero_tolerated():
-        issuers = [x509.load_der_x509_certificate(der).issuer.public_bytes() for der in payload.chain]
-    crls = [crl for issuer in dict.fromkeys(issuers) for crl in anchors.crls.get(issuer, ())]
+def evidence(payload: SignedPayload, anchors: Anchors, mode: CrlMode, now: datetime) -> tuple[Evidence, ...]:
+    """Return the certificates from the signer to the root, and the CRLs that counted for them at ``now``."""
     found = [Evidence(EvidenceKind.CERTIFICATE, der) for der in payload.chain]
+    if mode is CrlMode.OFF:
+        return tuple(found)
+    with serial_zero_tolerated():
+        chain = [x509.load_der_x509_certificate(der) for der in payload.chain]
+        crls = [
+            crl
+            for issuer in dict.fromkeys([*chain[1:], *chain[-1:]])
+            for crl in anchors.crls.get(issuer.subject.public_bytes(), ())
+            if not fault_of(crl, issuer, now)
+        ]
     return (*found, *(Evidence(EvidenceKind.CRL, crl.public_bytes(Encoding.DER)) for crl in crls))
 
 

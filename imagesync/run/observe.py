@@ -113,7 +113,7 @@ def _judge(
     for warning in trusted.warnings:
         log.warning("list accepted with a warning", warning=warning)
     log.info("list is trusted", version=trusted.content.version, signer=trusted.content.signer.identity.dn)
-    pieces = evidence(payload, anchors)
+    pieces = evidence(payload, anchors, subscription.signature.crl, now)
     return Seen(
         subscription,
         trusted,

@@ -52,15 +52,23 @@ def files(blob: bytes, pieces: Sequence[Evidence]) -> dict[str, bytes]:
 def command(directory: Path, pieces: Sequence[Evidence]) -> str:
     """Return the line by which a shell has OpenSSL verify the files in ``directory``, as of when they were accepted.
 
-    Without CRLs among ``pieces`` (``trust.crl`` was not ``require``) nothing is asked about revocation.
+    Where ``trust.crl`` was not ``require`` and an authority had no CRL, nothing is asked about its certificates.
     """
     at = next(one.at for one in pieces if one.at is not None)
     words = ["openssl", "cms", "-verify", "-in", directory / MESSAGE]
     words += ["-certfile", directory / PATH] if len(_certificates(pieces)) > 1 else []
     words += ["-CAfile", directory / TRUSTED, "-no-CApath", "-no-CAstore", "-purpose", "any", "-x509_strict"]
-    words += ["-auth_level", 2, *(["-crl_check_all"] if any(map(_is_crl, pieces)) else [])]
+    words += ["-auth_level", 2, *_crl_checks(pieces)]
     words += ["-attime", int(at.timestamp()), "-out", directory / CONTENT]
     return shlex.join(map(str, words))
+
+
+def _crl_checks(pieces: Sequence[Evidence]) -> list[str]:
+    signer, *others = [certificate.issuer for certificate in _certificates(pieces)]
+    covered = {x509.load_der_x509_crl(one.der).issuer for one in pieces if _is_crl(one)}
+    if signer not in covered:
+        return []
+    return ["-crl_check_all"] if covered.issuperset(others) else ["-crl_check"]
 
 
 def _is_crl(piece: Evidence) -> bool:

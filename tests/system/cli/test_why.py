@@ -130,6 +130,23 @@ def test_what_is_exported_is_what_it_was_verified_by_though_the_anchors_changed(
     assert shlex.split(line)[:3] == ["openssl", "cms", "-verify"]
 
 
+@pytest.mark.parametrize("mode", ["if-present", "off"])
+def test_without_a_revocation_list_the_line_asks_for_none(synced, mode):
+    anchors = synced.root / "anchors"
+    anchors.mkdir()
+    for file in synced.trust.anchors.glob("*.0" if mode == "if-present" else "*"):
+        (anchors / file.name).write_bytes(file.read_bytes())
+    for file in synced.root.glob("state.db*"):
+        _ = file.is_dir() or file.unlink()
+    synced.configure(trust={"anchors": str(anchors), "crl": mode})
+    assert synced.given("sync", "--json").code == 0
+
+    (line,) = synced.given("why", "shaky-1", "--export", synced.root / "out", "--json").json["verify"]
+
+    assert "-crl_check" not in line
+    assert shell(line).returncode == 0
+
+
 def test_evidence_is_kept_once_and_forgotten_with_its_list(lived):
     import sqlite3
 
