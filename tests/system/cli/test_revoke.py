@@ -6,6 +6,7 @@ import stat
 import pytest
 import yaml
 
+from imagesync.state import open_state
 from imagesync.testing.disks import Kind
 from imagesync.testing.faults import Status
 
@@ -217,6 +218,14 @@ def test_a_target_that_does_not_answer_is_told_and_done_later(synced):
 
     assert (result.code, result.target()["outcome"]) == (5, "failed")
     catalogue.write_bytes(good)
+    assert synced.sync().done() == [("retire", "shaky-1")]
+
+
+def test_a_target_that_is_busy_is_told_and_done_later(synced):
+    with open_state(f"sqlite:///{synced.root / 'state.db'}") as state, state.lock("site", synced.trust.now):
+        result = synced.run("revoke", *pattern_for(synced), *WHY, "--now", "--json")
+
+    assert (result.code, len(synced.titles())) == (6, 4)
     assert synced.sync().done() == [("retire", "shaky-1")]
 
 
