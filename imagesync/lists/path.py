@@ -18,12 +18,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, VerificationError
 
 from imagesync.errors import UntrustedSignerError
-from imagesync.lists.anchors import Anchors
+from imagesync.lists.anchors import Anchors, is_self_signed
 from imagesync.lists.names import render
 
 MAX_DEPTH = 8
 
 _PROXY = (x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14"), x509.ObjectIdentifier("1.3.6.1.4.1.3536.1.222"))
+_NO_CONSTRAINTS = "the CA's certificate has name constraints, which are not supported"
 _MAIL = {ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 _HOST = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
@@ -98,13 +99,31 @@ def _has(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> bool:
 def _check_path(chain: Sequence[x509.Certificate], anchors: Anchors) -> None:
     if len(chain) < 2:
         raise _untrusted(chain[0], "it is self-signed: a signer must be certified by a CA")
+    for certificate in chain:
+        _check_extensions(certificate)
     for authority in chain[1:]:
-        _check_authority(authority)
+        _check_authority(authority, anchors)
     for certificate, issuer in pairwise(chain):
         _check_issued(certificate, issuer, anchors)
 
 
-def _check_authority(authority: x509.Certificate) -> None:
+def _check_extensions(certificate: x509.Certificate) -> None:
+    for extension in certificate.extensions:
+        match extension.value:
+            case x509.AuthorityKeyIdentifier() | x509.SubjectKeyIdentifier() if extension.critical:
+                raise _untrusted(
+                    certificate, "its key identifiers are critical (RFC 5280 section 4.2.1.1: they are not)"
+                )
+            case x509.SubjectAlternativeName() as names if not list(names):
+                raise _untrusted(certificate, "its subject alternative name is empty (RFC 5280 section 4.2.1.6)")
+            case _:
+                pass
+
+
+def _check_authority(authority: x509.Certificate, anchors: Anchors) -> None:
+    name = render(authority.subject)
+    if name in anchors.skipped:  # also where the message carries its certificate
+        raise _untrusted(authority, f"this CA is not used: {anchors.skipped[name]}", "repair that file")
     usage = _get(authority, x509.KeyUsage)
     if usage is None or not usage.key_cert_sign:
         raise _untrusted(authority, "it is no certificate of a CA: its key usage does not say so")
@@ -113,19 +132,36 @@ def _check_authority(authority: x509.Certificate) -> None:
     if _get(authority, x509.NameConstraints) is not None:
         # The library ignores or refuses directoryName constraints depending on their being critical; no CA of the
         # IGTF has any name constraints, so refusing them all is the safe and simple reading.
-        raise _untrusted(authority, "the CA's certificate has name constraints, which are not supported")
+        raise _untrusted(authority, _NO_CONSTRAINTS)
+    purposes = _get(authority, x509.ExtendedKeyUsage)
+    if purposes is not None and not (_MAIL | _HOST) & set(purposes):
+        raise _untrusted(authority, "the CA's extended key usage has no purpose that signs messages")
 
 
 def _check_issued(certificate: x509.Certificate, issuer: x509.Certificate, anchors: Anchors) -> None:
     identifier = _get(certificate, x509.AuthorityKeyIdentifier)
     if identifier is None or identifier.key_identifier is None:
         raise _untrusted(certificate, "it has no authority key identifier (RFC 5280 section 4.2.1.1)")
+    if not _identifies(identifier, issuer):
+        raise _untrusted(certificate, "its authority key identifier is not that of its CA (RFC 5280 section 4.2.1.1)")
     if any(_has(certificate, oid) for oid in _PROXY):
         raise _untrusted(certificate, "it is a proxy certificate (RFC 3820)")
     rules = anchors.rules.get(render(issuer.subject))
     subject = render(certificate.subject)
     if rules is not None and not rules.permit(subject):
         raise _untrusted(certificate, f"its CA {render(issuer.subject)} may not certify this name ({rules.file})")
+
+
+def _identifies(identifier: x509.AuthorityKeyIdentifier, issuer: x509.Certificate) -> bool:
+    """Return whether an authority key identifier means this very certificate, in each form that it has."""
+    own = _get(issuer, x509.SubjectKeyIdentifier)
+    names = [name.value for name in identifier.authority_cert_issuer or () if isinstance(name, x509.DirectoryName)]
+    return (
+        own is not None
+        and identifier.key_identifier == own.digest
+        and identifier.authority_cert_serial_number in {None, issuer.serial_number}
+        and all(name == issuer.issuer for name in names)
+    )
 
 
 # --- why there is no path --------------------------------------------------------------------------------------------
@@ -135,13 +171,15 @@ def _explain(signer: x509.Certificate, known: Sequence[x509.Certificate], anchor
     for _ in range(MAX_DEPTH):
         if fault := _own_fault(current, now):
             raise _untrusted(current, fault)
+        if current is not signer and _get(current, x509.NameConstraints) is not None:
+            raise _untrusted(current, _NO_CONSTRAINTS)
         if current in anchors.roots:
             return
         current = _issuer(current, known, anchors)
 
 
 def _issuer(certificate: x509.Certificate, known: Sequence[x509.Certificate], anchors: Anchors) -> x509.Certificate:
-    if certificate.issuer == certificate.subject:
+    if is_self_signed(certificate):
         raise _untrusted(certificate, f"it is self-signed and not in {anchors.directory}")
     named = [other for other in known if other.subject == certificate.issuer]
     if not named:
