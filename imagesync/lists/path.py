@@ -13,7 +13,8 @@ from itertools import pairwise
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, VerificationError
 
@@ -22,6 +23,7 @@ from imagesync.lists.anchors import Anchors, is_self_signed
 from imagesync.lists.names import render
 
 MAX_DEPTH = 8
+MIN_RSA_BITS = 2048
 
 _PROXY = (x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14"), x509.ObjectIdentifier("1.3.6.1.4.1.3536.1.222"))
 _NO_CONSTRAINTS = "the CA's certificate has name constraints, which are not supported"
@@ -49,6 +51,23 @@ def build_path(
         raise _untrusted(signer, f"no valid path: {error}") from error
     _check_path(chain, anchors)
     return chain
+
+
+def unusable(anchors: Anchors, now: datetime) -> tuple[str, ...]:
+    """Return a line for each CA of the directory under which no signer can be verified at ``now``: its name and why.
+
+    Only what the CA's own certificate says counts; a CA below one of these is not named again.
+    """
+    found = []
+    for authority in (*anchors.roots, *anchors.subordinates):
+        try:
+            if fault := _own_fault(authority, now):
+                raise _untrusted(authority, fault)
+            _check_extensions(authority)
+            _check_authority(authority, anchors)
+        except UntrustedSignerError as error:
+            found.append(f"{error.subject}: {error.detail}")
+    return tuple(found)
 
 
 def check_signer(signer: x509.Certificate, *, pinned: bool) -> bool:
@@ -198,6 +217,16 @@ def _own_fault(certificate: x509.Certificate, now: datetime) -> str:
     algorithm = certificate.signature_hash_algorithm
     if algorithm is not None and algorithm.name in {"md5", "sha1"} and certificate.subject != certificate.issuer:
         return f"the certificate is signed with {algorithm.name.upper().replace('SHA1', 'SHA-1')}, which is too weak"
+    return _key_fault(certificate)
+
+
+def _key_fault(certificate: x509.Certificate) -> str:
+    try:
+        key = certificate.public_key()
+    except (UnsupportedAlgorithm, ValueError):
+        return "its key is of a kind that is not supported"
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < MIN_RSA_BITS:
+        return f"its RSA key has {key.key_size} bits (at least {MIN_RSA_BITS} are needed)"
     return ""
 
 

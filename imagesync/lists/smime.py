@@ -28,12 +28,12 @@ from imagesync.errors import BadSignatureError, NotYetValidError, TrustError
 from imagesync.lists import cms, envelope
 from imagesync.lists.anchors import Anchors, CrlMode, serial_zero_tolerated
 from imagesync.lists.names import render
-from imagesync.lists.path import build_path, check_signer
+from imagesync.lists.path import MIN_RSA_BITS, build_path, check_signer
 from imagesync.lists.revocation import check_revocation
 from imagesync.model import Identity, SignedPayload, Signer
 
 CLOCK_SKEW = timedelta(minutes=5)
-MIN_RSA_BITS, MAX_RSA_BITS = 2048, 16384
+MAX_RSA_BITS = 16384
 
 _HASHES: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
     "sha256": hashes.SHA256,
