@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -30,6 +30,7 @@ from imagesync.config.values import (
     Count,
     DiskFormat,
     Duration,
+    Fingerprint,
     Flag,
     Name,
     Section,
@@ -143,6 +144,10 @@ class Endorser(Section):
 
     dn: Text = Field(description="Distinguished name of the certificate: ``/DC=…/CN=…``.")
     ca: Text = Field(description="Distinguished name of the CA that issued it.")
+    sha256: Fingerprint | None = Field(
+        default=None,
+        description="Fingerprint of a certificate that is trusted itself, without CA and CRL: 64 hexadecimal digits.",
+    )
 
     @field_validator("dn", "ca")
     @classmethod
@@ -150,6 +155,11 @@ class Endorser(Section):
         if "=" not in value:
             raise ValueError("is no distinguished name: write it as imagesync list verify shows it")
         return value
+
+    @field_validator("sha256", mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        return value.replace(":", "").lower() if isinstance(value, str) else value  # as openssl x509 -fingerprint does
 
     @property
     def identity(self) -> Identity:
@@ -173,6 +183,10 @@ class Subscription(Section):
     )
     endorsers: Annotated[tuple[Endorser, ...], Field(min_length=1)] = Field(
         description="Who may sign the list; several, so that certificates can be replaced."
+    )
+    sha1_until: date | None = Field(
+        default=None,
+        description="Day before which RSA signatures with SHA-1 are accepted, with a warning in each pass.",
     )
     identifier: Text | None = Field(
         default=None, description="Identifier that the list must have. Without it, the first one accepted is pinned."

@@ -99,6 +99,23 @@ def check_signer(signer: x509.Certificate, *, pinned: bool) -> bool:
     return True
 
 
+def check_trusted_itself(signer: x509.Certificate, now: datetime) -> None:
+    """Check a signer's certificate that the subscription trusts by its fingerprint, without a CA.
+
+    It may be that of a CA, as with those who sign with their only, self-signed certificate.
+
+    Raises:
+        UntrustedSignerError: It is not valid at ``now``, is a proxy, or its key may not sign.
+    """
+    if fault := _own_fault(signer, now):
+        raise _untrusted(signer, fault)
+    if any(_has(signer, oid) for oid in _PROXY):
+        raise _untrusted(signer, "it is a proxy certificate (RFC 3820); lists are signed with the certificate itself")
+    usage = _get(signer, x509.KeyUsage)
+    if usage is not None and not (usage.digital_signature or usage.content_commitment):
+        raise _untrusted(signer, "its key usage does not allow signatures")
+
+
 def _untrusted(certificate: x509.Certificate, detail: str, hint: str = "") -> UntrustedSignerError:
     return UntrustedSignerError(render(certificate.subject), detail, hint)
 

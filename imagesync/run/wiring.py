@@ -74,7 +74,7 @@ def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
         endorsers=tuple(_normal(endorser.identity) for endorser in item.endorsers),
         list_policy=replace(policy, named_hosts=frozenset({host})),
         image_policy=replace(policy, schemes=schemes),
-        signature=SignaturePolicy(CrlMode(config.trust.crl), pinned=True),
+        signature=_signature(item, config),
         selection=_selection(item.select),
         identifier=ListId(item.identifier) if item.identifier else None,
         appdb_ids=host.endswith(_APPDB) if item.appdb_ids is None else item.appdb_ids,
@@ -85,6 +85,11 @@ def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
         properties=_properties(item.properties),
         fault=fault,
     )
+
+
+def _signature(item: ConfiguredSubscription, config: Config) -> SignaturePolicy:
+    trusted = frozenset(endorser.sha256 for endorser in item.endorsers if endorser.sha256)
+    return SignaturePolicy(CrlMode(config.trust.crl), pinned=True, sha1_until=item.sha1_until, trusted=trusted)
 
 
 def _credential(item: ConfiguredSubscription) -> tuple[Credential | None, ConfigError | None]:
