@@ -30,6 +30,8 @@ COMMANDS = {
     "plan": "imagesync.cli.plan:plan",
     "status": "imagesync.cli.status:status",
     "list": "imagesync.cli.lists:lists",
+    "image": "imagesync.cli.images:image",
+    "store": "imagesync.cli.store:store",
     "config": "imagesync.cli.config:config",
     "backends": "imagesync.cli.backends:backends",
     "prune": "imagesync.cli.prune:prune",

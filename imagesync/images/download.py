@@ -85,6 +85,19 @@ def download(request: DownloadRequest, into: Path, progress: Progress) -> None:
         raise
 
 
+def fetch(url: str, policy: HttpPolicy, limit: int, into: Path) -> None:
+    """Write what ``url`` has, at most ``limit`` bytes, to the new file ``into``. Nothing vouches for it.
+
+    Raises:
+        SourceError: it could not be had, or is larger.
+        NoSpaceError: the file system is full or a quota is reached.
+        ContentError: the file cannot be written for another reason.
+    """
+    with _created(into) as descriptor, get(url, policy, max_bytes=limit) as response:
+        for block in response.blocks():
+            _write(descriptor, block, into)
+
+
 def _attempt(request: DownloadRequest, into: Path, progress: Progress) -> None:
     with _created(into) as descriptor:
         progress(0)  # which may raise: whoever was asked to stop wants no further attempt

@@ -55,7 +55,7 @@ class ArtifactRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
+class Choice:
     """What to make of an image: itself (``tag`` is ``None``), or the result of that name."""
 
     format: Format
@@ -147,23 +147,30 @@ def _fits(job: _Job, entry: Entry, wanted: Format, tag: str) -> bool:
     except ContentError as error:
         log.warning("not using the cached %s: %s", entry.name, error)
         return False
-    return choice == _Choice(wanted, tag) and found.format is wanted
+    return choice == Choice(wanted, tag) and found.format is wanted
 
 
-def _choose(job: _Job, found: Format, *, wrapped: bool) -> _Choice:
-    """Return what to make of an image in format ``found``: what the target takes with the least work.
+def choose(
+    formats: tuple[Format, ...], options: ConversionOptions, found: Format, *, wrapped: bool, subject: str
+) -> Choice:
+    """Return what to make of an image in format ``found``: what a target takes with the least work.
+
+    ``formats`` are the target's, in order of preference; ``wrapped`` says that it came out of an archive.
 
     Raises:
         UnsupportedFormatError: the target takes neither it nor anything that it can be converted to.
     """
-    formats = job.request.formats
     if found in formats:
-        return _Choice(found, UNPACKED if wrapped else None)
+        return Choice(found, UNPACKED if wrapped else None)
     targets = [wanted for wanted in formats if wanted is not Format.ISO]
     if found is Format.ISO or not targets:
         detail = f"it is {found}, the target takes {', '.join(formats) or 'nothing'}, and there is no conversion"
-        raise UnsupportedFormatError(job.subject, detail, f"add {found} to the target's formats")
-    return _Choice(targets[0], job.request.options.tag())
+        raise UnsupportedFormatError(subject, detail, f"add {found} to the target's formats")
+    return Choice(targets[0], options.tag())
+
+
+def _choose(job: _Job, found: Format, *, wrapped: bool) -> Choice:
+    return choose(job.request.formats, job.request.options, found, wrapped=wrapped, subject=job.subject)
 
 
 def _made(job: _Job, held: ExitStack) -> Artifact:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import itertools
 import logging
 import os
@@ -209,6 +210,27 @@ class Store:
             with suppress(NoSpaceError):
                 self.make_room(0)
             return tuple(sorted(before - set(self._names())))
+
+    def verify(self) -> tuple[EntryName, ...]:
+        """Read all entries and remove those whose bytes are not what their record says; return their names.
+
+        One that is in use now stays; its user compares digests of its own.
+
+        Raises:
+            StoreError: the directory cannot be read or written.
+        """
+        damaged = [entry for entry in self.ls() if self._is_damaged(entry)]
+        for entry in damaged:
+            log.warning("the cache entry %s is damaged", entry.name)
+            self.discard(entry.name)
+        return tuple(entry.name for entry in damaged)
+
+    def _is_damaged(self, entry: Entry) -> bool:
+        descriptor = lock_file(entry.path, shared=True, wait=True)
+        if descriptor is None:
+            return False
+        with self.errors(), os.fdopen(descriptor, "rb") as file:
+            return hashlib.file_digest(file, "sha512").hexdigest() != entry.record.digest
 
     def sweep(self) -> None:
         """Remove the workspaces of dead processes: those whose lock nobody holds."""

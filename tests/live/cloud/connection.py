@@ -20,6 +20,8 @@ from cloud.template import template
 
 CONTROL = "control"
 _LIMIT = 2 * START_LIMIT
+_CLEARING_LIMIT = 600.0
+"""Seconds for removing what the servers kept: after a benchmark many GiB, perhaps on a slow disk."""
 
 
 @dataclass(slots=True)
@@ -51,8 +53,10 @@ class Connection:
     def close(self) -> None:
         """Leave; when nobody else is there, return after all servers ended and their data are gone."""
         with exclusive(self.directory / "clients.lock"):
+            self._socket.settimeout(_CLEARING_LIMIT)
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
+            with suppress(ConnectionError):
                 self._stream.read()
             self._stream.close()
             self._socket.close()

@@ -1,0 +1,157 @@
+"""``imagesync image``: look at an image file as a pass would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imagesync.cli.context import Options, as_json, write_json
+
+if TYPE_CHECKING:
+    from imagesync.config.schema import Config, Target
+    from imagesync.images.examine import Examination
+
+REFUSED = 3
+
+
+@click.group()
+def image() -> None:
+    """Look at image files."""
+
+
+@image.command()
+@click.argument("source")
+@click.option("--allow-private-addresses", "private", is_flag=True, help="A URL may lead to a private address.")
+@as_json
+@click.pass_context
+def inspect(ctx: click.Context, source: str, *, private: bool, as_json: bool) -> None:
+    """Say what the image SOURCE, a path or a URL, is, whether it is safe, and what each target would make of it.
+
+    Only rules about the bytes are applied: whether anybody endorsed them is another question, which `list verify`
+    answers. The limits and the targets are those of the configuration, where there is one. What is downloaded or
+    unpacked goes to the directory for temporary files (TMPDIR) and is removed.
+
+    Exit codes: 0 accepted, and taken by every target; 3 refused, by the rules or by a target; 5 it could not be read.
+    """
+    options: Options = ctx.obj
+    config = options.config() if options.config_path.exists() else None
+    options.start_logging("warning")
+    with TemporaryDirectory(prefix="imagesync-") as work, _file(source, Path(work), config, private=private) as path:
+        report = _report(source, _examined(path, Path(work), source, config), config)
+    refused = report["verdict"] == "refused" or any(target["outcome"] == "refused" for target in report["targets"])
+    code = REFUSED if refused else 0
+    if as_json:
+        write_json(report | {"exit": code})
+    else:
+        _show(report)
+    ctx.exit(code)
+
+
+@contextmanager
+def _file(source: str, work: Path, config: Config | None, *, private: bool) -> Iterator[Path]:
+    """Yield the path of the file, downloaded if SOURCE is a URL.
+
+    Raises:
+        SourceError: it cannot be had.
+        NoSpaceError: there is no room for it.
+    """
+    from imagesync.config.schema import Limits
+    from imagesync.errors import UnreachableError
+    from imagesync.http import HttpPolicy
+    from imagesync.images.download import fetch
+
+    if "://" in source:
+        limit = (config.limits if config else Limits()).max_image_bytes
+        path = work / "download"
+        fetch(source, HttpPolicy(allow_private=private), limit, path)
+    else:
+        path = Path(source)
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        hint = "check the path and its permissions"
+        raise UnreachableError(source, f"cannot be read: {(error.strerror or '').lower()}", hint) from error
+    yield path
+
+
+def _examined(path: Path, work: Path, source: str, config: Config | None) -> Examination:
+    from imagesync.config.schema import Limits
+    from imagesync.errors import NoSpaceError
+    from imagesync.http import redact
+    from imagesync.images.examine import examine
+
+    limits = config.limits if config else Limits()
+    inside = work / "inside"
+    inside.mkdir()
+    try:
+        return examine(
+            path,
+            inside,
+            subject=redact(source) if "://" in source else path.name,
+            max_virtual_size=limits.max_virtual_size,
+            unpack_ratio=limits.unpack_ratio,
+        )
+    except OSError as error:
+        detail = f"cannot be unpacked or read: {(error.strerror or '').lower()}"
+        raise NoSpaceError(source, detail, "set TMPDIR to a directory with more room") from error
+
+
+def _report(source: str, examined: Examination, config: Config | None) -> dict[str, Any]:
+    from imagesync.http import redact
+
+    found, refusal = examined.found, examined.refusal
+    return {
+        "source": redact(source) if "://" in source else source,
+        "verdict": "refused" if refusal else "accepted",
+        "reason": refusal.detail if refusal else "",
+        "hint": refusal.hint if refusal else "",
+        "size": examined.size,
+        "sha512": examined.sha512,
+        "archive": examined.wrapper,
+        "format": found.format if found else None,
+        "virtual_size": found.virtual_size if found else None,
+        "features": list(found.features) if found else [],
+        "targets": [_at(target, examined) for target in config.targets] if config and found else [],
+    }
+
+
+def _at(target: Target, examined: Examination) -> dict[str, Any]:
+    """Return what a target would make of an image that the rules accept."""
+    from imagesync.errors import UnsupportedFormatError
+    from imagesync.images.artifact import ConversionOptions
+    from imagesync.images.prepare import choose
+    from imagesync.model import UNPACKED
+
+    if examined.found is None:
+        raise AssertionError
+    options = ConversionOptions(compress=target.convert.compress)
+    wrapped = examined.wrapper is not None
+    try:
+        choice = choose(target.formats, options, examined.found.format, wrapped=wrapped, subject=target.name)
+    except UnsupportedFormatError as error:
+        return {"name": target.name, "outcome": "refused", "format": None, "reason": error.detail, "hint": error.hint}
+    outcome = {None: "as published", UNPACKED: "unpacked"}.get(choice.tag, "converted")
+    return {"name": target.name, "outcome": outcome, "format": choice.format, "reason": "", "hint": ""}
+
+
+def _show(report: dict[str, Any]) -> None:
+    from imagesync.plan.render import printable
+
+    lines = [f"{report['verdict']}  {report['source']}"]
+    if report["reason"]:
+        lines += [f"  {report['reason']}", f"  what to do: {report['hint']}"]
+    around = f", inside {report['archive']}" if report["archive"] else ""
+    if report["format"]:
+        lines.append(f"format   {report['format']}{around}, virtual size {report['virtual_size']} bytes")
+    if report["features"]:
+        lines.append(f"features {', '.join(report['features'])}")
+    lines += [f"size     {report['size']} bytes", f"sha512   {report['sha512']}"]
+    for target in report["targets"]:
+        what = target["reason"] or f"{target['outcome']}, as {target['format']}"
+        lines.append(f"target {target['name']}: {what}")
+    click.echo("\n".join(printable(line) for line in lines))

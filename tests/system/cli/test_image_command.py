@@ -1,0 +1,120 @@
+import hashlib
+
+import pytest
+import yaml
+
+from imagesync.testing.disks import Kind
+
+
+def test_an_image_is_said_to_be_what_its_bytes_are(provider):
+    file = provider.image("one", Kind.QCOW2)
+
+    result = provider.given("image", "inspect", file, "--json")
+
+    assert result.code == 0
+    report = result.json
+    assert (report["verdict"], report["format"], report["archive"]) == ("accepted", "qcow2", None)
+    assert report["virtual_size"] == 1280 << 10
+    assert report["size"] == file.stat().st_size
+    assert report["sha512"] == hashlib.sha512(file.read_bytes()).hexdigest()
+    assert report["targets"] == [
+        {"name": "site", "outcome": "converted", "format": "raw", "reason": "", "hint": ""},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "formats", "outcome", "format"),
+    [
+        (Kind.RAW, ["qcow2", "raw"], "as published", "raw"),
+        (Kind.OVA, ["vmdk"], "unpacked", "vmdk"),
+        (Kind.VMDK_SPARSE, ["qcow2"], "converted", "qcow2"),
+        (Kind.QCOW2, ["iso"], "refused", None),
+    ],
+    ids=["as it is", "unpacked", "converted", "refused"],
+)
+def test_what_a_target_would_make_of_an_image_is_what_a_pass_makes_of_it(provider, kind, formats, outcome, format):  # noqa: A002
+    provider.targets[0]["formats"] = formats
+    provider.configure()
+    file = provider.image("one", kind)
+    provider.steady.add(file, title="one")
+    provider.steady.publish()
+
+    result = provider.given("image", "inspect", file, "--json")
+    provider.given("sync", "--json")
+
+    (target,) = result.json["targets"]
+    assert (target["outcome"], target["format"]) == (outcome, format)
+    assert result.code == (3 if outcome == "refused" else 0)
+    assert [one["format"] for one in provider.entries() if one["name"] == "one"] == [format] * (outcome != "refused")
+
+
+def test_a_refused_image_is_explained(provider, tmp_path):
+    file = tmp_path / "page.qcow2"
+    file.write_text("<html>Please log in</html>")
+
+    result = provider.given("image", "inspect", file)
+
+    assert result.code == 3
+    assert result.out.startswith(f"refused  {file}\n  web-page: this is a web page")
+    assert "what to do: known are qcow2" in result.out
+
+
+def test_an_image_is_inspected_at_its_url(provider):
+    file = provider.image("one")
+    added = provider.steady.add(file, title="one")
+    url = provider.steady.images[added].uri
+
+    refused = provider.given("image", "inspect", url)
+    result = provider.given("image", "inspect", url, "--allow-private-addresses")
+
+    assert refused.code == 5
+    assert "allow_private_addresses" in refused.err
+    assert result.code == 0
+    assert hashlib.sha512(file.read_bytes()).hexdigest() in result.out
+    assert "target site: as published, as raw\n" in result.out
+
+
+def test_a_larger_image_than_the_limit_is_not_fetched(provider):
+    provider.configure(limits={"max_image_bytes": "1MiB"})
+    added = provider.steady.add(provider.image("one"), title="one")
+
+    url = provider.steady.images[added].uri
+    result = provider.given("image", "inspect", url, "--allow-private-addresses")
+
+    assert result.code == 5
+    assert "allowed are 1048576" in result.err
+
+
+def test_nothing_is_left_and_no_configuration_is_needed(provider, tmp_path, monkeypatch):
+    file = provider.image("one", Kind.OVA)
+    room = tmp_path / "room"
+    room.mkdir()
+    provider.config.unlink()
+
+    result = provider.run("image", "inspect", file, "--json", TMPDIR=str(room))
+
+    assert (result.code, result.json["archive"], result.json["targets"]) == (0, "tar", [])
+    assert list(room.iterdir()) == []
+
+
+def test_a_file_that_is_not_there_is_said(provider):
+    result = provider.given("image", "inspect", provider.root / "missing")
+
+    assert result.code == 5
+    assert "missing: cannot be read: no such file or directory" in result.err
+
+
+def test_terminal_codes_in_a_name_do_not_reach_the_terminal(provider, tmp_path):
+    file = tmp_path / "a\x1b[31m.raw"
+    file.write_bytes(b"text")
+
+    result = provider.given("image", "inspect", file)
+
+    assert result.code == 3
+    assert "\x1b" not in result.out
+
+
+def test_the_configuration_of_the_site_is_checked_as_ever(provider):
+    provider.config.write_text(yaml.safe_dump({"unknown": 1}))
+
+    assert provider.given("image", "inspect", provider.image("one")).code == 2
