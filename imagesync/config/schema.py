@@ -31,7 +31,7 @@ from imagesync.config.values import (
     Count,
     DiskFormat,
     Duration,
-    Fingerprint256,
+    Fingerprint,
     Flag,
     Name,
     Section,
@@ -150,9 +150,9 @@ class Endorser(Section):
     dn: Text = Field(description="Distinguished name of the certificate: ``/DC=…/CN=…``.")
     ca: Text = Field(description="Distinguished name of the CA that issued it.")
 
-    sha256: Fingerprint256 | None = Field(
+    sha256: Fingerprint | None = Field(
         default=None,
-        description="SHA-256 fingerprint that the certificate must have. Needed, and enough, for a self-signed one.",
+        description="Fingerprint of a certificate that is trusted itself, without CA and CRL: 64 hexadecimal digits.",
     )
 
     @field_validator("dn", "ca")
@@ -161,6 +161,11 @@ class Endorser(Section):
         if "=" not in value:
             raise ValueError("is no distinguished name: write it as imagesync list verify shows it")
         return value
+
+    @field_validator("sha256", mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        return value.replace(":", "").lower() if isinstance(value, str) else value  # as openssl x509 -fingerprint does
 
     @property
     def identity(self) -> Identity:
@@ -187,7 +192,7 @@ class Subscription(Section):
     )
     sha1_until: date | None = Field(
         default=None,
-        description="Until the end of this day (UTC) the list may be signed with SHA-1, which can be forged.",
+        description="Day before which RSA signatures with SHA-1 are accepted, with a warning in each pass.",
     )
     identifier: Text | None = Field(
         default=None, description="Identifier that the list must have. Without it, the first one accepted is pinned."

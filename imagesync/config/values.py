@@ -109,18 +109,6 @@ def parse_format(value: object) -> Format:
     return Format(name)
 
 
-def parse_fingerprint(value: object) -> str:
-    """Return a SHA-256 fingerprint as 64 lower-case hexadecimal digits; colons between them are left out.
-
-    Raises:
-        ValueError: it is none.
-    """
-    text = value.replace(":", "").lower() if isinstance(value, str) else ""
-    if not re.fullmatch(r"[0-9a-f]{64}", text):
-        raise ValueError("is no SHA-256 fingerprint: write its 64 hexadecimal digits, in quotes")
-    return text
-
-
 def off_for_false(value: object) -> object:
     """Return ``off`` for ``False``: that is how YAML 1.1 reads the word where nobody quotes it."""
     return "off" if value is False else value
@@ -177,9 +165,7 @@ DiskFormat = Annotated[
     BeforeValidator(parse_format),
     WithJsonSchema({"enum": [*map(str, Format), "vhd"]}),
 ]
-Fingerprint256 = Annotated[
-    str, BeforeValidator(parse_fingerprint), WithJsonSchema({"type": "string", "x-kind": "fingerprint"})
-]
+Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", strict=True)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", strict=True)]
 Text = Annotated[str, StringConstraints(min_length=1, strict=True, strip_whitespace=True)]
 Globs = Annotated[tuple[Text, ...], BeforeValidator(one_or_more), Field(min_length=1), WithJsonSchema(_WORDS_SCHEMA)]

@@ -37,7 +37,6 @@ class AdmissionRules:
     is not, the first accepted list pins it. ``appdb_ids`` checks the identifiers that AppDB computes from the VO's
     name. ``pinned_elsewhere`` maps identifiers of lists to the subscription that holds them. ``floor_lifted`` says that
     the operator lifted the floor while nothing was accepted: then it is that of the records on the targets.
-    ``certificates`` are the SHA-256 fingerprints that an endorser's certificate must have, for those where it is said.
     """
 
     subscription: str
@@ -47,7 +46,6 @@ class AdmissionRules:
     appdb_ids: bool = False
     pinned_elsewhere: Mapping[ListId, str] = field(default_factory=dict)
     floor_lifted: bool = False
-    certificates: Mapping[Identity, frozenset[str]] = field(default_factory=dict)
 
 
 def admit(content: ImageList, rules: AdmissionRules, accepted: Accepted | None, now: datetime) -> TrustedList:
@@ -100,13 +98,6 @@ def _check_endorser(content: ImageList, rules: AdmissionRules) -> None:
             rules.subscription,
             f"signed by {_words(signer)}, which is no endorser of this subscription",
             "if the endorser has a new certificate, confirm it with them and add it under 'endorsers'",
-        )
-    pinned = {_canonical(endorser): wanted for endorser, wanted in rules.certificates.items()}.get(signer)
-    if pinned is not None and content.signer.sha256 not in pinned:
-        raise WrongEndorserError(
-            rules.subscription,
-            f"signed by {_words(signer)} with another certificate than the pinned one: SHA-256 {content.signer.sha256}",
-            "confirm it with the endorser, then change 'sha256' under 'endorsers'",
         )
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -25,19 +25,19 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from imagesync.errors import BadSignatureError, NotYetValidError, TrustError, UntrustedSignerError
+from imagesync.errors import BadSignatureError, NotYetValidError, TrustError
 from imagesync.lists import cms, envelope
 from imagesync.lists.anchors import Anchors, CrlMode, serial_zero_tolerated
 from imagesync.lists.names import render
-from imagesync.lists.path import build_path, check_signer
+from imagesync.lists.path import MIN_RSA_BITS, build_path, check_signer, check_trusted_itself
 from imagesync.lists.revocation import check_revocation
 from imagesync.model import Identity, SignedPayload, Signer
 
 CLOCK_SKEW = timedelta(minutes=5)
-MIN_RSA_BITS, MAX_RSA_BITS = 2048, 16384
+MAX_RSA_BITS = 16384
 
 _HASHES: dict[str, type[hashes.SHA1 | hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
-    "sha1": hashes.SHA1,  # only where the subscription allows it, see SignaturePolicy
+    "sha1": hashes.SHA1,  # cms refuses it unless the subscription asks for it
     "sha256": hashes.SHA256,
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
@@ -50,19 +50,19 @@ _RSA_ENCRYPTION = x509.ObjectIdentifier("1.2.840.113549.1.1.1")
 class SignaturePolicy:
     """What a subscription asks of signatures.
 
-    ``pinned`` says that the subscription pins its endorsers' DN and CA, so that host certificates may sign. Before
-    ``sha1_until`` a message may be signed with SHA-1. ``certificates`` are SHA-256 fingerprints, in lower-case
-    hexadecimal digits, that the subscription pins: a self-signed certificate among them is trusted directly.
+    ``pinned`` says that the subscription pins its endorsers' DN and CA, so that host certificates may sign.
+    ``sha1_until`` accepts RSA signatures with SHA-1 before that day; ``trusted`` has the SHA-256 fingerprints, in
+    lower-case hexadecimal digits, of signers' certificates that need no CA.
     """
 
     crl: CrlMode = CrlMode.REQUIRE
     pinned: bool = False
-    sha1_until: datetime | None = None
-    certificates: frozenset[str] = frozenset()
+    sha1_until: date | None = None
+    trusted: frozenset[str] = frozenset()
 
     def allows_sha1(self, now: datetime) -> bool:
-        """Return whether SHA-1 is still allowed at ``now``."""
-        return self.sha1_until is not None and now < self.sha1_until
+        """Return whether SHA-1 is accepted at ``now``."""
+        return self.sha1_until is not None and now.date() < self.sha1_until
 
 
 def verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetime) -> SignedPayload:
@@ -84,43 +84,44 @@ def verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetime
 
 def _verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetime) -> SignedPayload:
     parts = envelope.split(blob)
-    message = cms.parse(parts.signature, sha1=policy.allows_sha1(now))
+    message = cms.parse(parts.signature, allow_sha1=policy.allows_sha1(now))
     _check_content(parts.content, message, now)
     with serial_zero_tolerated():
         certificates = [x509.load_der_x509_certificate(der) for der in dict.fromkeys(message.certificates)]
         certificate = _find_signer(message.signer, certificates)
         _check_signature(message, certificate)
-        expects_pin = check_signer(certificate, pinned=policy.pinned)
-        chain, warnings = _check_trust(certificate, certificates, anchors, policy, now)
-    if message.scheme.digest == "sha1":
-        warnings = (
-            *warnings,
-            f"it is signed with SHA-1, which is accepted until {policy.sha1_until:%Y-%m-%d %H:%M} UTC",
-        )
+        others = [other for other in certificates if other is not certificate]
+        expects_pin, chain, warnings = _check_trust(certificate, others, anchors, policy, now)
     return SignedPayload(
         content=parts.content,
         json=parts.json,
         signer=_signer(certificate, expects_pin=expects_pin),
         signed_at=message.signing_time,
-        warnings=warnings,
+        warnings=(*_weakness(message, policy), *warnings),
         chain=tuple(link.public_bytes(Encoding.DER) for link in chain),
     )
 
 
 def _check_trust(
     signer: x509.Certificate,
-    certificates: Sequence[x509.Certificate],
+    others: Sequence[x509.Certificate],
     anchors: Anchors,
     policy: SignaturePolicy,
     now: datetime,
-) -> tuple[tuple[x509.Certificate, ...], tuple[str, ...]]:
-    """Return the signer's path and warnings about it. A pinned self-signed certificate is its own path."""
-    if signer.subject == signer.issuer and signer.fingerprint(hashes.SHA256()).hex() in policy.certificates:
-        if not signer.not_valid_before_utc <= now <= signer.not_valid_after_utc:
-            raise UntrustedSignerError(render(signer.subject), "the certificate is not valid now", "ask for a new one")
-        return (signer,), ("its certificate is trusted by its fingerprint alone: nobody can revoke it",)
-    chain = build_path(signer, [other for other in certificates if other is not signer], anchors, now)
-    return chain, check_revocation(chain, anchors, policy.crl, now)
+) -> tuple[bool, tuple[x509.Certificate, ...], tuple[str, ...]]:
+    """Return whether the signer's purpose expects a pin, its path, and warnings."""
+    if signer.fingerprint(hashes.SHA256()).hex() in policy.trusted:
+        check_trusted_itself(signer, now)
+        return False, (signer,), ("the signer's certificate is trusted itself: no CA and no revocation was checked",)
+    expects_pin = check_signer(signer, pinned=policy.pinned)
+    chain = build_path(signer, others, anchors, now)
+    return expects_pin, chain, check_revocation(chain, anchors, policy.crl, now)
+
+
+def _weakness(message: cms.SignedMessage, policy: SignaturePolicy) -> tuple[str, ...]:
+    if message.scheme.digest != "sha1":
+        return ()
+    return (f"it is signed with SHA-1, which can be forged: accepted until {policy.sha1_until} only (sha1_until)",)
 
 
 def made_by(blob: bytes, certificate: x509.Certificate, now: datetime) -> bytes:

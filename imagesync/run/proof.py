@@ -59,6 +59,8 @@ def command(directory: Path, pieces: Sequence[Evidence]) -> str:
     words += ["-certfile", directory / PATH] if len(_certificates(pieces)) > 1 else []
     words += ["-CAfile", directory / TRUSTED, "-no-CApath", "-no-CAstore", "-purpose", "any", "-x509_strict"]
     words += ["-auth_level", 2, *_crl_checks(pieces)]
+    last = _certificates(pieces)[-1]
+    words += ["-partial_chain"] if last.issuer != last.subject else []  # a certificate that is trusted itself
     words += ["-attime", int(at.timestamp()), "-out", directory / CONTENT]
     return shlex.join(map(str, words))
 

@@ -44,7 +44,6 @@ class Subscription:
     source: str = "hepix"
     properties: tuple[PropertyRule, ...] = ()
     notices: NoticeRules = field(default_factory=NoticeRules)
-    certificates: Mapping[Identity, frozenset[str]] = field(default_factory=dict)
     fault: ConfigError | None = None
 
     def admission(self, pinned_elsewhere: Mapping[ListId, str], *, floor_lifted: bool) -> AdmissionRules:
@@ -57,7 +56,6 @@ class Subscription:
             appdb_ids=self.appdb_ids,
             pinned_elsewhere=pinned_elsewhere,
             floor_lifted=floor_lifted,
-            certificates=self.certificates,
         )
 
 

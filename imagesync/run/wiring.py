@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cache, partial
 from urllib.parse import urlsplit
 
@@ -79,7 +79,6 @@ def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
         list_policy=replace(policy, named_hosts=frozenset({host})),
         image_policy=replace(policy, schemes=schemes),
         signature=_signature(item, config),
-        certificates=_certificates(item),
         selection=_selection(item.select),
         identifier=ListId(item.identifier) if item.identifier else None,
         appdb_ids=host.endswith(_APPDB) if item.appdb_ids is None else item.appdb_ids,
@@ -125,21 +124,8 @@ def _limited(config: Config) -> HttpPolicy:
 
 
 def _signature(item: ConfiguredSubscription, config: Config) -> SignaturePolicy:
-    end = item.sha1_until
-    return SignaturePolicy(
-        CrlMode(config.trust.crl),
-        pinned=True,
-        sha1_until=datetime(end.year, end.month, end.day, tzinfo=UTC) + timedelta(days=1) if end else None,
-        certificates=frozenset(one.sha256 for one in item.endorsers if one.sha256),
-    )
-
-
-def _certificates(item: ConfiguredSubscription) -> dict[Identity, frozenset[str]]:
-    """Return which certificates an endorser may have, for those of whom every entry says it."""
-    said: dict[Identity, set[str | None]] = {}
-    for one in item.endorsers:
-        said.setdefault(_normal(one.identity), set()).add(one.sha256)
-    return {who: frozenset(map(str, pins)) for who, pins in said.items() if None not in pins}
+    trusted = frozenset(endorser.sha256 for endorser in item.endorsers if endorser.sha256)
+    return SignaturePolicy(CrlMode(config.trust.crl), pinned=True, sha1_until=item.sha1_until, trusted=trusted)
 
 
 def _notices(item: ConfiguredSubscription, config: Config) -> NoticeRules:
