@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
+FUZZ_MINUTES ?= 60
 
 export PYTHON VENV
 # The caller's shell must not decide what is imported, where pip installs to, or which configuration a test reads.
@@ -11,7 +12,7 @@ unexport VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT IMAGESYNC_CONFIG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo cloud test test-live lint fixtures docs bench clean
+.PHONY: help demo cloud test test-live fuzz lint fixtures docs bench clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
@@ -43,6 +44,10 @@ test-live: ## the whole matrices of faults against the real services, of which `
 	@.ci/venv test
 	@.ci/cloud
 	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/live
+
+fuzz: ## change signed messages for FUZZ_MINUTES (60): none may pass for another, whatever fails is kept in build/fuzz
+	@.ci/venv test
+	$(BIN)/python tests/lists/fuzz.py $(FUZZ_MINUTES)
 
 lint: ## ruff, formatting, mypy --strict, import contracts
 	@.ci/system-packages base

@@ -89,7 +89,8 @@ class SignedPayload:
     """Bytes whose signature was verified, and by whom. Made only by ``imagesync.lists.smime``.
 
     ``content`` is what was hashed (canonical line ends); ``json`` is the part of it that holds the list;
-    ``warnings`` are findings that do not refuse the message.
+    ``warnings`` are findings that do not refuse the message. ``chain`` has the certificates from the signer's to that
+    of a root, in DER.
     """
 
     content: bytes
@@ -97,6 +98,7 @@ class SignedPayload:
     signer: Signer
     signed_at: datetime | None
     warnings: tuple[str, ...] = ()
+    chain: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What every area shares: what documents say, and the count of tests per area at the end of a run."""
 
 import doctest
+import re
 import subprocess
 import textwrap
 from collections import Counter
@@ -68,6 +69,15 @@ def prints() -> Callable[[str, str], bool]:
         return not said or doctest.OutputChecker().check_output(f"{said}\n", printed, options)
 
     return same
+
+
+@pytest.fixture(scope="session")
+def decisions() -> dict[str, set[str]]:
+    """Return the reasons of the safety model, each with the decisions that it may stand for."""
+    text = (Path(__file__).parents[1] / "docs" / "safety.rst").read_text(encoding="utf-8")
+    table = text[text.index("The reasons in a plan") : text.index("Why a list is not used")]
+    rows = re.findall(r"^   \* - ``([a-z-]+)``\n     - ([a-z, ]+)\n     - \S", table, flags=re.MULTILINE)
+    return {word: set(kinds.split(", ")) for word, kinds in rows}
 
 
 def _blocks(document: Path, language: str) -> list[str]:

@@ -33,6 +33,7 @@ def problems(options: Options, *, connect: bool) -> tuple[list[str], list[str]]:
 
 def _connection_problems(options: Options, config: Config, warnings: list[str]) -> Iterator[str]:
     """Run a pass that plans and changes nothing, and return what did not answer or must not be trusted."""
+    from imagesync.lists.path import unusable
     from imagesync.model import Unknown
     from imagesync.run.progress import Silent
     from imagesync.run.settings import Scope
@@ -40,11 +41,13 @@ def _connection_problems(options: Options, config: Config, warnings: list[str]) 
     from imagesync.run.wiring import open_ports, task
 
     options.start_logging("error")
-    work = replace(task(config, Scope(), clock(), dry=True), check=True)
+    now = clock()
+    work = replace(task(config, Scope(), now, dry=True), check=True)
     yield from _room(config)
     try:
         with open_ports(config, environment(), work, Silent()) as ports:
-            warnings += [f"trust.anchors: {warning}" for warning in ports.anchors.warnings]
+            idle = (f"no list under this CA can be verified: {line}" for line in unusable(ports.anchors, now))
+            warnings += [f"trust.anchors: {warning}" for warning in (*ports.anchors.warnings, *idle)]
             result = run_pass(work, ports)
     except ImagesyncError as error:
         yield str(error)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import click
 
-from imagesync.cli.context import Options, as_json, write_json
+from imagesync.cli.context import Options, as_json, clock, write_json
 
 
 @click.group("config")
@@ -61,9 +64,34 @@ def schema(*, as_json: bool) -> None:  # noqa: ARG001 - a JSON Schema is JSON ei
 
 
 @config.command()
+@click.option("--from-list", metavar="URL", help="Write a subscription to this list instead, switched off.")
+@click.option(
+    "--anchors",
+    type=click.Path(path_type=Path),
+    default="/etc/grid-security/certificates",
+    show_default=True,
+    help="The trust anchors for --from-list (IGTF layout).",
+)
+@click.option(
+    "--crl",
+    type=click.Choice(["require", "if-present", "off"]),
+    default="require",
+    show_default=True,
+    help="What to do about certificate revocation lists.",
+)
+@click.option("--vo", metavar="VO", help="The VO of the list, where it does not say so itself.")
+@click.option("--name", metavar="NAME", help="What to call the subscription.  [default: from the VO]")
 @as_json
-def init(*, as_json: bool) -> None:
-    """Write a commented configuration to begin with to standard output."""
+def init(*, from_list: str | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - as declared by the options
+    """Write a commented configuration to begin with to standard output.
+
+    With --from-list it is a subscription that pins who signed the list now. It is switched off: nothing is trusted
+    before somebody has confirmed it with the publisher and has set "enabled: true". A list that does not verify gives
+    no subscription: exit code 3, or 5 when it could not be read.
+    """
+    if from_list is not None:
+        _propose(from_list, options, as_json=as_json)
+        return
     from imagesync.config.reference import INITIAL
 
     if as_json:
@@ -72,3 +100,14 @@ def init(*, as_json: bool) -> None:
         write_json(yaml.safe_load(INITIAL))
         return
     click.echo(INITIAL, nl=False)
+
+
+def _propose(url: str, options: dict[str, Any], *, as_json: bool) -> None:
+    from imagesync.cli import first_use, verification
+
+    wish = first_use.FirstUse(url, now=clock(), **options)
+    proposal = first_use.propose(wish, verification.read(url))
+    if as_json:
+        write_json(first_use.as_json(proposal))
+    else:
+        click.echo(first_use.as_text(proposal, wish), nl=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 from imagesync.cli.context import Options, as_json, clock, write_json
 from imagesync.cli.moments import MOMENT
 from imagesync.cli.passes import check_names
+from imagesync.cli.signing import sign, write
 from imagesync.errors import ConfigError
 
 
@@ -100,7 +100,7 @@ def make(source: Path, out: Path, days: int, *, as_json: bool, **chosen: Any) ->
     previous = out if out.exists() else None
     options = MakeOptions(**chosen, now=clock(), previous=previous, lifetime=timedelta(days=days))
     document = describe(source, options)
-    _write(out, dump(document))
+    write(out, dump(document))
     content = document["hv:imagelist"]
     summary = {
         "out": str(out),
@@ -117,28 +117,7 @@ def make(source: Path, out: Path, days: int, *, as_json: bool, **chosen: Any) ->
         )
 
 
-@lists.command()
-@click.argument("document", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--cert", required=True, type=click.Path(path_type=Path), help="The endorser's certificate (PEM).")
-@click.option("--key", required=True, type=click.Path(path_type=Path), help="Its private key (PEM).")
-@click.option("--chain", type=click.Path(path_type=Path), help="Intermediate CA certificates (PEM).")
-@click.option(
-    "--passphrase-file", type=click.Path(path_type=Path), help="Where the key's passphrase is, if it has one."
-)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The signed list to write.")
-@as_json
-def sign(document: Path, out: Path, passphrase_file: Path | None, *, as_json: bool, **files: Path) -> None:
-    """Sign the list DOCUMENT (JSON, from `list make`) as a detached S/MIME message."""
-    from imagesync.lists.names import render
-    from imagesync.lists.sign import load_identity, sign
-
-    identity = load_identity(files["cert"], files["key"], files["chain"], _passphrase(passphrase_file))
-    _write(out, sign(_read(document), identity, clock()))
-    subject, issuer = render(identity.certificate.subject), render(identity.certificate.issuer)
-    if as_json:
-        write_json({"out": str(out), "signer": subject, "ca": issuer})
-    else:
-        click.echo(f"{out}: signed by {subject}, issued by {issuer}")
+lists.add_command(sign)
 
 
 @lists.command()
@@ -174,27 +153,3 @@ def reset(ctx: click.Context, name: str, *, identifier: bool, version: bool, as_
         write_json({"name": name, "identifier": identifier, "version": version})
     else:
         click.echo(f"{name}: the next list that is accepted pins anew")
-
-
-def _passphrase(path: Path | None) -> Callable[[], str] | None:
-    return (lambda: _read(path).decode().rstrip("\n")) if path is not None else None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            str(path), f"cannot be read: {error.strerror}", "check the path and its permissions"
-        ) from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all."""
-    from imagesync.cli.files import replace_file
-
-    try:
-        replace_file(path, content)
-    except OSError as error:
-        detail = f"cannot be written: {error.strerror}"
-        raise ConfigError(str(path), detail, "check the folder and its space") from error

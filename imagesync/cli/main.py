@@ -29,6 +29,8 @@ COMMANDS = {
     "sync": "imagesync.cli.sync:sync",
     "plan": "imagesync.cli.plan:plan",
     "status": "imagesync.cli.status:status",
+    "why": "imagesync.cli.why:why",
+    "revoke": "imagesync.cli.revoke:revoke",
     "list": "imagesync.cli.lists:lists",
     "image": "imagesync.cli.images:image",
     "store": "imagesync.cli.store:store",

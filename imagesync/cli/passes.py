@@ -140,6 +140,35 @@ def look(options: Options, wish: Wish) -> dict[str, Any]:
     return {"lists": [list_as_json(item) for item in result.seen], "targets": targets}
 
 
+def recall(options: Options) -> dict[str, Any]:
+    """Retire on every target what ``deny.d`` names, and do nothing else; return exit code and targets of the report.
+
+    The lists are taken as last accepted: a recall does not wait for a server.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        StateError: the state cannot be read or written.
+    """
+    from imagesync.cli.context import clock, environment
+    from imagesync.run.progress import Silent
+    from imagesync.run.report import as_json, worst_of
+    from imagesync.run.settings import Scope
+    from imagesync.run.sync import run_pass
+    from imagesync.run.wiring import open_ports, stored_only, task
+
+    config = options.config()
+    run_id = options.start_logging("warning")
+    now = clock()
+    work = task(config, Scope(recalls_only=True), now)
+    with open_ports(config, environment(), work, Silent()) as ports, stopping(ports.stop.set):
+        ports.state.begin_run(run_id, "revoke", now)
+        result = run_pass(work, stored_only(ports))
+        code = worst_of(result.targets)
+        report = as_json(result, run_id) | {"exit": int(code)}
+        ports.state.finish_run(run_id, clock(), report["exit"], report)
+    return {"exit": int(code), "targets": report["targets"]}
+
+
 def clean_up(options: Options, wish: Wish, *, unsubscribed: bool) -> tuple[dict[str, Any], Exit]:
     """Delete what is due on the targets, in the cache and in the state; return the report and the exit code.
 

@@ -38,10 +38,11 @@ def lists(report: dict[str, Any]) -> None:
         if item["verdict"] == "trusted":
             signer = printable(item["signer"]["dn"])
             click.echo(f"list {name}: trusted, version {printable(item['version'])}, signed by {signer}")
-            continue
-        click.echo(f"list {name}: {item['verdict'].upper()}: {printable(item['reason'])}")
+        else:
+            click.echo(f"list {name}: {item['verdict'].upper()}: {printable(item['reason'])}")
         if item.get("hint"):
             click.echo(f"  what to do: {printable(item['hint'])}")
+        _notices(item)
     if report["clock"] == "clock":
         click.echo(
             "clock: this machine's clock does not fit the servers' or the last pass; nothing expires until it does"
@@ -59,6 +60,14 @@ def accepted_lists(report: dict[str, Any]) -> None:
             click.echo(f"list {name}: version {printable(item['version'])}, {dates}, {printable(item['signer']['dn'])}")
         else:
             click.echo(f"list {name}: {printable(item['reason'])}")
+        _notices(item)
+
+
+def _notices(item: dict[str, Any]) -> None:
+    for warning in item.get("warnings", ()):
+        click.echo(f"  warning: {printable(warning)}")
+    for notice in item["notices"]:
+        click.echo(f"  {notice['level']}: {printable(notice['text'])}")
 
 
 def targets(report: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -32,6 +32,7 @@ from imagesync.lists.source import MAX_BYTES, Fetched, ListRequest, fetch
 from imagesync.model import Identity, ImageList, ListId, SignedPayload, Signer, TrustedList
 from imagesync.plan.render import printable
 from imagesync.plan.spec import timestamp
+from imagesync.run.proof import Link, links
 from imagesync.run.report import signer_as_json
 
 
@@ -92,7 +93,7 @@ def run(question: Question, *, as_json: bool) -> int:
     except SourceError as error:
         _unreadable(question, error, as_json=as_json)
         return 5
-    _trust(question, trusted, as_json=as_json)
+    _trust(question, trusted, links(payload.chain), as_json=as_json)
     return 0
 
 
@@ -153,19 +154,19 @@ def _stored(name: str, options: Options) -> bytes | None:
     return bytes(listing.blob)
 
 
-def _trust(question: Question, trusted: TrustedList, *, as_json: bool) -> None:
+def _trust(question: Question, trusted: TrustedList, chain: tuple[Link, ...], *, as_json: bool) -> None:
     content = trusted.content
     if as_json:
-        write_json(
-            _result(question, "trusted", "", content.signer) | {"list": _list(content), "warnings": [*trusted.warnings]}
-        )
+        found = {"list": _list(content), "warnings": [*trusted.warnings], "chain": [asdict(link) for link in chain]}
+        write_json(_result(question, "trusted", "", content.signer) | found)
         return
     signer = content.signer
     lines = [
         "trusted" if question.pinned else "trusted, endorser NOT checked",
         f"signer      {signer.identity.dn}",
         f"issued by   {signer.identity.ca}",
-        f"certificate good until {timestamp(signer.not_after)}",
+        f"certificate good until {timestamp(signer.not_after)}, SHA-256 {signer.sha256}",
+        f"root        {chain[-1].subject}, SHA-256 {chain[-1].sha256}",
         f"list        {content.identifier}, VO {content.vo or '(none named)'}, version {content.version}",
         f"created     {timestamp(content.created)}, expires {timestamp(content.expires)}",
         f"images      {len(content.images)}" + (f", and {len(content.broken)} unusable" if content.broken else ""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from imagesync.config.merge import Merged
+from imagesync.config.notice import AgeLimits, Notices
 from imagesync.config.presentation import NameTemplate, PropertyRule
 from imagesync.config.secrets import SecretRef, read_references
 from imagesync.config.selection import DenyEntry, Select
@@ -30,6 +31,7 @@ from imagesync.config.values import (
     Count,
     DiskFormat,
     Duration,
+    Fingerprint,
     Flag,
     Name,
     Section,
@@ -67,6 +69,10 @@ class Trust(Section):
     )
     crl: Annotated[Literal["require", "if-present", "off"], BeforeValidator(off_for_false)] = Field(
         default="require", description="Whether every CA on the path needs a fresh revocation list."
+    )
+    fetch_crls: Flag = Field(
+        default=False,
+        description="Whether ``sync`` fetches them itself, into the cache, from where the CAs' ``.crl_url`` says.",
     )
 
 
@@ -144,12 +150,22 @@ class Endorser(Section):
     dn: Text = Field(description="Distinguished name of the certificate: ``/DC=…/CN=…``.")
     ca: Text = Field(description="Distinguished name of the CA that issued it.")
 
+    sha256: Fingerprint | None = Field(
+        default=None,
+        description="Fingerprint of a certificate that is trusted itself, without CA and CRL: 64 hexadecimal digits.",
+    )
+
     @field_validator("dn", "ca")
     @classmethod
     def _check(cls, value: str) -> str:
         if "=" not in value:
             raise ValueError("is no distinguished name: write it as imagesync list verify shows it")
         return value
+
+    @field_validator("sha256", mode="before")
+    @classmethod
+    def _plain(cls, value: object) -> object:
+        return value.replace(":", "").lower() if isinstance(value, str) else value  # as openssl x509 -fingerprint does
 
     @property
     def identity(self) -> Identity:
@@ -173,6 +189,10 @@ class Subscription(Section):
     )
     endorsers: Annotated[tuple[Endorser, ...], Field(min_length=1)] = Field(
         description="Who may sign the list; several, so that certificates can be replaced."
+    )
+    sha1_until: date | None = Field(
+        default=None,
+        description="Day before which RSA signatures with SHA-1 are accepted, with a warning in each pass.",
     )
     identifier: Text | None = Field(
         default=None, description="Identifier that the list must have. Without it, the first one accepted is pinned."
@@ -202,6 +222,7 @@ class Subscription(Section):
     guard: GuardOverride | None = Field(default=None, description="Exceptions from the guard for this list.")
     expiry_grace: Duration | None = Field(default=None, description="Exception from ``expiry_grace`` for this list.")
     properties: tuple[PropertyRule, ...] = Field(default=(), description="Further properties of its images.")
+    list_age: AgeLimits | None = Field(default=None, description="Exception from ``notices.list_age`` for this list.")
 
     _check_url = field_validator("url")(check_source_url)
 
@@ -302,6 +323,7 @@ class Config(Section):
     on_unselected: Literal["retire", "keep"] = Field(
         default="retire", description="What becomes of published images that are no longer selected."
     )
+    notices: Notices = Field(default=Notices(), description="When to tell ahead that something ends or is old.")
     history: Duration = Field(default=timedelta(days=365), description="How long runs and superseded lists are kept.")
     limits: Limits = Field(default=Limits(), description="What anything from outside may cost.")
     deny: tuple[DenyEntry, ...] = Field(default=(), description="What is recalled; normally in ``deny.d/*.yaml``.")

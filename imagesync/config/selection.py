@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from itertools import product
 from typing import Self
 
@@ -73,6 +72,10 @@ class Select(Rule):
         return tuple(matchers for rule in self.exclude for matchers in rule.matchers())
 
 
+DENY_FIELDS = ("identifier", "list", "list_version", "mpuri", "sha512", "signer")
+"""What is recalled by; ``imagesync.run.denial`` knows the same names."""
+
+
 class DenyEntry(Section):
     """What is recalled, whatever a list says. The patterns are globs that must all match, whatever their case."""
 
@@ -83,6 +86,8 @@ class DenyEntry(Section):
     sha512: Text | None = Field(default=None, description="SHA-512 of the file as published.")
     signer: Text | None = Field(default=None, description="Distinguished name of who signed the list, in slash form.")
     reason: str = Field(default="", description="Why; shown wherever the image is.")
+    at: Text | None = Field(default=None, description="When it was recalled, for people; ``imagesync revoke`` says it.")
+    by: Text | None = Field(default=None, description="Who recalled it, for people; ``imagesync revoke`` says it.")
 
     @model_validator(mode="after")
     def _match_some_not_all(self) -> Self:
@@ -92,11 +97,4 @@ class DenyEntry(Section):
 
     def patterns(self) -> Mapping[str, str]:
         """Return the globs by field."""
-        names = (name for name in type(self).model_fields if name != "reason")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
-
-    def matches(self, facts: Mapping[str, str]) -> bool:
-        """Return whether it recalls an image of which ``facts`` gives the fields by these names."""
-        return all(
-            fnmatchcase(facts.get(name, "").casefold(), glob.casefold()) for name, glob in self.patterns().items()
-        )
+        return {name: value for name in DENY_FIELDS if (value := getattr(self, name)) is not None}

@@ -165,6 +165,7 @@ DiskFormat = Annotated[
     BeforeValidator(parse_format),
     WithJsonSchema({"enum": [*map(str, Format), "vhd"]}),
 ]
+Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", strict=True)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", strict=True)]
 Text = Annotated[str, StringConstraints(min_length=1, strict=True, strip_whitespace=True)]
 Globs = Annotated[tuple[Text, ...], BeforeValidator(one_or_more), Field(min_length=1), WithJsonSchema(_WORDS_SCHEMA)]

@@ -109,14 +109,14 @@ def load_anchors(directory: Path) -> Anchors:
 
 def _anchors(directory: Path, reading: _Reading) -> Anchors:
     usable = [ca for name, ca in reading.cas.values() if name not in reading.skipped]
-    roots = tuple(ca for ca in usable if ca.subject == ca.issuer)
+    roots = tuple(ca for ca in usable if is_self_signed(ca))
     if not roots:
         found = reading.warnings[0] if reading.warnings else "no file is named <hash>.0"
         raise TrustStoreUnusableError(str(directory), f"it holds no usable root CA certificate ({found})", _REHASH)
     return Anchors(
         directory=str(directory),
         roots=roots,
-        subordinates=tuple(ca for ca in usable if ca.subject != ca.issuer),
+        subordinates=tuple(ca for ca in usable if not is_self_signed(ca)),
         crls={issuer: tuple(crls) for issuer, crls in reading.crls.items()},
         rules=reading.rules,
         skipped=reading.skipped,
@@ -181,6 +181,21 @@ def _is_ca(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
+
+
+def is_self_signed(certificate: x509.Certificate) -> bool:
+    """Return whether a certificate is by its own key, as its names and key identifiers say.
+
+    Names alone do not say it: a CA that changes its key certifies the new one with the old one, under one name.
+    """
+    if certificate.subject != certificate.issuer:
+        return False
+    try:
+        own = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+        issuer = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    except x509.ExtensionNotFound:
+        return True
+    return issuer in {None, own}
 
 
 def _rules(path: Path, name: str) -> SubjectRules | None:

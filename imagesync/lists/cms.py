@@ -9,6 +9,7 @@ pyasn1 leaves this module.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -30,6 +31,7 @@ _DIGESTS = {
     "2.16.840.1.101.3.4.2.2": "sha384",
     "2.16.840.1.101.3.4.2.3": "sha512",
 }
+_SHA1 = {"1.3.14.3.2.26": "sha1"}
 _WEAK_DIGESTS = {"1.2.840.113549.2.5": "MD5", "1.3.14.3.2.26": "SHA-1", "2.16.840.1.101.3.4.2.4": "SHA-224"}
 _RSA_PSS = "1.2.840.113549.1.1.10"
 _MGF1 = "1.2.840.113549.1.1.8"
@@ -85,8 +87,10 @@ class SignedMessage:
     certificates: tuple[bytes, ...]
 
 
-def parse(der: bytes) -> SignedMessage:
+def parse(der: bytes, *, allow_sha1: bool = False) -> SignedMessage:
     """Return what the signature part of a message says, without judging whether it is true.
+
+    ``allow_sha1`` is for RSA signatures (PKCS #1 v1.5) only.
 
     Raises:
         BadSignatureError: It is no detached SignedData over plain data, in strict DER, with exactly one signer that
@@ -101,7 +105,7 @@ def parse(der: bytes) -> SignedMessage:
     if len(data["signerInfos"]) != 1:
         raise _bad(f"it has {len(data['signerInfos'])} signers where exactly one is needed")
     info = data["signerInfos"][0]
-    scheme = _scheme(info)
+    scheme = _scheme(info, _DIGESTS | _SHA1 if allow_sha1 else _DIGESTS)
     if str(info["digestAlgorithm"]["algorithm"]) not in {str(a["algorithm"]) for a in data["digestAlgorithms"]}:
         raise _bad("the signer's digest algorithm is not among those of the message")
     return _message(info, scheme, _certificates(data))
@@ -241,8 +245,8 @@ def _signing_time(attributes: dict[str, bytes]) -> datetime | None:
 
 
 # --- algorithms ------------------------------------------------------------------------------------------------------
-def _scheme(info: Asn1) -> Scheme:
-    digest = _digest(info["digestAlgorithm"], "digest")
+def _scheme(info: Asn1, accepted: Mapping[str, str]) -> Scheme:
+    digest = _digest(info["digestAlgorithm"], "digest", accepted)
     algorithm = str(info["signatureAlgorithm"]["algorithm"])
     if algorithm == _RSA_PSS:
         return _pss(info["signatureAlgorithm"]["parameters"], digest)
@@ -252,18 +256,20 @@ def _scheme(info: Asn1) -> Scheme:
         )
     kind, fixed = _SCHEMES[algorithm]
     _absent_or_null(info["signatureAlgorithm"]["parameters"], allow_null=kind == "rsa")
+    if digest == "sha1" and kind != "rsa":
+        raise _bad("the digest algorithm SHA-1 is accepted with RSA only")
     if fixed not in {None, digest}:
         raise _bad(f"the signature algorithm is for {fixed}, the digest is {digest}")
     return Scheme(kind, digest)
 
 
-def _digest(algorithm: Asn1, what: str) -> str:
+def _digest(algorithm: Asn1, what: str, accepted: Mapping[str, str] = _DIGESTS) -> str:
     dotted = str(algorithm["algorithm"])
-    if dotted not in _DIGESTS:
+    if dotted not in accepted:
         name = _WEAK_DIGESTS.get(dotted) or _dotted(dotted)
         raise _bad(f"the {what} algorithm {name} is not accepted (SHA-256, SHA-384 and SHA-512 are)")
     _absent_or_null(algorithm["parameters"], allow_null=True)
-    return _DIGESTS[dotted]
+    return accepted[dotted]
 
 
 def _absent_or_null(parameters: Asn1, *, allow_null: bool) -> None:

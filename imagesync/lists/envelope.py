@@ -178,8 +178,18 @@ def _two_parts(body: bytes, boundary: bytes) -> tuple[bytes, bytes]:
     marks = list(islice(_delimiters(body, b"--" + boundary), _MOST_DELIMITERS))
     if [tail for _, _, tail in marks] != [b"", b"", b"--"]:
         raise _bad(_what_is_wrong([tail for _, _, tail in marks]))
-    (_, start, _), (middle, again, _), (end, _, _) = marks
+    (first, start, _), (middle, again, _), (end, _, _) = marks
+    _refuse_hidden_lines(body[:first], body[middle:])
     return _without_line_end(body[start:middle]), _without_line_end(body[again:end])
+
+
+def _refuse_hidden_lines(*frames: bytes) -> None:
+    """Refuse line ends that only some programs see: behind them a delimiter could stand that this module overlooks."""
+    for frame in frames:
+        if b"\x00" in frame:
+            raise _bad("it contains a NUL byte outside the signed part")
+        if frame.count(b"\r") != frame.count(b"\r\n"):
+            raise _bad("it contains, outside the signed part, a carriage return that ends no line")
 
 
 def _delimiters(body: bytes, delimiter: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -189,7 +199,7 @@ def _delimiters(body: bytes, delimiter: bytes) -> Iterator[tuple[int, int, bytes
         end = body.find(b"\n", at)
         end = len(body) if end == -1 else end + 1
         if at == 0 or body[at - 1 : at] == b"\n":
-            yield at, end, body[at + len(delimiter) : end].rstrip()
+            yield at, end, body[at + len(delimiter) : end].rstrip(b"\r\n").rstrip(b" \t")
         at = body.find(delimiter, end)
 
 

@@ -99,7 +99,7 @@ def describe(source: Path, options: MakeOptions) -> dict[str, Any]:
         options,
         base_url,
         options.identifier or described.identifier or previous.identifier or _derived_list(options.vo, base_url),
-        described.version or _next_version(options.now, previous.version),
+        described.version or next_version(options.now, previous.version),
         previous,
     )
     entries = [_entry(image, publication) for image in described.images]
@@ -223,7 +223,7 @@ def _derived_image(publication: _Publication, name: str) -> str:
     return str(uuid.uuid5(parent, name))
 
 
-def _next_version(now: datetime, previous: str) -> str:
+def next_version(now: datetime, previous: str) -> str:
     """Return the UTC time as a number, higher than ``previous`` in any case: sites refuse a list that goes back.
 
     Raises:

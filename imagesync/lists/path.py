@@ -13,17 +13,20 @@ from itertools import pairwise
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, VerificationError
 
 from imagesync.errors import UntrustedSignerError
-from imagesync.lists.anchors import Anchors
+from imagesync.lists.anchors import Anchors, is_self_signed
 from imagesync.lists.names import render
 
 MAX_DEPTH = 8
+MIN_RSA_BITS = 2048
 
 _PROXY = (x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14"), x509.ObjectIdentifier("1.3.6.1.4.1.3536.1.222"))
+_NO_CONSTRAINTS = "the CA's certificate has name constraints, which are not supported"
 _MAIL = {ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 _HOST = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
@@ -48,6 +51,23 @@ def build_path(
         raise _untrusted(signer, f"no valid path: {error}") from error
     _check_path(chain, anchors)
     return chain
+
+
+def unusable(anchors: Anchors, now: datetime) -> tuple[str, ...]:
+    """Return a line for each CA of the directory under which no signer can be verified at ``now``: its name and why.
+
+    Only what the CA's own certificate says counts; a CA below one of these is not named again.
+    """
+    found = []
+    for authority in (*anchors.roots, *anchors.subordinates):
+        try:
+            if fault := _own_fault(authority, now):
+                raise _untrusted(authority, fault)
+            _check_extensions(authority)
+            _check_authority(authority, anchors)
+        except UntrustedSignerError as error:
+            found.append(f"{error.subject}: {error.detail}")
+    return tuple(found)
 
 
 def check_signer(signer: x509.Certificate, *, pinned: bool) -> bool:
@@ -79,6 +99,23 @@ def check_signer(signer: x509.Certificate, *, pinned: bool) -> bool:
     return True
 
 
+def check_trusted_itself(signer: x509.Certificate, now: datetime) -> None:
+    """Check a signer's certificate that the subscription trusts by its fingerprint, without a CA.
+
+    It may be that of a CA, as with those who sign with their only, self-signed certificate.
+
+    Raises:
+        UntrustedSignerError: It is not valid at ``now``, is a proxy, or its key may not sign.
+    """
+    if fault := _own_fault(signer, now):
+        raise _untrusted(signer, fault)
+    if any(_has(signer, oid) for oid in _PROXY):
+        raise _untrusted(signer, "it is a proxy certificate (RFC 3820); lists are signed with the certificate itself")
+    usage = _get(signer, x509.KeyUsage)
+    if usage is not None and not (usage.digital_signature or usage.content_commitment):
+        raise _untrusted(signer, "its key usage does not allow signatures")
+
+
 def _untrusted(certificate: x509.Certificate, detail: str, hint: str = "") -> UntrustedSignerError:
     return UntrustedSignerError(render(certificate.subject), detail, hint)
 
@@ -98,13 +135,31 @@ def _has(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> bool:
 def _check_path(chain: Sequence[x509.Certificate], anchors: Anchors) -> None:
     if len(chain) < 2:
         raise _untrusted(chain[0], "it is self-signed: a signer must be certified by a CA")
+    for certificate in chain:
+        _check_extensions(certificate)
     for authority in chain[1:]:
-        _check_authority(authority)
+        _check_authority(authority, anchors)
     for certificate, issuer in pairwise(chain):
         _check_issued(certificate, issuer, anchors)
 
 
-def _check_authority(authority: x509.Certificate) -> None:
+def _check_extensions(certificate: x509.Certificate) -> None:
+    for extension in certificate.extensions:
+        match extension.value:
+            case x509.AuthorityKeyIdentifier() | x509.SubjectKeyIdentifier() if extension.critical:
+                raise _untrusted(
+                    certificate, "its key identifiers are critical (RFC 5280 section 4.2.1.1: they are not)"
+                )
+            case x509.SubjectAlternativeName() as names if not list(names):
+                raise _untrusted(certificate, "its subject alternative name is empty (RFC 5280 section 4.2.1.6)")
+            case _:
+                pass
+
+
+def _check_authority(authority: x509.Certificate, anchors: Anchors) -> None:
+    name = render(authority.subject)
+    if name in anchors.skipped:  # also where the message carries its certificate
+        raise _untrusted(authority, f"this CA is not used: {anchors.skipped[name]}", "repair that file")
     usage = _get(authority, x509.KeyUsage)
     if usage is None or not usage.key_cert_sign:
         raise _untrusted(authority, "it is no certificate of a CA: its key usage does not say so")
@@ -113,19 +168,36 @@ def _check_authority(authority: x509.Certificate) -> None:
     if _get(authority, x509.NameConstraints) is not None:
         # The library ignores or refuses directoryName constraints depending on their being critical; no CA of the
         # IGTF has any name constraints, so refusing them all is the safe and simple reading.
-        raise _untrusted(authority, "the CA's certificate has name constraints, which are not supported")
+        raise _untrusted(authority, _NO_CONSTRAINTS)
+    purposes = _get(authority, x509.ExtendedKeyUsage)
+    if purposes is not None and not (_MAIL | _HOST) & set(purposes):
+        raise _untrusted(authority, "the CA's extended key usage has no purpose that signs messages")
 
 
 def _check_issued(certificate: x509.Certificate, issuer: x509.Certificate, anchors: Anchors) -> None:
     identifier = _get(certificate, x509.AuthorityKeyIdentifier)
     if identifier is None or identifier.key_identifier is None:
         raise _untrusted(certificate, "it has no authority key identifier (RFC 5280 section 4.2.1.1)")
+    if not _identifies(identifier, issuer):
+        raise _untrusted(certificate, "its authority key identifier is not that of its CA (RFC 5280 section 4.2.1.1)")
     if any(_has(certificate, oid) for oid in _PROXY):
         raise _untrusted(certificate, "it is a proxy certificate (RFC 3820)")
     rules = anchors.rules.get(render(issuer.subject))
     subject = render(certificate.subject)
     if rules is not None and not rules.permit(subject):
         raise _untrusted(certificate, f"its CA {render(issuer.subject)} may not certify this name ({rules.file})")
+
+
+def _identifies(identifier: x509.AuthorityKeyIdentifier, issuer: x509.Certificate) -> bool:
+    """Return whether an authority key identifier means this very certificate, in each form that it has."""
+    own = _get(issuer, x509.SubjectKeyIdentifier)
+    names = [name.value for name in identifier.authority_cert_issuer or () if isinstance(name, x509.DirectoryName)]
+    return (
+        own is not None
+        and identifier.key_identifier == own.digest
+        and identifier.authority_cert_serial_number in {None, issuer.serial_number}
+        and all(name == issuer.issuer for name in names)
+    )
 
 
 # --- why there is no path --------------------------------------------------------------------------------------------
@@ -135,13 +207,15 @@ def _explain(signer: x509.Certificate, known: Sequence[x509.Certificate], anchor
     for _ in range(MAX_DEPTH):
         if fault := _own_fault(current, now):
             raise _untrusted(current, fault)
+        if current is not signer and _get(current, x509.NameConstraints) is not None:
+            raise _untrusted(current, _NO_CONSTRAINTS)
         if current in anchors.roots:
             return
         current = _issuer(current, known, anchors)
 
 
 def _issuer(certificate: x509.Certificate, known: Sequence[x509.Certificate], anchors: Anchors) -> x509.Certificate:
-    if certificate.issuer == certificate.subject:
+    if is_self_signed(certificate):
         raise _untrusted(certificate, f"it is self-signed and not in {anchors.directory}")
     named = [other for other in known if other.subject == certificate.issuer]
     if not named:
@@ -160,6 +234,16 @@ def _own_fault(certificate: x509.Certificate, now: datetime) -> str:
     algorithm = certificate.signature_hash_algorithm
     if algorithm is not None and algorithm.name in {"md5", "sha1"} and certificate.subject != certificate.issuer:
         return f"the certificate is signed with {algorithm.name.upper().replace('SHA1', 'SHA-1')}, which is too weak"
+    return _key_fault(certificate)
+
+
+def _key_fault(certificate: x509.Certificate) -> str:
+    try:
+        key = certificate.public_key()
+    except (UnsupportedAlgorithm, ValueError):
+        return "its key is of a kind that is not supported"
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < MIN_RSA_BITS:
+        return f"its RSA key has {key.key_size} bits (at least {MIN_RSA_BITS} are needed)"
     return ""
 
 

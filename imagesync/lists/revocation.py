@@ -20,6 +20,7 @@ from imagesync.lists.names import render
 
 _FETCH = "run fetch-crl, or have it run regularly"
 _STRONG = ("sha256", "sha384", "sha512")
+_TRUE = b"\x01\x01\xff"  # in DER, as each critical extension has it
 _CERTIFICATE_SIGN_ONLY = "its CA may not sign CRLs"
 
 
@@ -63,6 +64,11 @@ def _check(
     return warnings
 
 
+def fault_of(crl: x509.CertificateRevocationList, issuer: x509.Certificate, now: datetime) -> str:
+    """Return why a CRL is not one that counts for what ``issuer`` issued, or an empty string."""
+    return _authenticity(crl, issuer)[0] or _staleness(crl, now)
+
+
 def _refuse_listed(certificate: x509.Certificate, crl: x509.CertificateRevocationList) -> None:
     entry = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
     if entry is not None:
@@ -94,7 +100,7 @@ def _authenticity(crl: x509.CertificateRevocationList, issuer: x509.Certificate)
         return _CERTIFICATE_SIGN_ONLY, ""
     # By hand: is_signature_valid() answers False for SHA-1, and does not say why. Old CAs still sign CRLs so; a forged
     # one could hide a revocation only by a second preimage, and refusing them would push sites to ``crl: off``.
-    if not _signed_by(crl, issuer, algorithm):
+    if not _by_key_of(crl, issuer) or not _signed_by(crl, issuer, algorithm):
         return "its signature is not by this CA", ""
     return "", "" if algorithm.name in _STRONG else "it is signed with SHA-1"
 
@@ -109,7 +115,27 @@ def _scope(crl: x509.CertificateRevocationList) -> str:
                 return "it covers only some certificates (issuing distribution point)"
             case _ if extension.critical:
                 return f"it has the critical extension {extension.oid.dotted_string}"
-    return ""
+    return "an entry of it has a critical extension" if _has_critical_entry(crl) else ""
+
+
+def _has_critical_entry(crl: x509.CertificateRevocationList) -> bool:
+    """Return whether an entry must not be read without its extension (RFC 5280 section 5.3).
+
+    Such an entry may be about another CA's certificate, or change what others mean. A count of bytes spares most CRLs
+    the look at every entry, of which there can be 100,000.
+    """
+    if crl.tbs_certlist_bytes.count(_TRUE) <= sum(extension.critical for extension in crl.extensions):
+        return False
+    return any(extension.critical for entry in crl for extension in entry.extensions)
+
+
+def _by_key_of(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+    try:
+        named = crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+        own = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound:
+        return True  # the signature decides
+    return named in {None, own}
 
 
 def _may_sign_crls(issuer: x509.Certificate) -> bool:

@@ -17,22 +17,17 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from imagesync.errors import ConfigError, TrustError
 from imagesync.lists.document import dump, problems
+from imagesync.lists.path import check_signer
 from imagesync.lists.seal import SigningIdentity, SigningKey, seal
+from imagesync.lists.smime import made_by
 
 Passphrase = Callable[[], str]
 """Gives the passphrase when it is asked for; ``SecretRef.resolve`` and the like."""
 
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
-_FIT_PURPOSES = {
-    ExtendedKeyUsageOID.EMAIL_PROTECTION,
-    ExtendedKeyUsageOID.CLIENT_AUTH,
-    ExtendedKeyUsageOID.SERVER_AUTH,
-    ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
-}
 
 
 def load_identity(
@@ -47,9 +42,9 @@ def load_identity(
         ConfigError: a file cannot be read or holds something else, the passphrase is wrong, the key does not belong
             to the certificate, or the chain does not continue it.
     """
-    own, *further = _load_certificates(certificate)
+    own, *further = load_certificates(certificate)
     if chain is not None:
-        further += _load_certificates(chain)
+        further += load_certificates(chain)
     private = _supported(_load_key(key, passphrase), str(key))
     if _spki(own.public_key()) != _spki(private.public_key()):
         raise ConfigError(str(key), f"is not the key of {certificate}", "give the key that was made for it")
@@ -68,11 +63,27 @@ def sign(document: bytes, identity: SigningIdentity, now: datetime) -> bytes:
             expired, or it names another endorser.
     """
     check_identity(identity, now)
-    content = _with_endorser(document, identity)
+    content = prepare(document, identity.certificate, now)
+    message = seal(content, identity, now)
+    try:
+        made_by(message, identity.certificate, now)
+    except TrustError as error:
+        raise ConfigError("list", f"what was signed does not verify: {error.detail}", "please report it") from error
+    return message
+
+
+def prepare(document: bytes, certificate: x509.Certificate, now: datetime) -> bytes:
+    """Return the list ``document`` with the names of ``certificate`` in ``hv:endorser``: what has to be signed.
+
+    Raises:
+        ConfigError: as ``sign``, but for the key.
+    """
+    check_certificate(certificate, now)
+    content = _with_endorser(document, certificate)
     found = problems(_parse(content), now)
     if found:
         raise ConfigError("list", "; ".join(found), "make the list anew", problems=tuple(found))
-    return seal(content, identity, now)
+    return content
 
 
 def check_identity(identity: SigningIdentity, now: datetime) -> None:
@@ -82,9 +93,17 @@ def check_identity(identity: SigningIdentity, now: datetime) -> None:
         ConfigError: outside its validity, a CA, key usage or purpose not for signing, key too weak or of a kind that
             not every verifier reads.
     """
-    certificate = identity.certificate
+    _supported(identity.key, identity.certificate.subject.rfc4514_string())
+    check_certificate(identity.certificate, now)
+
+
+def check_certificate(certificate: x509.Certificate, now: datetime) -> None:
+    """Refuse a certificate with which a list would be refused everywhere.
+
+    Raises:
+        ConfigError: outside its validity, a CA's or a proxy, key usage or purpose not for signing.
+    """
     subject = certificate.subject.rfc4514_string()
-    _supported(identity.key, subject)
     if now < certificate.not_valid_before_utc:
         raise ConfigError(subject, f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%SZ}")
     if now >= certificate.not_valid_after_utc:
@@ -97,17 +116,11 @@ def check_identity(identity: SigningIdentity, now: datetime) -> None:
 
 
 def _unfit(certificate: x509.Certificate) -> str:
-    """Return why the extensions forbid signing, or the empty string."""
-    for extension in certificate.extensions:
-        match extension.value:
-            case x509.BasicConstraints(ca=True):
-                return "is a CA's certificate"
-            case x509.KeyUsage() as usage if not (usage.digital_signature or usage.content_commitment):
-                return "its key usage does not allow signatures"
-            case x509.ExtendedKeyUsage() as purposes if not _FIT_PURPOSES & set(purposes):
-                return "its extended key usage does not allow signing lists"
-            case _:
-                pass
+    """Return why a site would refuse the certificate as a signer's, or the empty string."""
+    try:
+        check_signer(certificate, pinned=True)
+    except TrustError as error:
+        return error.detail
     return ""
 
 
@@ -126,7 +139,12 @@ def _supported(key: PrivateKeyTypes, subject: str) -> SigningKey:
             raise ConfigError(subject, "a key of this kind cannot sign lists", hint)
 
 
-def _load_certificates(path: Path) -> list[x509.Certificate]:
+def load_certificates(path: Path) -> list[x509.Certificate]:
+    """Return the certificates of a PEM file.
+
+    Raises:
+        ConfigError: it cannot be read, or holds none.
+    """
     try:
         return x509.load_pem_x509_certificates(_read(path))
     except ValueError as error:
@@ -199,13 +217,13 @@ def _refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _with_endorser(document: bytes, identity: SigningIdentity) -> bytes:
+def _with_endorser(document: bytes, certificate: x509.Certificate) -> bytes:
     """Return the document with the endorser's names in it, unchanged where they stand there already."""
     from imagesync.lists.names import normalise
 
     parsed = _parse(document)
     endorser = _endorser_of(parsed)
-    actual = _names(identity.certificate)
+    actual = _names(certificate)
     for key, name in actual.items():
         claimed = endorser.get(key)
         if claimed and normalise(str(claimed)) != normalise(name):

@@ -17,25 +17,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from imagesync.errors import BadSignatureError, NotYetValidError, TrustError
 from imagesync.lists import cms, envelope
 from imagesync.lists.anchors import Anchors, CrlMode, serial_zero_tolerated
 from imagesync.lists.names import render
-from imagesync.lists.path import build_path, check_signer
+from imagesync.lists.path import MIN_RSA_BITS, build_path, check_signer, check_trusted_itself
 from imagesync.lists.revocation import check_revocation
 from imagesync.model import Identity, SignedPayload, Signer
 
 CLOCK_SKEW = timedelta(minutes=5)
-MIN_RSA_BITS, MAX_RSA_BITS = 2048, 16384
+MAX_RSA_BITS = 16384
 
-_HASHES: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+_HASHES: dict[str, type[hashes.SHA1 | hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+    "sha1": hashes.SHA1,  # cms refuses it unless the subscription asks for it
     "sha256": hashes.SHA256,
     "sha384": hashes.SHA384,
     "sha512": hashes.SHA512,
@@ -49,10 +51,18 @@ class SignaturePolicy:
     """What a subscription asks of signatures.
 
     ``pinned`` says that the subscription pins its endorsers' DN and CA, so that host certificates may sign.
+    ``sha1_until`` accepts RSA signatures with SHA-1 before that day; ``trusted`` has the SHA-256 fingerprints, in
+    lower-case hexadecimal digits, of signers' certificates that need no CA.
     """
 
     crl: CrlMode = CrlMode.REQUIRE
     pinned: bool = False
+    sha1_until: date | None = None
+    trusted: frozenset[str] = frozenset()
+
+    def allows_sha1(self, now: datetime) -> bool:
+        """Return whether SHA-1 is accepted at ``now``."""
+        return self.sha1_until is not None and now.date() < self.sha1_until
 
 
 def verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetime) -> SignedPayload:
@@ -74,22 +84,62 @@ def verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetime
 
 def _verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetime) -> SignedPayload:
     parts = envelope.split(blob)
-    message = cms.parse(parts.signature)
+    message = cms.parse(parts.signature, allow_sha1=policy.allows_sha1(now))
     _check_content(parts.content, message, now)
     with serial_zero_tolerated():
         certificates = [x509.load_der_x509_certificate(der) for der in dict.fromkeys(message.certificates)]
         certificate = _find_signer(message.signer, certificates)
         _check_signature(message, certificate)
-        expects_pin = check_signer(certificate, pinned=policy.pinned)
-        chain = build_path(certificate, [other for other in certificates if other is not certificate], anchors, now)
-        warnings = check_revocation(chain, anchors, policy.crl, now)
+        others = [other for other in certificates if other is not certificate]
+        expects_pin, chain, warnings = _check_trust(certificate, others, anchors, policy, now)
     return SignedPayload(
         content=parts.content,
         json=parts.json,
         signer=_signer(certificate, expects_pin=expects_pin),
         signed_at=message.signing_time,
-        warnings=warnings,
+        warnings=(*_weakness(message, policy), *warnings),
+        chain=tuple(link.public_bytes(Encoding.DER) for link in chain),
     )
+
+
+def _check_trust(
+    signer: x509.Certificate,
+    others: Sequence[x509.Certificate],
+    anchors: Anchors,
+    policy: SignaturePolicy,
+    now: datetime,
+) -> tuple[bool, tuple[x509.Certificate, ...], tuple[str, ...]]:
+    """Return whether the signer's purpose expects a pin, its path, and warnings."""
+    if signer.fingerprint(hashes.SHA256()).hex() in policy.trusted:
+        check_trusted_itself(signer, now)
+        return False, (signer,), ("the signer's certificate is trusted itself: no CA and no revocation was checked",)
+    expects_pin = check_signer(signer, pinned=policy.pinned)
+    chain = build_path(signer, others, anchors, now)
+    return expects_pin, chain, check_revocation(chain, anchors, policy.crl, now)
+
+
+def _weakness(message: cms.SignedMessage, policy: SignaturePolicy) -> tuple[str, ...]:
+    if message.scheme.digest != "sha1":
+        return ()
+    return (f"it is signed with SHA-1, which can be forged: accepted until {policy.sha1_until} only (sha1_until)",)
+
+
+def made_by(blob: bytes, certificate: x509.Certificate, now: datetime) -> bytes:
+    """Return the JSON in a message that ``certificate`` signed. It does not say that anybody trusts that certificate.
+
+    For publishers, who know their own; a site uses ``verify``.
+
+    Raises:
+        TrustError: It is no acceptable message, or another certificate signed it.
+    """
+    parts = envelope.split(blob)
+    message = cms.parse(parts.signature)
+    _check_content(parts.content, message, now)
+    der = certificate.public_bytes(Encoding.DER)
+    if der not in message.certificates or not _is_named(certificate, message.signer):
+        raise _bad("another certificate signed it")
+    _check_signature(message, certificate)
+    return parts.json
 
 
 def _bad(detail: str, hint: str = "") -> BadSignatureError:

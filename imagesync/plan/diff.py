@@ -27,6 +27,7 @@ from imagesync.plan.spec import ARTIFACT_PROPERTIES, Wanted, fingerprint, timest
 from imagesync.plan.values import Action, Cause, Kind, ListView, Plan, TargetView
 
 _ORDER = (
+    (Kind.RETIRE, Cause.REVOKED),
     (Kind.DELETE, Cause.LEFTOVER),
     (Kind.REGISTER, None),
     (Kind.REPLACE, None),
@@ -38,7 +39,7 @@ _ORDER = (
     (Kind.HOLD, None),
     (Kind.SKIP, None),
 )
-"""Clean-up first, because it frees room; then what adds; then what removes."""
+"""Recalls first, because they are urgent; then clean-up, because it frees room; then what adds; then what removes."""
 
 _KEY_ORDER = attrgetter("owner", "list", "image")
 """As keys compare, but without calling their comparison ten thousand times."""
@@ -73,7 +74,10 @@ class _Elsewhere:
 
 @dataclass(frozen=True, slots=True)
 class _Situation:
-    """One key: its records, its list's view, what is wanted for it or why it is not."""
+    """One key: its records, its list's view, what is wanted for it or why it is not.
+
+    ``copies`` are without those that are denied locally; ``recalled`` says that there were such.
+    """
 
     key: ImageKey
     copies: tuple[OwnedImage, ...]
@@ -83,6 +87,7 @@ class _Situation:
     target: TargetView
     now: datetime
     elsewhere: _Elsewhere | None = None
+    recalled: bool = False
 
     def act(self, kind: Kind, cause: Cause, reason: str, image: OwnedImage | None = None) -> Action:
         """Return an action about this key."""
@@ -127,12 +132,28 @@ def _is_offered(copy: OwnedImage, wanted: Wanted, target: TargetView) -> bool:
 
 def _decide(case: _Situation) -> list[Action]:
     """Return the actions for one key: about its leftovers, its retired records, and its published ones."""
-    revoked = case.target.revoked.get(case.key)
-    if revoked is not None:
-        return [*_settled(case), *(_retire(case, copy, Cause.REVOKED, revoked) for copy in _published(case))]
+    if any(copy.ref in case.target.revoked for copy in case.copies):
+        return _recall(case)
     if case.wanted is not None:
         return _offer(case, case.wanted)
     return [*_settled(case), *_absent(case)]
+
+
+def _recall(case: _Situation) -> list[Action]:
+    """Decide about records that are denied locally, then about the key as if they were not there.
+
+    Where one of them is what would be made for the list, that is denied too: it would come back as the same bytes.
+    """
+    reasons = case.target.revoked
+    denied = tuple(copy for copy in case.copies if copy.ref in reasons)
+    others = replace(case, copies=tuple(copy for copy in case.copies if copy.ref not in reasons), recalled=True)
+    same = next((copy for copy in denied if case.wanted and _is_right(copy, case.wanted, case.target)), None)
+    if same is not None:
+        skipped = Skipped(case.key.image, same.metadata.name, SkipCause.REVOKED, reasons[same.ref])
+        others = replace(others, wanted=None, skipped=skipped)
+    gone = replace(case, copies=denied)
+    retired = [_retire(case, copy, Cause.REVOKED, reasons[copy.ref]) for copy in _published(gone)]
+    return [*retired, *_settled(gone), *_decide(others)]
 
 
 # --- what should be offered ------------------------------------------------------------------------------------------
@@ -171,7 +192,7 @@ def _why_double(copy: OwnedImage, best: OwnedImage) -> tuple[Cause, str]:
 
 def _why_registered(case: _Situation) -> tuple[Cause, str]:
     endorsed = f"endorsed by {_version(case.view)}"
-    if case.key in case.target.expected and not case.copies:
+    if case.key in case.target.expected and not case.copies and not case.recalled:
         return Cause.GONE, f"{endorsed}; it was published here, and somebody else removed it"
     return Cause.NEW, endorsed
 

@@ -127,8 +127,9 @@ class TargetView:
     """What one pass knows of one target.
 
     ``owned`` are the records in scope. ``recorded`` are the digests of files uploaded earlier, by fingerprint, as the
-    state remembers them. ``revoked`` and ``postponed`` give a reason for single images. ``trust_clock`` is off when
-    the clock contradicts the servers: then nothing expires. ``subscriptions`` are the names of all that are configured.
+    state remembers them. ``revoked`` gives a reason for single records, by ``ref``, ``postponed`` for single images.
+    ``trust_clock`` is off when the clock contradicts the servers: then nothing expires. ``subscriptions`` are the names
+    of all that are configured.
     ``expected`` are the images that were published here when the last pass ended, ``remembered`` all that were here.
     ``editable`` says that records can be written by others: what they say of their own bytes is then not believed.
     ``former`` are owners of records that own images of no list by now.
@@ -137,7 +138,7 @@ class TargetView:
     name: str
     owned: tuple[OwnedImage, ...]
     recorded: Mapping[Fingerprint, Digest] = field(default_factory=dict)
-    revoked: Mapping[ImageKey, str] = field(default_factory=dict)
+    revoked: Mapping[str, str] = field(default_factory=dict)
     postponed: Mapping[ImageKey, str] = field(default_factory=dict)
     delete_after: timedelta = timedelta(days=30)
     trust_clock: bool = True

@@ -3,7 +3,8 @@
 Rules this module keeps:
 
 * A failure of one image becomes an ``Outcome`` of that image; the others go on.
-* What adds comes before what removes. When an addition failed, the guard judges the removals again.
+* What adds comes before what removes, but for local recalls. When an addition failed, the guard judges the removals
+  again.
 * Images are prepared ahead by a bounded number of threads, so that the next one downloads or converts while one is
   uploaded; the target itself is used by one thread only, in the order of the plan.
 """
@@ -84,20 +85,21 @@ def apply(
     plan: Plan, backend: Backend, workshop: Workshop, owned: Sequence[OwnedImage], rules: Mapping[ListId, GuardRules]
 ) -> list[Outcome]:
     """Carry out ``plan`` and return what became of each of its actions, in order."""
-    clean_up = [action for action in plan.actions if _is_clean_up(action)]
+    first = [action for action in plan.actions if _comes_first(action)]
     uploads = [action for action in plan.actions if action.kind in _UPLOADS]
     restores = [action for action in plan.actions if action.kind in _CHANGES_OF_RECORDS]
-    outcomes = [_carry_out(action, backend, plan) for action in clean_up]
+    outcomes = [_carry_out(action, backend, plan) for action in first]
     outcomes += _upload_all(uploads, plan, backend, workshop)
     outcomes += [_carry_out(action, backend, plan) for action in restores]
     failed = {outcome.action.key for outcome in outcomes if outcome.outcome is Ending.FAILED}
     judged = guard(_without_failed(plan.actions, failed), owned, rules, plan.at)
-    rest = (action for action in judged if action.kind not in _BEFORE_REMOVALS and not _is_clean_up(action))
+    rest = (action for action in judged if action.kind not in _BEFORE_REMOVALS and not _comes_first(action))
     return outcomes + [_carry_out(action, backend, plan) for action in rest]
 
 
-def _is_clean_up(action: Action) -> bool:
-    return (action.kind, action.cause) == (Kind.DELETE, Cause.LEFTOVER)
+def _comes_first(action: Action) -> bool:
+    """Return whether it is a recall, which waits for no download, or clean-up, which frees room."""
+    return (action.kind, action.cause) in {(Kind.RETIRE, Cause.REVOKED), (Kind.DELETE, Cause.LEFTOVER)}
 
 
 def _without_failed(actions: Sequence[Action], failed: set[ImageKey]) -> list[Action]:

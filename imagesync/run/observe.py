@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -17,6 +17,8 @@ from imagesync.lists.smime import verify
 from imagesync.lists.source import Fetched, ListRequest, NotModified
 from imagesync.model import Accepted, ListId, Observation, TrustedList, Unknown, Verdict
 from imagesync.plan.values import list_of
+from imagesync.run.evidence import ends, evidence
+from imagesync.run.notice import Notice, notices
 from imagesync.run.settings import Subscription
 from imagesync.state import StoredList
 
@@ -57,7 +59,7 @@ class Seen:
     """One subscription's list in this pass.
 
     ``observation`` is ``None`` for a subscription that is switched off. ``remember`` is there exactly when it is a
-    trusted list. ``server_date`` is the clock of the server that answered.
+    trusted list. ``server_date`` is the clock of the server that answered. ``notices`` are what is told ahead of it.
     """
 
     subscription: Subscription
@@ -65,6 +67,7 @@ class Seen:
     accepted: Accepted | None
     remember: StoredList | None = None
     server_date: datetime | None = None
+    notices: tuple[Notice, ...] = ()
 
     @property
     def identifier(self) -> ListId | None:
@@ -85,13 +88,13 @@ def observe(subscription: Subscription, find: FindFetch, anchors: Anchors, memor
             date = answer.server_date
             return _judge(subscription, answer, anchors, memory, now)
         except HttpStatusError as error:
-            return _unknown(subscription, memory, error, error.server_date)
+            return _unknown(subscription, memory, error, (error.server_date, now))
         except ImagesyncError as error:
-            return _unknown(subscription, memory, error, date)
+            return _unknown(subscription, memory, error, (date, now))
         except Exception as error:  # the boundary of one list: a defect of ours must not stop the others
             log.exception("list failed unexpectedly")
             wrapped = UnreachableError(subscription.name, f"unexpected {type(error).__name__}", "please report it")
-            return _unknown(subscription, memory, wrapped, date)
+            return _unknown(subscription, memory, wrapped, (date, now))
 
 
 def _ask(subscription: Subscription, find: FindFetch, memory: Memory) -> Fetched | NotModified:
@@ -110,7 +113,15 @@ def _judge(
     for warning in trusted.warnings:
         log.warning("list accepted with a warning", warning=warning)
     log.info("list is trusted", version=trusted.content.version, signer=trusted.content.signer.identity.dn)
-    return Seen(subscription, trusted, memory.accepted, listing, answer.server_date)
+    pieces = evidence(payload, anchors, subscription.signature.crl, now)
+    return Seen(
+        subscription,
+        trusted,
+        memory.accepted,
+        replace(listing, evidence=pieces),
+        answer.server_date,
+        notices(trusted, memory.accepted, ends(pieces), subscription.notices, now),
+    )
 
 
 def _request(subscription: Subscription, stored: StoredList | None) -> ListRequest:
@@ -132,7 +143,11 @@ def _listing(subscription: Subscription, answer: Fetched | NotModified, stored: 
             )
 
 
-def _unknown(subscription: Subscription, memory: Memory, error: ImagesyncError, server_date: datetime | None) -> Seen:
+def _unknown(
+    subscription: Subscription, memory: Memory, error: ImagesyncError, clocks: tuple[datetime | None, datetime]
+) -> Seen:
+    """Return what is known of a list that cannot be used; ``clocks`` are the server's and ours."""
+    server_date, now = clocks
     refused = isinstance(error, TrustError | TooLargeError)
     verdict = Verdict.REFUSED if refused else Verdict.UNAVAILABLE
     pinned = memory.accepted.list if memory.accepted else subscription.identifier
@@ -140,7 +155,8 @@ def _unknown(subscription: Subscription, memory: Memory, error: ImagesyncError, 
     reason = f"{error.reason}: {error.detail}"
     hint = error.hint or "tell the publisher; until a list that can be trusted comes, its images are held"
     unknown = Unknown(subscription.name, subscription.vo, pinned, verdict, reason, hint)
-    return Seen(subscription, unknown, memory.accepted, server_date=server_date)
+    told = notices(unknown, memory.accepted, (), subscription.notices, now)
+    return Seen(subscription, unknown, memory.accepted, server_date=server_date, notices=told)
 
 
 def accepted_from(trusted: TrustedList, now: datetime) -> Accepted:

@@ -67,9 +67,15 @@ def attempt(wanted: Wanted | None) -> str:
 
 def _decisive(outcomes: Iterable[Outcome]) -> dict[ImageKey, Outcome]:
     best: dict[ImageKey, Outcome] = {}
-    for outcome in sorted(filter(_tells, outcomes), key=lambda one: _RANK.index(one.action.kind)):
+    for outcome in sorted(
+        filter(_tells, outcomes), key=lambda one: (_RANK.index(one.action.kind), _retired_for(one) != "")
+    ):
         best.setdefault(outcome.action.key, outcome)
     return best
+
+
+def _order(outcome: Outcome) -> tuple[int, bool]:
+    return _RANK.index(outcome.action.kind), bool(_retired_for(outcome))
 
 
 def _tells(outcome: Outcome) -> bool:

@@ -13,6 +13,7 @@ from imagesync.plan.render import action_as_json
 from imagesync.plan.spec import timestamp
 from imagesync.plan.values import Cause
 from imagesync.run.apply import Ending, Outcome
+from imagesync.run.notice import Notice
 from imagesync.run.observe import Clock, Seen
 from imagesync.run.sync import PassResult, TargetResult
 
@@ -116,7 +117,12 @@ def as_json(result: PassResult, run: str) -> dict[str, Any]:
 
 def list_as_json(item: Seen) -> dict[str, Any]:
     """Return what is known of one list."""
-    base = {"name": item.subscription.name, "verdict": "unavailable", "reason": "switched off in the configuration"}
+    base: dict[str, Any] = {
+        "name": item.subscription.name,
+        "verdict": "unavailable",
+        "reason": "switched off in the configuration",
+    }
+    base |= {"notices": [_notice_as_json(notice) for notice in item.notices]}
     match item.observation:
         case TrustedList() as trusted:
             content = trusted.content
@@ -125,6 +131,7 @@ def list_as_json(item: Seen) -> dict[str, Any]:
                 "signer": signer_as_json(content.signer),
                 "identifier": content.identifier,
             }
+            known |= {"warnings": list(trusted.warnings)}
             dates = {"created": timestamp(content.created), "expires": timestamp(content.expires)}
             return {**base, "verdict": "trusted", "reason": "", **known, **dates, "images": len(content.images)}
         case Unknown() as unknown:
@@ -132,6 +139,16 @@ def list_as_json(item: Seen) -> dict[str, Any]:
             return {**base, **known, "version": None, "signer": None, "identifier": unknown.list}
         case None:
             return {**base, "version": None, "signer": None}
+
+
+def _notice_as_json(notice: Notice) -> dict[str, str]:
+    return {
+        "level": str(notice.level),
+        "matter": str(notice.matter),
+        "subject": notice.subject,
+        "at": timestamp(notice.at),
+        "text": notice.text,
+    }
 
 
 def signer_as_json(signer: Signer) -> dict[str, str]:

@@ -16,6 +16,7 @@ from imagesync.lists.smime import SignaturePolicy
 from imagesync.model import Identity, ListId
 from imagesync.plan.spec import Presentation, PropertyRule
 from imagesync.plan.values import DEFAULT_EXPIRY_GRACE, GuardRules
+from imagesync.run.notice import NoticeRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Subscription:
     max_list_bytes: int = 16 * 2**20
     source: str = "hepix"
     properties: tuple[PropertyRule, ...] = ()
+    notices: NoticeRules = field(default_factory=NoticeRules)
     fault: ConfigError | None = None
 
     def admission(self, pinned_elsewhere: Mapping[ListId, str], *, floor_lifted: bool) -> AdmissionRules:
@@ -95,9 +97,11 @@ class Target:
 class Scope:
     """What a run is about. Empty means everything; nothing outside it is touched.
 
-    ``images`` are globs over identifier and title, without regard to case.
+    ``images`` are globs over identifier and title, without regard to case. ``recalls_only`` leaves everything alone
+    but what a local denial names, what is remembered of lists included.
     """
 
     lists: frozenset[str] = frozenset()
     targets: frozenset[str] = frozenset()
     images: tuple[str, ...] = ()
+    recalls_only: bool = False

@@ -14,22 +14,24 @@ from threading import Event
 
 import structlog
 
-from imagesync.backend import Backend, Context, Notice, OwnedImage, Progress
+from imagesync.backend import Backend, Context, ImageKey, Notice, OwnedImage, Progress
 from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError
 from imagesync.images.artifact import Artifact
 from imagesync.lists.anchors import Anchors
-from imagesync.model import Accepted, ListId, TrustedList, Unknown
+from imagesync.model import Accepted, ImageId, ListId, TrustedList, Unknown
 from imagesync.plan.diff import make_plan
 from imagesync.plan.spec import Wanted
 from imagesync.plan.values import ListView, Plan, TargetView
 from imagesync.run.apply import Outcome, Workshop, apply
+from imagesync.run.denial import Denial, Facts, Remembered, remembered_list, revoked
+from imagesync.run.notice import Level
 from imagesync.run.observe import Clock, FindFetch, Memory, Seen, accepted_from, judge_clock, observe
 from imagesync.run.progress import Display, Silent
 from imagesync.run.prune import prune_plan
 from imagesync.run.record import memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.settle import refused, settle
-from imagesync.run.views import Denial, chosen, in_scope, revoked, views
+from imagesync.run.views import chosen, in_scope, views
 from imagesync.state import ImageRecord
 from imagesync.state.repository import Repository
 
@@ -118,14 +120,22 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
     ends = ports.state.last_end(Clock.TRUSTED), ports.state.last_end(Clock.TRUSTED, Clock.UNCHECKED)
     seen = settle(_observe_all(task, ports), task.names, partial(_records_everywhere, task, ports))
     clock = judge_clock([item.server_date for item in seen if item.server_date], *ends, task.now)
+    for item in seen:
+        _tell(item)
     if clock is Clock.CLOCK:
         log.error("clock is not trusted, nothing expires in this pass", now=task.now.isoformat())
     run = _Pass(task, ports, seen, trust_clock=clock is not Clock.CLOCK)
     results = tuple(_at(target, task, ports, partial(_converge, run, target)) for target in _chosen_targets(task))
     seen = tuple(_refused_by_plans(item, results) for item in seen)
-    if not task.dry:
+    if not task.dry and not task.scope.recalls_only:
         _remember(seen, task, ports.state)
     return PassResult(task, seen, results, clock, ports.state.fresh)
+
+
+def _tell(item: Seen) -> None:
+    for notice in item.notices:
+        say = log.error if notice.level is Level.CRITICAL else log.warning
+        say("list needs attention", list=item.subscription.name, matter=str(notice.matter), reason=notice.text)
 
 
 def prune_all(task: Task, ports: Ports, *, unsubscribed: bool) -> tuple[TargetResult, ...]:
@@ -254,7 +264,7 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     view = _target_view(run, target, owned, lists, before)
     view = replace(view, editable=backend.capabilities().editable)
     plan = make_plan(lists, view, task.now)
-    plan = replace(plan, actions=tuple(action for action in plan.actions if chosen(action, task.scope.images)))
+    plan = replace(plan, actions=tuple(action for action in plan.actions if chosen(action, task.scope)))
     notices = tuple(_of_abandoned(everything, lists, before))
     if task.dry:
         return TargetResult(target.name, plan, notices=notices)
@@ -302,7 +312,7 @@ def _target_view(
         target.name,
         owned,
         recorded={fingerprint: record.digest for fingerprint, record in made.items()},
-        revoked=revoked(owned, run.task.denials),
+        revoked=_revoked(run, owned, before, wanted),
         postponed=postponed(failed, wanted, run.task.now),
         delete_after=target.delete_after,
         trust_clock=run.trust_clock,
@@ -311,6 +321,22 @@ def _target_view(
         remembered=frozenset(record.key for record in before),
         former=frozenset(image.key.owner for image in owned).difference(*(view.owners for view in lists)),
     )
+
+
+def _revoked(
+    run: _Pass, owned: Sequence[OwnedImage], before: Sequence[ImageRecord], wanted: Mapping[ImageKey, Wanted]
+) -> dict[str, str]:
+    """Return which records are denied locally, and why. The state is asked only where there are denials."""
+    if not run.task.denials:
+        return {}
+    state, listed = run.ports.state, dict[tuple[ListId, ImageId], Facts]()
+    for item in run.seen:
+        if not isinstance(item.observation, TrustedList) and item.accepted is not None:
+            stored = state.stored(item.subscription.name)
+            listed |= remembered_list(item.accepted, stored.blob) if stored else {}
+    digests = {record.key: record.digest for record in before}
+    sources = state.sources({image.digest for image in owned if image.digest})
+    return revoked(owned, run.task.denials, Remembered(digests, sources, listed), wanted)
 
 
 def _without_project(lists: Sequence[ListView], seen: Sequence[Seen]) -> ImagesyncError | None:

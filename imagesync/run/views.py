@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
-from imagesync.backend import Backend, ImageKey, OwnedImage
+from imagesync.backend import Backend, OwnedImage
 from imagesync.errors import BackendRefusedError
-from imagesync.lists.select import Cause, Selected, Skipped, select
-from imagesync.model import Image, ImageId, TrustedList, Unknown, Verdict
+from imagesync.lists.select import Selected, Skipped, select
+from imagesync.model import ImageId, TrustedList, Unknown, Verdict
 from imagesync.plan.spec import Wanted, want
-from imagesync.plan.values import Action, ListView
+from imagesync.plan.values import Action, Cause, ListView
+from imagesync.run.denial import Denial, denied
 from imagesync.run.observe import Seen
 from imagesync.run.settings import Scope, Target
-
-
-@dataclass(frozen=True, slots=True)
-class Denial:
-    """A local rule that no image may be offered which matches all of ``patterns``, and why.
-
-    A pattern is a field and a glob; the fields are those of ``deny.d`` (configuration reference).
-    """
-
-    patterns: tuple[tuple[str, str], ...]
-    reason: str
-
-    def matches(self, facts: Mapping[str, str]) -> bool:
-        """Return whether an image of which ``facts`` gives the fields is denied, without regard to case."""
-        return all(fnmatchcase(facts.get(name, "").casefold(), glob.casefold()) for name, glob in self.patterns)
 
 
 def views(
@@ -68,7 +54,7 @@ def _view(
         unknown = Unknown(rules.name, rules.vo, trusted.identifier, Verdict.UNAVAILABLE, reason, error.hint)
         return replace(view, observation=unknown)
     style = target.presentation(marks[0], rules.properties)
-    chosen = [_denied(one, trusted, denials) for one in select(trusted, (rules.selection, target.selection), marks[1])]
+    chosen = [denied(one, trusted, denials) for one in select(trusted, (rules.selection, target.selection), marks[1])]
     wanted = [
         replace(form, metadata=backend.fit(form.metadata))
         for one in chosen
@@ -78,50 +64,6 @@ def _view(
     ]
     skipped = tuple(one for one in chosen if isinstance(one, Skipped))
     return replace(view, owners=frozenset(owners), wanted=tuple(wanted), skipped=skipped)
-
-
-def _denied(one: Selected | Skipped, trusted: TrustedList, denials: Sequence[Denial]) -> Selected | Skipped:
-    if isinstance(one, Skipped) or not denials:
-        return one
-    facts = _listed_facts(one.image, trusted)
-    reason = next((denial.reason for denial in denials if denial.matches(facts)), None)
-    if reason is None:
-        return one
-    return Skipped(one.image.identifier, one.image.title, Cause.REVOKED, f"denied locally: {reason}")
-
-
-def revoked(owned: Iterable[OwnedImage], denials: Sequence[Denial]) -> dict[ImageKey, str]:
-    """Return the reason for each record that a local rule denies, by what its properties say of it."""
-    found: dict[ImageKey, str] = {}
-    for image in owned if denials else ():
-        facts = _recorded_facts(image)
-        reason = next((denial.reason for denial in denials if denial.matches(facts)), None)
-        if reason is not None:
-            found[image.key] = f"denied locally: {reason}"
-    return found
-
-
-def _listed_facts(image: Image, trusted: TrustedList) -> dict[str, str]:
-    return {
-        "identifier": image.identifier,
-        "list": trusted.identifier,
-        "list_version": trusted.content.version,
-        "mpuri": image.mpuri,
-        "sha512": image.sha512,
-        "signer": trusted.content.signer.identity.dn,
-    }
-
-
-def _recorded_facts(image: OwnedImage) -> dict[str, str]:
-    properties = image.metadata.properties
-    return {
-        "identifier": image.key.image,
-        "list": image.key.list,
-        "list_version": properties.get("imagesync_list_version", ""),
-        "mpuri": properties.get("APPLIANCE_MPURI", ""),
-        "sha512": properties.get("imagesync_source_sha512", ""),
-        "signer": properties.get("imagesync_signer", ""),
-    }
 
 
 # --- selectors -------------------------------------------------------------------------------------------------------
@@ -138,10 +80,12 @@ def in_scope(owned: Iterable[OwnedImage], seen: Sequence[Seen], scope: Scope) ->
     )
 
 
-def chosen(action: Action, globs: Sequence[str]) -> bool:
-    """Return whether an action is about an image that ``--image`` names by identifier or title."""
+def chosen(action: Action, scope: Scope) -> bool:
+    """Return whether a run with this scope is about ``action``: by identifier or title, or because it is a recall."""
+    if scope.recalls_only and action.cause is not Cause.REVOKED:
+        return False
     names = (action.key.image.lower(), action.title.lower(), _listed_title(action.wanted).lower())
-    return not globs or any(fnmatchcase(name, glob.lower()) for glob in globs for name in names)
+    return not scope.images or any(fnmatchcase(name, glob.lower()) for glob in scope.images for name in names)
 
 
 def _listed_title(wanted: Wanted | None) -> str:

@@ -21,7 +21,7 @@ from imagesync.config.selection import Rules, Select
 from imagesync.errors import ConfigError
 from imagesync.http import Credential, HttpPolicy, ignored_proxy_warning, origin_of
 from imagesync.images.artifact import Artifact, ConversionOptions
-from imagesync.lists.anchors import CrlMode, load_anchors
+from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
 from imagesync.lists.names import normalise
 from imagesync.lists.select import Matcher, SelectionRules
 from imagesync.lists.smime import SignaturePolicy
@@ -29,11 +29,12 @@ from imagesync.lists.source import NotModified
 from imagesync.model import Identity, ListId
 from imagesync.plan.spec import PropertyRule, Wanted
 from imagesync.plan.values import GuardRules
+from imagesync.run.denial import Denial
+from imagesync.run.notice import Limits, NoticeRules
 from imagesync.run.observe import Fetch
 from imagesync.run.progress import Display
 from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.sync import Ports, Task
-from imagesync.run.views import Denial
 from imagesync.state import open_state
 from imagesync.state.repository import Repository
 
@@ -53,12 +54,15 @@ def task(config: Config, scope: Scope, now: datetime, *, allowed: int | None = N
         now=now,
         subscriptions=tuple(_subscription(item, config) for item in config.subscriptions),
         targets=tuple(_target(item, config, allowed) for item in config.targets),
-        denials=tuple(
-            Denial(tuple(entry.patterns().items()), entry.reason or "no reason given") for entry in config.deny
-        ),
+        denials=denials(config),
         scope=scope,
         dry=dry,
     )
+
+
+def denials(config: Config) -> tuple[Denial, ...]:
+    """Return what is recalled locally."""
+    return tuple(Denial(tuple(entry.patterns().items()), entry.reason or "no reason given") for entry in config.deny)
 
 
 def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
@@ -74,7 +78,7 @@ def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
         endorsers=tuple(_normal(endorser.identity) for endorser in item.endorsers),
         list_policy=replace(policy, named_hosts=frozenset({host})),
         image_policy=replace(policy, schemes=schemes),
-        signature=SignaturePolicy(CrlMode(config.trust.crl), pinned=True),
+        signature=_signature(item, config),
         selection=_selection(item.select),
         identifier=ListId(item.identifier) if item.identifier else None,
         appdb_ids=host.endswith(_APPDB) if item.appdb_ids is None else item.appdb_ids,
@@ -83,6 +87,7 @@ def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
         keep_unselected=config.on_unselected == "keep",
         max_list_bytes=config.limits.max_list_bytes,
         properties=_properties(item.properties),
+        notices=_notices(item, config),
         fault=fault,
     )
 
@@ -98,18 +103,35 @@ def _credential(item: ConfiguredSubscription) -> tuple[Credential | None, Config
 
 
 def _policy(item: ConfiguredSubscription, config: Config, credential: Credential | None) -> HttpPolicy:
+    return replace(
+        _limited(config),
+        allow_private=item.allow_private_addresses,
+        ca_bundle=item.ca_bundle,
+        credential=credential,
+    )
+
+
+def _limited(config: Config) -> HttpPolicy:
     limits = config.limits
     return HttpPolicy(
-        allow_private=item.allow_private_addresses,
         max_redirects=limits.max_redirects,
         connect_timeout=limits.connect_timeout.total_seconds(),
         header_timeout=limits.header_timeout.total_seconds(),
         stall_timeout=limits.stall_timeout.total_seconds(),
         minimum_rate=float(limits.minimum_rate),
         proxies={key: proxy.address() for key, proxy in config.proxies.items()},
-        ca_bundle=item.ca_bundle,
-        credential=credential,
     )
+
+
+def _signature(item: ConfiguredSubscription, config: Config) -> SignaturePolicy:
+    trusted = frozenset(endorser.sha256 for endorser in item.endorsers if endorser.sha256)
+    return SignaturePolicy(CrlMode(config.trust.crl), pinned=True, sha1_until=item.sha1_until, trusted=trusted)
+
+
+def _notices(item: ConfiguredSubscription, config: Config) -> NoticeRules:
+    told = config.notices
+    sections = (item.list_age or told.list_age, told.list_expiry, told.certificate, told.crl)
+    return NoticeRules(*(Limits(section.warning, section.critical) for section in sections))
 
 
 def _normal(identity: Identity) -> Identity:
@@ -159,7 +181,7 @@ def open_ports(config: Config, environment: Mapping[str, str], work: Task, displ
     warning = ignored_proxy_warning(environment, {key: proxy.url for key, proxy in config.proxies.items()})
     if warning:
         log.warning(warning)
-    anchors = load_anchors(config.trust.anchors)
+    anchors = _anchors(config, work)
     for problem in anchors.warnings:
         log.debug("trust anchor not usable", problem=problem)
     policies = {item.name: item.image_policy for item in work.subscriptions}
@@ -173,6 +195,20 @@ def open_ports(config: Config, environment: Mapping[str, str], work: Task, displ
             state=state,
             display=display,
         )
+
+
+def _anchors(config: Config, work: Task) -> Anchors:
+    """Return the trust anchors, with revocation lists of our own beside theirs if that is configured."""
+    anchors = load_anchors(config.trust.anchors)
+    if not config.trust.fetch_crls or config.trust.crl == "off":
+        return anchors
+    from imagesync.lists.crls import CrlStore, refresh, with_fetched
+
+    store = CrlStore(config.cache / "crls", _limited(config), config.limits.max_list_bytes)
+    if not work.dry and not work.scope.recalls_only:
+        names = {endorser.ca for item in work.subscriptions if item.enabled for endorser in item.endorsers}
+        refresh(anchors, names, store, work.now)
+    return with_fetched(anchors, store)
 
 
 def open_configured_state(config: Config, *, readonly: bool = False) -> Repository:

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 from imagesync.state.records import (
     ActionRecord,
     ArtifactRecord,
+    Evidence,
+    EvidenceKind,
     ImageRecord,
+    ListVersion,
     Pruned,
     RunRecord,
     StoredList,
@@ -24,7 +27,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ActionRecord",
     "ArtifactRecord",
+    "Evidence",
+    "EvidenceKind",
     "ImageRecord",
+    "ListVersion",
     "Pruned",
     "RunRecord",
     "StoredList",

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from imagesync.lists.admit import compare_versions
 from imagesync.model import Accepted, Digest, Identity, ImageId, ListId, Signer
+from imagesync.state import provenance
 from imagesync.state.database import insert
 from imagesync.state.records import StoredList
 from imagesync.state.tables import accepted, lifted_floor, list_version, message
@@ -53,6 +54,7 @@ def accept(connection: sa.Connection, value: Accepted, listing: StoredList) -> N
         connection.execute(statement.on_conflict_do_nothing())
         connection.execute(sa.insert(list_version), _version_row(value, sha256))
         connection.execute(sa.delete(lifted_floor).where(lifted_floor.c.subscription == value.subscription))
+    provenance.keep(connection, sha256, listing.evidence, value.accepted_at)
     row = _row(value) | {"message": sha256, "etag": listing.etag, "last_modified": listing.last_modified}
     change = insert(connection, accepted).values(row)
     connection.execute(change.on_conflict_do_update(index_elements=[accepted.c.subscription], set_=row))
@@ -87,6 +89,7 @@ def prune(connection: sa.Connection, before: datetime) -> int:
         accepted.c.subscription == list_version.c.subscription, accepted.c.message == list_version.c.message
     )
     connection.execute(sa.delete(list_version).where(list_version.c.last_seen < before, ~current))
+    provenance.prune(connection)
     unused = ~sa.exists().where(list_version.c.message == message.c.sha256)
     return connection.execute(sa.delete(message).where(unused)).rowcount
 

@@ -49,6 +49,15 @@ def actions(connection: sa.Connection, key: str, limit: int) -> tuple[ActionReco
     return tuple(ActionRecord(**row._mapping) for row in rows)  # noqa: SLF001 - SQLAlchemy's documented name
 
 
+def actions_about(connection: sa.Connection, key: str, limit: int) -> tuple[ActionRecord, ...]:
+    """Return the newest ``limit`` actions about ``list/image``, in any project and on any target, the newest first."""
+    columns = [column for column in action.c if column.name not in {"position", "key_sha256"}]
+    owned = action.c.key.endswith(f":{key}", autoescape=True)
+    wanted = sa.select(*columns).where(sa.or_(action.c.key == key, owned))
+    rows = connection.execute(wanted.order_by(action.c.at.desc(), action.c.position.desc()).limit(limit))
+    return tuple(ActionRecord(**row._mapping) for row in rows)  # noqa: SLF001 - SQLAlchemy's documented name
+
+
 def prune(connection: sa.Connection, before: datetime) -> int:
     """Forget runs that began before ``before``, with their actions, except the newest one. Return how many."""
     newest = sa.select(run.c.id).order_by(run.c.started.desc(), run.c.id).limit(1).scalar_subquery()

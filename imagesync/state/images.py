@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -118,6 +119,16 @@ def source_formats(connection: sa.Connection, digests: Collection[Digest]) -> di
         for some in _portions(digests)
         for row in connection.execute(columns.where(artifact.c.source.in_(some)))
     }
+
+
+def sources(connection: sa.Connection, digests: Collection[Digest]) -> dict[Digest, frozenset[str]]:
+    """Return what those files were made from that were made here, by the digest of the file."""
+    found: defaultdict[Digest, set[str]] = defaultdict(set)
+    for some in _portions(digests):
+        columns = sa.select(artifact.c.digest, artifact.c.source).where(artifact.c.digest.in_(some))
+        for row in connection.execute(columns):
+            found[Digest(row.digest)].add(row.source)
+    return {digest: frozenset(known) for digest, known in found.items()}
 
 
 def _artifact_row(item: ArtifactRecord) -> dict[str, Any]:

@@ -5,18 +5,52 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
-from imagesync.model import Digest, Fingerprint, Format, ImageKey
+from imagesync.model import Digest, Fingerprint, Format, Identity, ImageKey, ListId
+
+
+class EvidenceKind(StrEnum):
+    """What a piece of evidence is."""
+
+    CERTIFICATE = "certificate"
+    CRL = "crl"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A certificate or CRL, in DER, by which a message was verified. ``at`` is when; ``None`` before it is stored."""
+
+    kind: EvidenceKind
+    der: bytes
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredList:
-    """The signed message that was accepted last, as received, and what to ask its server with next time."""
+    """The signed message that was accepted last, as received, and what to ask its server with next time.
+
+    ``evidence`` is what it was verified by: first the certificates from the signer to the root, then CRLs.
+    """
 
     blob: bytes
     etag: str | None = None
     last_modified: str | None = None
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ListVersion:
+    """A message that was accepted for a subscription. ``message`` is its SHA-256 in hexadecimal digits."""
+
+    subscription: str
+    message: str
+    list: ListId
+    version: str
+    signer: Identity
+    first_seen: datetime
+    last_seen: datetime
 
 
 @dataclass(frozen=True, slots=True)

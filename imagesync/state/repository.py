@@ -9,9 +9,18 @@ from typing import Any, Self
 
 from imagesync.errors import StateError
 from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageKey, ListId
-from imagesync.state import acceptance, history, images, lock
+from imagesync.state import acceptance, history, images, lock, provenance
 from imagesync.state.database import Database, connect
-from imagesync.state.records import ActionRecord, ArtifactRecord, ImageRecord, Pruned, RunRecord, StoredList
+from imagesync.state.records import (
+    ActionRecord,
+    ArtifactRecord,
+    Evidence,
+    ImageRecord,
+    ListVersion,
+    Pruned,
+    RunRecord,
+    StoredList,
+)
 
 
 class Repository:
@@ -84,6 +93,22 @@ class Repository:
         with self._database.read() as connection:
             return acceptance.is_floor_lifted(connection, subscription)
 
+    # --- provenance ---
+    def versions(self) -> tuple[ListVersion, ...]:
+        """Return every list version that was accepted and is still kept, the newest first."""
+        with self._database.read() as connection:
+            return provenance.versions(connection)
+
+    def message(self, sha256: str) -> bytes | None:
+        """Return an accepted message by its SHA-256, as it was received."""
+        with self._database.read() as connection:
+            return provenance.content(connection, sha256)
+
+    def evidence(self, sha256: str) -> tuple[Evidence, ...]:
+        """Return by what a message was verified when it was accepted first: its path in order, then CRLs."""
+        with self._database.read() as connection:
+            return provenance.find(connection, sha256)
+
     # --- images ---
     def images(self, target: str) -> tuple[ImageRecord, ...]:
         """Return every image known on ``target``, ordered by key."""
@@ -125,6 +150,11 @@ class Repository:
         with self._database.read() as connection:
             return images.source_formats(connection, digests)
 
+    def sources(self, digests: Collection[Digest]) -> Mapping[Digest, frozenset[str]]:
+        """Return the SHA-512 of what files were made from, by the digest of the file, as far as they were made here."""
+        with self._database.read() as connection:
+            return images.sources(connection, digests)
+
     # --- history ---
     def begin_run(self, run_id: str, kind: str, at: datetime) -> None:
         """Note that a run began."""
@@ -154,6 +184,11 @@ class Repository:
         """Return the newest ``limit`` actions about ``key`` (as in the reports), the newest first."""
         with self._database.read() as connection:
             return history.actions(connection, key, limit)
+
+    def actions_about(self, key: str, limit: int = 50) -> tuple[ActionRecord, ...]:
+        """Return the newest ``limit`` actions about the image ``list/image``, whoever owns it, the newest first."""
+        with self._database.read() as connection:
+            return history.actions_about(connection, key, limit)
 
     def prune(self, before: datetime) -> Pruned:
         """Forget runs, and messages that are no longer current, from before ``before``. Return how many of each."""

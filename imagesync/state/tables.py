@@ -23,7 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision under ``migrations``. Kept here so that opening an up-to-date state needs no Alembic."""
 
 VERSION_TABLE = "imagesync_version"
@@ -90,6 +90,26 @@ list_version = Table(
     Index("list_version_message", "message"),
 )
 """Which message was accepted for which subscription, and from when to when."""
+
+proof = Table(
+    "proof",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("kind", CleanText, nullable=False),
+    Column("der", LargeBinary, nullable=False),
+)
+"""Certificates and CRLs by which messages were verified, each once."""
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("message", String(64), ForeignKey("message.sha256"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("proof", String(64), ForeignKey("proof.sha256"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Index("evidence_proof", "proof"),
+)
+"""By what a message was verified when it was accepted for the first time: the path in order, then CRLs."""
 
 accepted = Table(
     "accepted",

@@ -203,7 +203,7 @@ def test_every_problem_is_reported_at_once(problems: Problems) -> None:
     [
         ("instanc: x", "instanc: is no option: did you mean instance?"),
         ("trust: {cro: off}", "trust.cro: is no option: did you mean crl?"),
-        ("trust: {zzz: 1}", "trust.zzz: is no option: known here are anchors, crl"),
+        ("trust: {zzz: 1}", "trust.zzz: is no option: known here are anchors, crl, fetch_crls"),
         ("instance: yes", "instance: is read by YAML as true: put the word in quotes"),
         ("instance: 5", "instance: is read as a number: put it in quotes"),
         ("instance: a b", "instance: is no name: write letters, digits and . _ - in between, at most 64"),

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from imagesync.config.selection import DenyEntry, Select
+from imagesync.run.denial import Denial
 
 
 def select(**fields: Any) -> Select:
@@ -42,7 +43,9 @@ def test_fields_outside_of_include_are_its_only_rule() -> None:
     ],
 )
 def test_all_patterns_of_an_entry_must_match(entry: dict[str, str], facts: dict[str, str], denied: bool) -> None:
-    assert DenyEntry.model_validate(entry).matches(facts) is denied
+    rule = Denial(tuple(DenyEntry.model_validate(entry).patterns().items()), "")
+
+    assert rule.matches({name: frozenset({value}) for name, value in facts.items()}) is denied
 
 
 @pytest.mark.parametrize("entry", [{}, {"reason": "x"}, {"identifier": "*"}, {"list": "??*", "mpuri": "*"}])

@@ -41,7 +41,7 @@ def test_the_commands_run_and_print_what_is_said(
 
     ran = [(line, output, shell(line.replace(ANCHORS, "certificates"), manager)) for line, output in commands(document)]
 
-    assert [line.split()[2] for line, _, _ in ran] == ["make", "make", "sign", "verify"]
+    assert [line.split()[2] for line, _, _ in ran] == ["make", "make", "sign", "sign", "verify"]
     for line, output, result in ran:
         assert result.returncode == 0, f"{line}\n{result.stdout}{result.stderr}"
         assert prints(output, result.stdout), f"{line} printed\n{result.stdout}"

@@ -12,6 +12,7 @@ from imagesync import errors
 from imagesync.cli.context import INTERRUPTED
 from imagesync.cli.main import cli
 from imagesync.plan.values import Cause, Kind
+from imagesync.run.notice import Matter
 from imagesync.run.report import SEVERITY, Exit
 
 PARTS = ("Means", "By itself", "To do")
@@ -53,12 +54,17 @@ def test_the_runbook_says_what_an_error_means_and_what_to_do(runbook: dict[str, 
 
 
 def test_the_runbook_has_no_entry_without_an_error(runbook: dict[str, str]) -> None:
-    assert set(runbook) == {"clock", *(_reason(cls) for cls in _error_classes())}
+    assert set(runbook) == {"clock", *map(str, Matter), *(_reason(cls) for cls in _error_classes())}
+
+
+@pytest.mark.parametrize("matter", list(Matter))
+def test_the_runbook_says_what_a_notice_means_and_what_to_do(runbook: dict[str, str], matter: Matter) -> None:
+    assert [part for part in PARTS if not re.search(rf"^:{part}: \S", runbook[matter], flags=re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize(
     "command",
-    ["sync", "plan", "status", "list verify", "list show", "list make", "list sign", "list reset", "config check", "config show",
+    ["sync", "plan", "status", "why", "revoke", "list verify", "list show", "list make", "list sign", "list reset", "config check", "config show",
      "config schema", "config init", "backends", "prune", "demo"],
 )  # fmt: skip
 def test_the_command_reference_has_a_command(reference: ModuleType, command: str) -> None:
@@ -73,6 +79,34 @@ def test_the_configuration_reference_has_a_key(reference: ModuleType, key: str) 
 @pytest.mark.parametrize("cause", list(Cause))
 def test_the_safety_model_explains_a_reason(root: Path, cause: Cause) -> None:
     assert f"   * - ``{cause.value}``\n     - " in (root / "docs" / "safety.rst").read_text(encoding="utf-8")
+
+
+def test_the_safety_model_gives_each_reason_decisions_that_exist(decisions: dict[str, set[str]]) -> None:
+    assert set(decisions) == {cause.value for cause in Cause}
+    assert [word for word, kinds in decisions.items() if not kinds or kinds - {kind.value for kind in Kind}] == []
+
+
+def test_the_safety_model_lists_every_reason_that_can_remove_an_image(
+    root: Path, decisions: dict[str, set[str]]
+) -> None:
+    text = (root / "docs" / "safety.rst").read_text(encoding="utf-8")
+    table = text[text.index("What can remove an image") : text.index("What cannot remove an image")]
+    listed = set(re.findall(r"\(``([a-z-]+)``\)$", table, flags=re.MULTILINE))
+
+    removing = {word for word, kinds in decisions.items() if kinds & {"retire", "delete"}}
+    # Deletion after the grace, and what an operator prunes, have sections of their own.
+    assert listed == removing - {"grace-over", "unsubscribed"}
+
+
+def test_the_safety_model_has_every_reason_for_which_a_list_is_not_used(root: Path) -> None:
+    text = (root / "docs" / "safety.rst").read_text(encoding="utf-8")
+    table = text[text.index("Why a list is not used") : text.index("Why an image is there")]
+    words = dict(re.findall(r"^   \* - ``([a-z-]+)``\n     - ([a-z]+)\n     - \S", table, flags=re.MULTILINE))
+    kinds = [cls for cls in _error_classes() if issubclass(cls, (errors.SourceError, errors.TrustError))]
+
+    refused = {_reason(cls) for cls in kinds if issubclass(cls, errors.TrustError)} | {"too-large"}
+    expected = {_reason(cls): "refused" if _reason(cls) in refused else "unavailable" for cls in kinds}
+    assert words == expected | {"config": "unavailable"}
 
 
 @pytest.mark.parametrize("kind", list(Kind))

@@ -260,9 +260,9 @@ def test_what_mail_cannot_carry_is_not_sealed(content: bytes, robot: SigningIden
     [
         (pki.EXPIRED, "expired on 2026-02-28 12:00:00Z"),
         (pki.FUTURE, "not valid before 2026-03-02 12:00:00Z"),
-        (pki.CODE_SIGNING, "extended key usage does not allow"),
+        (pki.CODE_SIGNING, "extended key usage has no purpose"),
         (pki.ENCIPHERMENT, "its key usage does not allow"),
-        (pki.AUTHORITY, "is a CA's certificate"),
+        (pki.AUTHORITY, "is the certificate of a CA"),
     ],
     ids=["expired", "future", "code signing", "encipherment", "authority"],
 )

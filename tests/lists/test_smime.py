@@ -1,9 +1,10 @@
+import hashlib
 import random
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -315,3 +316,94 @@ def test_threads_may_share_anchors(good: Callable[[str], bytes], anchors: Anchor
         payloads = list(pool.map(lambda _: verify(blob, anchors, STRICT, now), range(40)))
 
     assert len(set(payloads)) == 1
+
+
+# --- exceptions that a subscription makes on purpose ---
+UNTIL = date(2026, 6, 2)
+
+
+@pytest.fixture
+def weak(forge: ModuleType, people: Mapping[str, Any]) -> Callable[..., bytes]:
+    """Return a function that signs with another digest."""
+
+    def make(label: str = "endorser", **wish: Any) -> bytes:
+        der = forge.sign(b"{}", people[label], forge.SignerWish(**wish))
+        message: bytes = forge.envelope(b"{}", der)
+        return message
+
+    return make
+
+
+def test_sha1_is_accepted_until_a_day_with_a_warning(
+    weak: Callable[..., bytes], anchors: Anchors, now: datetime
+) -> None:
+    policy = SignaturePolicy(sha1_until=UNTIL)
+
+    found = verify(weak(digest="sha1"), anchors, policy, now)
+
+    said = "it is signed with SHA-1, which can be forged: accepted until 2026-06-02 only (sha1_until)"
+    assert found.warnings == (said,)
+    with pytest.raises(BadSignatureError, match="SHA-1 is not accepted"):
+        verify(weak(digest="sha1"), anchors, policy, now + timedelta(hours=12))
+
+
+def test_the_exception_for_sha1_is_for_nothing_else(
+    weak: Callable[..., bytes], anchors: Anchors, now: datetime
+) -> None:
+    policy = SignaturePolicy(sha1_until=UNTIL)
+
+    assert verify(weak(), anchors, policy, now).warnings == ()
+    with pytest.raises(BadSignatureError, match="MD5 is not accepted"):
+        verify(weak(digest="md5"), anchors, policy, now)
+    with pytest.raises(BadSignatureError, match="SHA-1 is not accepted"):
+        verify(weak(digest="sha1", pss_mask="sha1"), anchors, policy, now)
+    with pytest.raises(BadSignatureError, match=r"SHA-1 is accepted with RSA only|is for sha256"):
+        verify(weak("other", digest="sha1"), anchors, policy, now)
+    with pytest.raises(UntrustedSignerError, match="signed with SHA-1"):
+        verify(weak("sha1"), anchors, policy, now)
+    with pytest.raises(BadSignatureError, match="the content is not what was signed"):
+        verify(weak(digest="sha1").replace(b"{}", b"[]"), anchors, policy, now)
+
+
+def fingerprint(person: Any) -> str:
+    return hashlib.sha256(person.der).hexdigest()
+
+
+@pytest.mark.parametrize("label", ["self", "certifies", "under-stranger"])
+def test_a_certificate_may_be_trusted_itself(
+    weak: Callable[..., bytes], people: Mapping[str, Any], anchors: Anchors, now: datetime, label: str
+) -> None:
+    trusted = SignaturePolicy(trusted=frozenset({fingerprint(people[label])}))
+
+    found = verify(weak(label), anchors, trusted, now)
+
+    said = "the signer's certificate is trusted itself: no CA and no revocation was checked"
+    assert found.signer.sha256 == fingerprint(people[label])
+    assert found.warnings == (said,)
+    with pytest.raises(UntrustedSignerError):
+        verify(weak(label), anchors, SignaturePolicy(trusted=frozenset({fingerprint(people["other"])})), now)
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("expired", "the certificate expired on 2026-05-01"),
+        ("early", "valid only from"),
+        ("encipher", "does not allow signatures"),
+        ("proxy", "proxy certificate"),
+    ],
+)
+def test_a_certificate_that_is_trusted_itself_must_be_fit_all_the_same(
+    weak: Callable[..., bytes], people: Mapping[str, Any], anchors: Anchors, now: datetime, label: str, text: str
+) -> None:
+    trusted = SignaturePolicy(trusted=frozenset({fingerprint(people[label])}))
+
+    with pytest.raises(UntrustedSignerError, match=text):
+        verify(weak(label), anchors, trusted, now)
+
+
+def test_trust_in_a_certificate_is_none_in_its_weak_key(
+    weak: Callable[..., bytes], people: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    with pytest.raises(BadSignatureError, match="1024 bits"):
+        verify(weak("weak"), anchors, SignaturePolicy(trusted=frozenset({fingerprint(people["weak"])})), now)

@@ -38,6 +38,7 @@ class World:
     target: dict = field(default_factory=dict)
     unknown: str = ""
     style: dict = field(default_factory=dict)
+    documented: dict = field(default_factory=dict)
 
     def image(self, name, content="", **more):
         values = {
@@ -135,7 +136,10 @@ class World:
         return [ListView("fedcloud", trusted, owners=owners, wanted=wanted, skipped=tuple(self.skipped), **rules)]
 
     def plan(self):
-        return make_plan(self.views(), TargetView("site", tuple(self.owned), **self.target), self.now)
+        """Return the plan, in which every reason stands for a decision that docs/safety.rst gives it."""
+        plan = make_plan(self.views(), TargetView("site", tuple(self.owned), **self.target), self.now)
+        assert [(a.kind, a.cause) for a in plan.actions if a.kind not in self.documented[a.cause]] == []
+        return plan
 
     def decisions(self):
         """Return the plan as (kind, cause, image) for short comparisons."""
@@ -143,5 +147,5 @@ class World:
 
 
 @pytest.fixture
-def world():
-    return World()
+def world(decisions):
+    return World(documented=decisions)

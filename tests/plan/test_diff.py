@@ -257,9 +257,30 @@ def test_expired_image_is_retired_and_not_counted(world):
 
 def test_locally_denied_image_is_retired_even_when_its_list_is_unknown(world):
     world.hold("a").unknown = "HTTP 503"
-    world.target["revoked"] = {world.owned[0].key: "denied locally: CVE"}
+    world.target["revoked"] = {world.owned[0].ref: "denied locally: CVE"}
 
     assert world.decisions() == [("retire", "revoked", "a")]
+
+
+def test_a_denied_version_goes_at_once_and_its_successor_comes(world):
+    world.offer("a", content="repaired").hold("a")
+    world.target["revoked"] = {world.owned[0].ref: "denied locally: CVE"}
+
+    assert world.decisions() == [("retire", "revoked", "a"), ("register", "new", "a")]
+
+
+def test_a_denied_version_that_is_retired_does_not_keep_its_successor_away(world):
+    world.offer("a", content="repaired").hold("a", state=State.RETIRED, why="revoked").hold("a", content="repaired")
+    world.target["revoked"] = {world.owned[0].ref: "denied locally: CVE"}
+
+    assert world.decisions() == [("keep", "grace", "a"), ("keep", "current", "a")]
+
+
+def test_a_denied_record_is_never_published_again(world):
+    world.offer("a").hold("a", state=State.RETIRED, why="revoked")
+    world.target["revoked"] = {world.owned[0].ref: "denied locally: CVE"}
+
+    assert "restore" not in {kind for kind, _, _ in world.decisions()}
 
 
 def test_retired_record_waits_for_its_grace(world):

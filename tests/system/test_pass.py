@@ -16,11 +16,11 @@ from imagesync.errors import (
 )
 from imagesync.lists.source import Fetched, NotModified
 from imagesync.model import TrustedList
+from imagesync.run.denial import Denial
 from imagesync.run.record import memory
 from imagesync.run.report import as_json, exit_code
 from imagesync.run.settings import Scope, Target
 from imagesync.run.sync import prune_all
-from imagesync.run.views import Denial
 from imagesync.state import open_state
 
 

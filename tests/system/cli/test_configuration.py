@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -136,6 +137,17 @@ def test_the_check_may_connect_and_writes_nothing(provider):
     assert (result.code, result.json["ok"]) == (2, False)
     assert [problem.partition(":")[0] for problem in result.json["problems"]] == ["subscription shaky"]
     assert not (provider.root / "state.db").exists()
+
+
+def test_the_check_names_the_cas_that_no_list_can_be_verified_under(provider):
+    anchors = Path(__file__).resolve().parents[3] / "fixtures" / "trust" / "anchors"
+    provider.options["trust"] = {"anchors": str(anchors)}
+    provider.configure()
+
+    warnings = provider.given("config", "check", "--connect", "--json").json["warnings"]
+
+    name = "/DC=test/DC=imagesync/CN=Expired CA"
+    assert any(f"{name}: the certificate expired on 2020-01-01" in warning for warning in warnings)
 
 
 def test_the_shown_configuration_has_the_defaults(provider):

@@ -212,7 +212,7 @@ def signed(provider):
     assert made.code == 0, made.err
     sealed = provider.run("list", "sign", draft, "--cert", keys.certificate, "--key", keys.key, "--out", out, "--json")
     assert sealed.code == 0, sealed.err
-    assert sealed.json == {"out": str(out), "signer": DN, "ca": CA}
+    assert sealed.json == {"out": str(out), "signer": DN, "ca": CA, "verified": "signature"}
     return out, made.json
 
 

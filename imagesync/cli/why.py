@@ -1,0 +1,183 @@
+"""``imagesync why``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imagesync.cli.context import Options, as_json, write_json
+from imagesync.errors import ConfigError
+
+if TYPE_CHECKING:
+    from imagesync.run.provenance import Endorsement, Story
+    from imagesync.state import Evidence
+    from imagesync.state.repository import Repository
+
+_VERSIONS_SHOWN = 5
+_EVENTS_SHOWN = 20
+
+
+@click.command()
+@click.argument("key")
+@click.option(
+    "--export",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write the signed lists and what they were verified by there, for anybody with OpenSSL.",
+)
+@as_json
+@click.pass_context
+def why(ctx: click.Context, /, *, key: str, directory: Path | None, as_json: bool) -> None:
+    """Tell who endorsed the image KEY, when, in which versions of its list, and what happened to it since.
+
+    KEY is an identifier, an ad:mpuri, a title or a SHA-512, or a glob over these. Only the state is read: nothing is
+    asked of a list server or a target. Signed lists are kept as long as history.
+
+    Exit codes: 0 something is known; 1 nothing is known of such an image; 2 usage or configuration error; 5 the state
+    cannot be read.
+    """
+    from imagesync.run.provenance import stories
+    from imagesync.run.wiring import denials, open_configured_state
+
+    options: Options = ctx.obj
+    config = options.config()
+    with open_configured_state(config, readonly=True) as state:
+        found = stories(key, state, [target.name for target in config.targets], denials(config))
+        told = [_story(story, state) for story in found]
+        commands = _export(found, state, directory) if directory is not None else []
+    if as_json:
+        write_json({"key": key, "exit": 0 if found else 1, "images": told, "verify": commands})
+    else:
+        _show(key, told)
+        for line in commands:
+            click.echo(line)
+    ctx.exit(0 if found else 1)
+
+
+# --- as values -------------------------------------------------------------------------------------------------------
+def _story(story: Story, state: Repository) -> dict[str, Any]:
+    from imagesync.plan.spec import timestamp
+
+    return {
+        "list": story.list,
+        "identifier": story.image,
+        "title": story.title,
+        "denied": story.denied or None,
+        "endorsements": [_endorsement(one, state) for one in story.endorsements],
+        "targets": [
+            {
+                "name": target,
+                "key": str(record.key),
+                "state": record.state,
+                "reason": record.reason,
+                "since": timestamp(record.since),
+                "digest": record.digest,
+                "format": record.format,
+            }
+            for target, record in story.standings
+        ],
+        "history": [
+            {
+                "at": timestamp(event.at),
+                "run": event.run,
+                "target": event.target,
+                "kind": event.kind,
+                "reason": event.reason,
+                "outcome": event.outcome,
+                "error": event.error or None,
+            }
+            for event in story.history
+        ],
+    }
+
+
+def _endorsement(one: Endorsement, state: Repository) -> dict[str, Any]:
+    from imagesync.plan.spec import timestamp
+    from imagesync.run.proof import path_of
+
+    version, entry = one.version, one.entry
+    return {
+        "subscription": version.subscription,
+        "version": version.version,
+        "first_seen": timestamp(version.first_seen),
+        "last_seen": timestamp(version.last_seen),
+        "signer": {"dn": version.signer.dn, "ca": version.signer.ca},
+        "chain": [asdict(link) for link in path_of(state.evidence(version.message))],
+        "message_sha256": version.message,
+        "title": entry.title,
+        "image_version": entry.version,
+        "mpuri": entry.mpuri,
+        "sha512": entry.sha512,
+        "expires": entry.expires or None,
+    }
+
+
+# --- as files --------------------------------------------------------------------------------------------------------
+def _export(found: tuple[Story, ...], state: Repository, directory: Path) -> list[str]:
+    """Write every list version that endorsed one of the images, and return the lines that verify them.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    versions = {one.version.message: one.version for story in found for one in story.endorsements}
+    lines = []
+    for sha256, version in versions.items():
+        blob, pieces = state.message(sha256), state.evidence(sha256)
+        if blob is not None and pieces:
+            lines.append(_write(directory.absolute() / f"{version.subscription}-{sha256[:12]}", blob, pieces))
+    return lines
+
+
+def _write(directory: Path, blob: bytes, pieces: tuple[Evidence, ...]) -> str:
+    from imagesync.files import replace_file
+    from imagesync.run.proof import command, files
+
+    line = command(directory, pieces)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in {**files(blob, pieces), "verify.sh": f"{line}\n".encode()}.items():
+            replace_file(directory / name, content)
+    except OSError as error:
+        raise ConfigError(str(directory), f"cannot be written: {error.strerror}", "name another directory") from error
+    return line
+
+
+# --- as text ---------------------------------------------------------------------------------------------------------
+def _show(key: str, told: list[dict[str, Any]]) -> None:
+    if not told:
+        _say(f"{key}: nothing is known of such an image")
+    for story in told:
+        _say(f"{story['title'] or '(no title)'}  {story['list']}/{story['identifier']}")
+        if story["denied"]:
+            _say(f"  {story['denied']}")
+        for one in story["endorsements"][:_VERSIONS_SHOWN]:
+            _show_endorsement(one)
+        _rest(story["endorsements"], _VERSIONS_SHOWN, "earlier versions of the list")
+        for one in story["targets"]:
+            _say(f"  on {one['name']}: {one['state']} since {one['since']}: {one['reason']}")
+        for one in story["history"][:_EVENTS_SHOWN]:
+            _say(f"  {one['at']} {one['target']}: {one['kind']} {one['outcome']}: {one['error'] or one['reason']}")
+        _rest(story["history"], _EVENTS_SHOWN, "earlier events")
+
+
+def _show_endorsement(one: Mapping[str, Any]) -> None:
+    _say(f"  endorsed by version {one['version']} of {one['subscription']}, {one['first_seen']} to {one['last_seen']}")
+    _say(f"    image version {one['image_version']}, sha512 {one['sha512'][:16]}…, {one['mpuri']}")
+    for link in one["chain"] or [{"subject": one["signer"]["dn"], "not_after": "(certificate not kept)"}]:
+        _say(f"    signed by {link['subject']}, good until {link['not_after']}")
+
+
+def _rest(items: list[Any], shown: int, what: str) -> None:
+    if len(items) > shown:
+        _say(f"  and {len(items) - shown} {what} (--json has all)")
+
+
+def _say(line: str) -> None:
+    from imagesync.plan.render import printable
+
+    click.echo(printable(line))
