@@ -1,5 +1,5 @@
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -264,3 +264,24 @@ def test_a_lifted_floor_admits_an_older_version_and_says_so(
     trusted = admit(listing(version="1", digest=Digest("2" * 128)), rules(), accepted(version=None), NOW)
 
     assert trusted.floor_lifted
+
+
+@pytest.mark.parametrize(
+    ("changes", "lifted"),
+    [
+        ({"lifted": True}, True),
+        ({"version": None}, True),
+        ({}, False),
+        ({"lifted": True, "list": ListId("another"), "pinned": False}, False),
+    ],
+)
+def test_a_floor_stays_lifted_for_the_list_that_it_was_lifted_for(
+    listing: Callable[..., ImageList],
+    rules: Callable[..., AdmissionRules],
+    accepted: Callable[..., Accepted],
+    changes: Mapping[str, Any],
+    lifted: bool,
+) -> None:
+    content = listing(version="20270101000000")
+
+    assert admit(content, rules(), accepted(**changes), NOW).floor_lifted is lifted

@@ -379,6 +379,7 @@ def test_a_certificate_may_be_trusted_itself(
 
     said = "the signer's certificate is trusted itself: no CA and no revocation was checked"
     assert found.signer.sha256 == fingerprint(people[label])
+    assert not found.signer.expects_pin
     assert found.warnings == (said,)
     with pytest.raises(UntrustedSignerError):
         verify(weak(label), anchors, SignaturePolicy(trusted=frozenset({fingerprint(people["other"])})), now)
