@@ -16,14 +16,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
 
-from imagesync.backend import DEACTIVATED, STATE_PROPERTIES, ImageKey, Metadata, OwnedImage, State
+from imagesync.backend import DEACTIVATED, ImageKey, OwnedImage, State
 from imagesync.lists.select import Cause as SkipCause
 from imagesync.lists.select import Skipped
 from imagesync.model import ImageId, ListId, TrustedList, Unknown, Verdict
+from imagesync.plan.comparison import comparable, differences, is_false, is_right, recorded, target_metadata
 from imagesync.plan.expiry import Dates, announcement, dates, expired, later
 from imagesync.plan.floor import advice, objection
 from imagesync.plan.guard import COUNTED, WINDOW, guard
-from imagesync.plan.spec import ARTIFACT_PROPERTIES, Wanted, fingerprint, timestamp
+from imagesync.plan.spec import Wanted, timestamp
 from imagesync.plan.values import Action, Cause, Kind, ListView, Plan, TargetView
 
 _ORDER = (
@@ -127,7 +128,7 @@ def _elsewhere(
 
 
 def _is_offered(copy: OwnedImage, wanted: Wanted, target: TargetView) -> bool:
-    return copy.state is State.PUBLISHED and _is_right(copy, wanted, target)
+    return copy.state is State.PUBLISHED and is_right(copy, wanted, target)
 
 
 def _decide(case: _Situation) -> list[Action]:
@@ -147,7 +148,7 @@ def _recall(case: _Situation) -> list[Action]:
     reasons = case.target.revoked
     denied = tuple(copy for copy in case.copies if copy.ref in reasons)
     others = replace(case, copies=tuple(copy for copy in case.copies if copy.ref not in reasons), recalled=True)
-    same = next((copy for copy in denied if case.wanted and _is_right(copy, case.wanted, case.target)), None)
+    same = next((copy for copy in denied if case.wanted and is_right(copy, case.wanted, case.target)), None)
     if same is not None:
         skipped = Skipped(case.key.image, same.metadata.name, SkipCause.REVOKED, reasons[same.ref])
         others = replace(others, wanted=None, skipped=skipped)
@@ -158,7 +159,7 @@ def _recall(case: _Situation) -> list[Action]:
 
 # --- what should be offered ------------------------------------------------------------------------------------------
 def _offer(case: _Situation, wanted: Wanted) -> list[Action]:
-    right = [copy for copy in case.copies if _is_right(copy, wanted, case.target)]
+    right = [copy for copy in case.copies if is_right(copy, wanted, case.target)]
     # First what we remember making: on an editable target, somebody may have labelled the same bytes otherwise.
     right.sort(key=lambda copy: case.target.recorded.get(copy.fingerprint) != copy.digest)
     published = _published(case)
@@ -169,7 +170,7 @@ def _offer(case: _Situation, wanted: Wanted) -> list[Action]:
         return [*_settled(case), _keep_or_update(case, best, wanted), *doubles]
     if spare is not None:
         restore = case.act(Kind.RESTORE, *_why_restored(spare, published), spare)
-        metadata = _target_metadata(spare, wanted)
+        metadata = target_metadata(spare, wanted)
         return [*_settled(case, spare), replace(restore, metadata=metadata, superseded=published)]
     return [*_settled(case, reusable=wanted), _upload(case, wanted, published)]
 
@@ -185,7 +186,7 @@ def _upload(case: _Situation, wanted: Wanted, published: tuple[OwnedImage, ...])
 
 
 def _why_double(copy: OwnedImage, best: OwnedImage) -> tuple[Cause, str]:
-    if _is_false(copy, best):
+    if is_false(copy, best):
         return Cause.TAMPERED, _FALSE
     return Cause.SUPERSEDED, "a better record of the same image is published"
 
@@ -197,13 +198,8 @@ def _why_registered(case: _Situation) -> tuple[Cause, str]:
     return Cause.NEW, endorsed
 
 
-def _is_false(copy: OwnedImage, right: OwnedImage) -> bool:
-    """Return whether a record claims to be what another one is."""
-    return copy.fingerprint == right.fingerprint and copy.digest not in {None, right.digest}
-
-
 def _why_restored(spare: OwnedImage, published: Iterable[OwnedImage]) -> tuple[Cause, str]:
-    if any(_is_false(copy, spare) for copy in published):
+    if any(is_false(copy, spare) for copy in published):
         return Cause.TAMPERED, _FALSE
     if spare.retirement is not None and spare.retirement.reason == DEACTIVATED:
         return Cause.DEACTIVATED, "somebody else deactivated it, but it is endorsed: to keep it away, deny it (deny.d)"
@@ -216,7 +212,7 @@ def _why_replaced(case: _Situation, wanted: Wanted, published: tuple[OwnedImage,
     An unverified one is not lost: the upload that follows finds it right, or puts another in its place.
     """
     formed = [copy for copy in published if copy.fingerprint in wanted.fingerprints]
-    if any(copy.digest is not None and _recorded(copy, case.target) is None for copy in formed):
+    if any(copy.digest is not None and recorded(copy, case.target) is None for copy in formed):
         return Cause.UNVERIFIED, "what it was converted to is not remembered: it is made again and compared"
     if formed:
         return Cause.TAMPERED, "the stored bytes are not those that were uploaded"
@@ -224,53 +220,11 @@ def _why_replaced(case: _Situation, wanted: Wanted, published: tuple[OwnedImage,
 
 
 def _keep_or_update(case: _Situation, best: OwnedImage, wanted: Wanted) -> Action:
-    metadata = _target_metadata(best, wanted)
-    if _comparable(metadata) == _comparable(best.metadata) and not best.drift:
+    metadata = target_metadata(best, wanted)
+    if comparable(metadata) == comparable(best.metadata) and not best.drift:
         return case.act(Kind.KEEP, Cause.CURRENT, "as endorsed", best)
-    changed = sorted({*_differences(best.metadata, metadata), *best.drift})
+    changed = sorted({*differences(best.metadata, metadata), *best.drift})
     return replace(case.act(Kind.UPDATE, Cause.METADATA, f"changed: {', '.join(changed)}", best), metadata=metadata)
-
-
-def _is_right(copy: OwnedImage, wanted: Wanted, target: TargetView) -> bool:
-    """Return whether a record holds an acceptable final form, by what the target attests of its bytes.
-
-    Passed-through images have the list's own SHA-512; for converted ones it is remembered. The right bytes under the
-    name of another format are not the image: a server would read them as something else.
-    """
-    if copy.digest is None or wanted.fingerprints.get(copy.fingerprint) is not copy.format:
-        return False
-    source = wanted.image.sha512
-    is_passed_through = copy.fingerprint == fingerprint(source, copy.format, "")
-    return (is_passed_through and copy.digest == source) or copy.digest == _recorded(copy, target)
-
-
-def _recorded(copy: OwnedImage, target: TargetView) -> str | None:
-    """Return the digest of a converted image as the state remembers it, else as a record says that can be believed."""
-    noted = None if target.editable else copy.metadata.properties.get("imagesync_sha512")
-    return target.recorded.get(copy.fingerprint) or noted
-
-
-def _target_metadata(copy: OwnedImage, wanted: Wanted) -> Metadata:
-    """Return the metadata for an existing record: the list's, and what describes its file."""
-    recorded = copy.metadata.properties
-    own = {name: recorded[name] for name in ARTIFACT_PROPERTIES if name in recorded}
-    return replace(wanted.metadata, properties={**wanted.metadata.properties, **own})
-
-
-def _comparable(metadata: Metadata) -> tuple[str, int, Mapping[str, str]]:
-    properties = dict(metadata.properties)
-    for name in STATE_PROPERTIES:
-        properties.pop(name, None)
-    return metadata.name, metadata.min_ram, properties
-
-
-def _differences(old: Metadata, new: Metadata) -> Iterator[str]:
-    (old_name, old_ram, before), (new_name, new_ram, after) = _comparable(old), _comparable(new)
-    if old_name != new_name:
-        yield "name"
-    if old_ram != new_ram:
-        yield "min_ram"
-    yield from (name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
 # --- what should not be offered --------------------------------------------------------------------------------------
