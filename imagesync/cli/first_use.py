@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imagesync.errors import ConfigError
+from imagesync.http import redact
 from imagesync.lists.admit import AdmissionRules, admit
 from imagesync.lists.anchors import CrlMode, load_anchors
 from imagesync.lists.hepix import parse
@@ -74,8 +75,8 @@ def _admitted(payload: SignedPayload, wish: FirstUse) -> TrustedList:
     content = parse(payload)
     vo = wish.vo or content.vo
     if not vo:
-        raise ConfigError(wish.url, "the list does not say which VO it is for", "give --vo")
-    rules = AdmissionRules(wish.url, vo, (content.signer.identity,), content.identifier)
+        raise ConfigError(redact(wish.url), "the list does not say which VO it is for", "give --vo")
+    rules = AdmissionRules(redact(wish.url), vo, (content.signer.identity,), content.identifier)
     return admit(content, rules, None, wish.now)
 
 
@@ -98,7 +99,7 @@ def as_text(proposal: Proposal, wish: FirstUse) -> str:
     content, (signer, *_, root) = proposal.trusted.content, proposal.chain
     name = proposal.subscription["name"]
     lines = [
-        f"Made from {wish.url} at {timestamp(wish.now)}.",
+        f"Made from {redact(wish.url)} at {timestamp(wish.now)}.",
         "NOTHING OF IT IS TRUSTED YET: the subscription is switched off until you confirm it.",
         "",
         f"The list calls itself {content.title!r}, version {content.version}, with {len(content.images)} images.",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imagesync.cli.context import Options, as_json, clock, environment, write_json
-from imagesync.errors import ConfigError
+from imagesync.errors import ConfigError, StateError
 
 if TYPE_CHECKING:
     from imagesync.config.schema import Config
@@ -112,8 +112,12 @@ def _bytes_of(config: Config, entry: Mapping[str, str]) -> list[dict[str, str]]:
         return []
     denial = Denial((("mpuri", entry["mpuri"]),), "")
     about = {name: entry[name] for name in ("reason", "at", "by")}
-    with open_configured_state(config, readonly=True) as state:
-        stored = [listing.blob for one in state.all_accepted() if (listing := state.stored(one.subscription))]
+    try:
+        with open_configured_state(config, readonly=True) as state:
+            stored = [listing.blob for one in state.all_accepted() if (listing := state.stored(one.subscription))]
+    except StateError as error:  # a recall must not wait for it
+        click.echo(f"only the mpuri is recalled, what bytes it names is not known: {error}", err=True)
+        return []
     named = [one for blob in stored for one in listed_entries(blob)]
     digests = {one.sha512 for one in named if denial.matches({"mpuri": frozenset({one.mpuri})})}
     return [{"sha512": digest} | about for digest in sorted(digests)]

@@ -188,6 +188,8 @@ def compare_versions(left: str, right: str) -> int | None:
                 return -1 if int(one) < int(other) else 1
         elif one != other:
             return None
+    if not all(_is_number(part) for part in (lefts[len(rights) :] or rights[len(lefts) :])):
+        return None
     return (len(lefts) > len(rights)) - (len(lefts) < len(rights))
 
 

@@ -18,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import Store
@@ -29,6 +30,15 @@ from imagesync.lists.namespaces import SubjectRules, parse_namespaces, parse_sig
 MAX_FILES = 10_000
 MAX_CA_BYTES = 256 * 1024
 MAX_CRL_BYTES = 64 * 1024 * 1024
+
+NOT_UNDERSTOOD = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises for parts of certificates and CRLs that it cannot read; it reads most of them when asked."""
 
 _CA_FILE = re.compile(r"[0-9a-f]{8}\.[0-9]{1,3}")
 _CRL_FILE = re.compile(r"[0-9a-f]{8}\.r[0-9]{1,3}")
@@ -143,7 +153,7 @@ def _note(reading: _Reading, path: Path, read: Callable[[_Reading, Path], None])
         reading.warnings.append(f"{path.name}: {error.detail}")
     except OSError as error:
         reading.warnings.append(f"{path.name}: cannot be read: {error.strerror}")
-    except ValueError as error:
+    except NOT_UNDERSTOOD as error:
         reading.warnings.append(f"{path.name}: not understood: {error}")
 
 
@@ -164,6 +174,8 @@ def _read_ca(reading: _Reading, path: Path) -> None:
     certificate = (x509.load_pem_x509_certificate if is_pem else x509.load_der_x509_certificate)(data)
     if not _is_ca(certificate):
         raise TrustStoreUnusableError(path.name, "the certificate is not one of a CA")
+    certificate.public_key()  # which may be of a kind that nobody knows; the name of its issuer is read here too
+    is_self_signed(certificate)
     name = render(certificate.subject)
     reading.cas[certificate.fingerprint(hashes.SHA256())] = (name, certificate)
     try:
@@ -199,17 +211,25 @@ def is_self_signed(certificate: x509.Certificate) -> bool:
 
 
 def _rules(path: Path, name: str) -> SubjectRules | None:
-    """Return what the CA may sign; ``.namespaces`` wins over ``.signing_policy``; neither means no restriction."""
-    namespaces, policy = path.with_suffix(".namespaces"), path.with_suffix(".signing_policy")
-    if namespaces.exists():
+    """Return what the CA may sign; ``.namespaces`` wins over ``.signing_policy``; neither means no restriction.
+
+    Rules stand beside the file under its hash or, where that is a link, beside what it leads to: ``openssl rehash``
+    makes links to certificates alone.
+    """
+    places = tuple(dict.fromkeys((path, path.resolve())))
+    if namespaces := _first(places, ".namespaces"):
         file, found = namespaces.name, parse_namespaces(_text(namespaces), namespaces.name, name)
-    elif policy.exists():
+    elif policy := _first(places, ".signing_policy"):
         file, found = policy.name, parse_signing_policy(_text(policy), policy.name)
     else:
         return None
     if name not in found:
         raise TrustStoreUnusableError(file, "it has no rule for this CA")
     return found[name]
+
+
+def _first(places: tuple[Path, ...], suffix: str) -> Path | None:
+    return next((file for place in places if (file := place.with_suffix(suffix)).exists()), None)
 
 
 def _text(path: Path) -> str:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from imagesync.errors import SourceError, TrustError, UnreachableError
 from imagesync.files import replace_file
 from imagesync.http import HttpPolicy
-from imagesync.lists.anchors import MAX_CA_BYTES, MAX_CRL_BYTES, Anchors, serial_zero_tolerated
+from imagesync.lists.anchors import MAX_CA_BYTES, MAX_CRL_BYTES, NOT_UNDERSTOOD, Anchors, serial_zero_tolerated
 from imagesync.lists.names import render
 from imagesync.lists.revocation import fault_of
 from imagesync.lists.source import Fetched, ListRequest, fetch
@@ -100,7 +100,7 @@ def _urls(directory: Path, authorities: Sequence[x509.Certificate]) -> Mapping[x
 
 def _certificate_beside(file: Path) -> x509.Certificate | None:
     for suffix in _CA_SUFFIXES:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, *NOT_UNDERSTOOD):
             with file.with_suffix(suffix).open("rb") as stream:
                 data = stream.read(MAX_CA_BYTES)
             read = x509.load_pem_x509_certificate if b"-----BEGIN" in data else x509.load_der_x509_certificate
@@ -113,21 +113,26 @@ def _lines(file: Path) -> Iterator[str]:
         with file.open("rb") as stream:
             text = stream.read(MAX_CA_BYTES).decode("utf-8", "replace")
         lines = (line.partition("#")[0].strip() for line in text.splitlines())
-        yield from [line for line in lines if line][:_MAX_URLS]
+        yield from [line for line in lines if line.startswith(("http://", "https://"))][:_MAX_URLS]
 
 
 # --- what is there ---------------------------------------------------------------------------------------------------
 def _load(path: Path) -> x509.CertificateRevocationList | None:
     try:
         with path.open("rb") as file:
-            return x509.load_der_x509_crl(file.read(MAX_CRL_BYTES))
-    except (OSError, ValueError):
+            crl = x509.load_der_x509_crl(file.read(MAX_CRL_BYTES))
+            crl.issuer.public_bytes()  # the library reads it only now
+    except (OSError, *NOT_UNDERSTOOD):
         return None
+    return crl
 
 
 def _is_due(path: Path, authority: x509.Certificate, now: datetime) -> bool:
     kept = _load(path)
-    if kept is None or fault_of(kept, authority, now):
+    try:
+        if kept is None or fault_of(kept, authority, now):
+            return True
+    except NOT_UNDERSTOOD:
         return True
     age = now.timestamp() - path.stat().st_mtime
     return not 0 <= age < AGAIN_AFTER.total_seconds()
@@ -157,20 +162,22 @@ def _fetch(url: str, authority: x509.Certificate, store: CrlStore, now: datetime
     answer = fetch(ListRequest(url, store.policy, store.max_bytes))
     if not isinstance(answer, Fetched):
         raise UnreachableError(url, "the server answered 304 to a request that had no condition")
-    crl = _parsed(answer)
-    if crl.issuer != authority.subject:
-        raise TrustError(answer.url, "it is the list of another authority")
-    if fault := fault_of(crl, authority, now):
-        raise TrustError(answer.url, fault)
+    try:
+        crl = _judged(answer, authority, now)
+    except NOT_UNDERSTOOD as error:
+        raise TrustError(answer.url, "it is no revocation list, or cannot be understood") from error
     kept = _load(store.path(authority))
     if kept is not None and kept.last_update_utc > crl.last_update_utc:
         raise TrustError(answer.url, "it is older than the one that is there")
     return crl
 
 
-def _parsed(answer: Fetched) -> x509.CertificateRevocationList:
+def _judged(answer: Fetched, authority: x509.Certificate, now: datetime) -> x509.CertificateRevocationList:
+    """Return the list in an answer if it counts; the library may raise at any of these looks at it."""
     read = x509.load_pem_x509_crl if b"-----BEGIN" in answer.blob[:4096] else x509.load_der_x509_crl
-    try:
-        return read(answer.blob)
-    except ValueError as error:
-        raise TrustError(answer.url, "it is no revocation list") from error
+    crl = read(answer.blob)
+    if crl.issuer != authority.subject:
+        raise TrustError(answer.url, "it is the list of another authority")
+    if fault := fault_of(crl, authority, now):
+        raise TrustError(answer.url, fault)
+    return crl

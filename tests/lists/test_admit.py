@@ -204,6 +204,8 @@ def test_a_list_is_void_from_its_expiry_on(
         ("1.2-rc1", "1.3-rc1", -1),
         ("rc1", "rc1", 0),
         ("1-rc1", "1-rc2", None),
+        ("1.0-rc1", "1.0", None),
+        ("1.0", "1.0.", None),
         ("1", "latest", None),
         ("²", "2", None),
         ("9" * 100, "8" * 100, None),

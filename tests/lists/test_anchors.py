@@ -98,6 +98,38 @@ def test_a_bad_file_is_named_and_costs_nothing_else(directory: Path, name: str, 
     assert any(warning.startswith(text) for warning in after.warnings)
 
 
+def test_a_ca_that_the_library_reads_in_part_only_costs_nothing_else(directory: Path) -> None:
+    before = load_anchors(directory)
+    old = next(directory.glob("*.signing_policy")).with_suffix(".0")
+    der = x509.load_pem_x509_certificate(old.read_bytes()).public_bytes(Encoding.DER)
+    basic_constraints, key_usage = bytes.fromhex("0603551d13"), bytes.fromhex("0603551d0f")
+    assert der.count(key_usage) == 1
+    (directory / "00000001.0").write_bytes(der.replace(key_usage, basic_constraints))
+
+    after = load_anchors(directory)
+
+    assert names(after.roots) == names(before.roots)
+    (warning,) = set(after.warnings) - set(before.warnings)
+    assert warning.startswith("00000001.0: not understood: ")
+
+
+def test_rules_stand_also_beside_the_file_that_openssl_rehash_links_to(directory: Path) -> None:
+    policies = directory.glob("*.signing_policy")
+    policy = next(file for file in policies if not file.with_suffix(".namespaces").exists())
+    authority = policy.with_suffix(".0")
+    name = render(x509.load_pem_x509_certificate(authority.read_bytes()).subject)
+    authority.rename(directory / "Named.pem")
+    authority.symlink_to("Named.pem")
+    text = policy.read_bytes()
+    policy.unlink()
+    assert name not in load_anchors(directory).rules
+    (directory / "Named.signing_policy").write_bytes(text)
+
+    anchors = load_anchors(directory)
+
+    assert name in anchors.rules
+
+
 def test_a_link_to_nothing_is_named(directory: Path) -> None:
     (directory / "0000aaaa.0").symlink_to("gone.pem")
 

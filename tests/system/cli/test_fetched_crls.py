@@ -126,6 +126,13 @@ def another_authoritys(site):
     site.serve(Authority("/DC=org/DC=example/CN=Other CA", site.now, key=ec_key()))
 
 
+def one_that_the_library_reads_in_part_only(site):
+    der = site.authority.crl(age=timedelta(minutes=1)).public_bytes(Encoding.DER)
+    ecdsa_with_sha256, unknown = bytes.fromhex("06082a8648ce3d040302"), bytes.fromhex("06082a8648ce3d040309")
+    assert der.count(ecdsa_with_sha256) == 2
+    site.server.put(PATH, der.replace(ecdsa_with_sha256, unknown))
+
+
 def an_endless_one(site):
     site.server.misbehave(PATH, Endless())
 
@@ -143,6 +150,7 @@ def silence(site):
 
 
 BAD = {
+    one_that_the_library_reads_in_part_only: "cannot be understood",
     a_forged_one: "not by this CA",
     a_stale_one: "stale since",
     an_older_one: "older than the one that is there",

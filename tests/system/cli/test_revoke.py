@@ -231,3 +231,15 @@ def test_a_target_that_is_busy_is_told_and_done_later(synced):
 
 def pattern_for(site):
     return ("--identifier", next(iter(site.shaky.images)))
+
+
+def test_a_recall_is_written_also_when_the_state_is_damaged(synced):
+    mpuri = pattern(synced, "mpuri")
+    (synced.root / "state.db").write_bytes(b"no database" * 1000)
+
+    result = synced.given("revoke", *mpuri, *WHY)
+
+    assert result.code == 0
+    assert "only the mpuri is recalled" in result.err
+    (file,) = (synced.root / "deny.d").iterdir()
+    assert [set(entry) for entry in yaml.safe_load(file.read_text())["deny"]] == [{"mpuri", "reason", "at", "by"}]
