@@ -18,7 +18,7 @@ from imagesync.errors import RevocationUnknownError, RevokedSignerError
 from imagesync.lists.anchors import Anchors, CrlMode
 from imagesync.lists.names import render
 
-_FETCH = "run fetch-crl, or have it run regularly"
+_FETCH = "run fetch-crl, or have it run regularly; on a host without it, set trust.fetch_crls"
 _STRONG = ("sha256", "sha384", "sha512")
 _TRUE = b"\x01\x01\xff"  # in DER, as each critical extension has it
 _CERTIFICATE_SIGN_ONLY = "its CA may not sign CRLs"
