@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from imagesync.cli.context import Options, as_json, clock, write_json
+from imagesync.cli.context import Options, as_json, clock, crl_mode, write_json
 
 
 @click.group("config")
@@ -72,13 +72,7 @@ def schema(*, as_json: bool) -> None:  # noqa: ARG001 - a JSON Schema is JSON ei
     show_default=True,
     help="The trust anchors for --from-list (IGTF layout).",
 )
-@click.option(
-    "--crl",
-    type=click.Choice(["require", "if-present", "off"]),
-    default="require",
-    show_default=True,
-    help="What to do about certificate revocation lists.",
-)
+@crl_mode
 @click.option("--vo", metavar="VO", help="The VO of the list, where it does not say so itself.")
 @click.option("--name", metavar="NAME", help="What to call the subscription.  [default: from the VO]")
 @as_json

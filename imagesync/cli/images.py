@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,7 @@ def _file(source: str, work: Path, config: Config | None, *, private: bool) -> I
 
 def _examined(path: Path, work: Path, source: str, config: Config | None) -> Examination:
     from imagesync.config.schema import Limits
-    from imagesync.errors import NoSpaceError
+    from imagesync.errors import NoSpaceError, UnreachableError
     from imagesync.http import redact
     from imagesync.images.examine import examine
 
@@ -97,8 +98,9 @@ def _examined(path: Path, work: Path, source: str, config: Config | None) -> Exa
             unpack_ratio=limits.unpack_ratio,
         )
     except OSError as error:
-        detail = f"cannot be unpacked or read: {(error.strerror or '').lower()}"
-        raise NoSpaceError(source, detail, "set TMPDIR to a directory with more room") from error
+        detail = f"cannot be read or unpacked: {(error.strerror or '').lower()}"
+        kind = NoSpaceError if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} else UnreachableError
+        raise kind(source, detail, "check the file, and that TMPDIR has room for what is inside") from error
 
 
 def _report(source: str, examined: Examination, config: Config | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from imagesync.cli.context import Options, as_json, clock, write_json
+from imagesync.cli.context import Options, as_json, clock, crl_mode, write_json
 from imagesync.cli.moments import MOMENT
 from imagesync.cli.passes import check_names
 from imagesync.cli.signing import sign, write
@@ -22,13 +22,7 @@ def lists() -> None:
 @lists.command()
 @click.argument("source")
 @click.option("--anchors", type=click.Path(path_type=Path), required=True, help="The trust anchors (IGTF layout).")
-@click.option(
-    "--crl",
-    type=click.Choice(["require", "if-present", "off"]),
-    default="require",
-    show_default=True,
-    help="What to do about certificate revocation lists.",
-)
+@crl_mode
 @click.option("--endorser-dn", metavar="DN", help="The signer's subject; goes with --endorser-ca.")
 @click.option("--endorser-ca", metavar="DN", help="The signer's issuer; goes with --endorser-dn.")
 @click.option("--vo", metavar="VO", help="The VO that the list must be for.")

@@ -85,7 +85,7 @@ def test_a_larger_image_than_the_limit_is_not_fetched(provider):
     assert "allowed are 1048576" in result.err
 
 
-def test_nothing_is_left_and_no_configuration_is_needed(provider, tmp_path, monkeypatch):
+def test_nothing_is_left_and_no_configuration_is_needed(provider, tmp_path):
     file = provider.image("one", Kind.OVA)
     room = tmp_path / "room"
     room.mkdir()
