@@ -61,7 +61,7 @@ def _file(source: str, work: Path, config: Config | None, *, private: bool) -> I
         SourceError: it cannot be had.
         NoSpaceError: there is no room for it.
     """
-    from imagesync.config.schema import Limits
+    from imagesync.config.sections import Limits
     from imagesync.errors import UnreachableError
     from imagesync.http import HttpPolicy
     from imagesync.images.download import fetch
@@ -81,7 +81,7 @@ def _file(source: str, work: Path, config: Config | None, *, private: bool) -> I
 
 
 def _examined(path: Path, work: Path, source: str, config: Config | None) -> Examination:
-    from imagesync.config.schema import Limits
+    from imagesync.config.sections import Limits
     from imagesync.errors import NoSpaceError, UnreachableError
     from imagesync.http import redact
     from imagesync.images.examine import examine
