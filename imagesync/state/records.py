@@ -91,6 +91,23 @@ class ArtifactRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PassRecord:
+    """The last pass of the daemon over one subscription.
+
+    ``code`` is its exit code, -1 where it had none. ``failures`` counts those in a row that did not get anywhere;
+    ``retry_at`` is when the next one is due before its regular time. ``settings`` is a digest of the configuration:
+    when it changes, the back-off is over.
+    """
+
+    subscription: str
+    ended: datetime
+    code: int
+    failures: int
+    retry_at: datetime | None
+    settings: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One run of a command. ``finished``, ``exit`` and ``report`` are ``None`` for a run that did not end."""
 

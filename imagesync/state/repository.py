@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from imagesync.errors import StateError
 from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageKey, ListId
-from imagesync.state import acceptance, history, images, lock, provenance
+from imagesync.state import acceptance, history, images, lock, passes, provenance
 from imagesync.state.database import Database, connect
 from imagesync.state.records import (
     ActionRecord,
@@ -17,6 +17,7 @@ from imagesync.state.records import (
     Evidence,
     ImageRecord,
     ListVersion,
+    PassRecord,
     Pruned,
     RunRecord,
     StoredList,
@@ -194,6 +195,17 @@ class Repository:
         """Forget runs, and messages that are no longer current, from before ``before``. Return how many of each."""
         with self._database.write() as connection:
             return Pruned(history.prune(connection, before), acceptance.prune(connection, before))
+
+    # --- the daemon ---
+    def last_passes(self) -> Mapping[str, PassRecord]:
+        """Return the daemon's last pass over each subscription that had one, by name."""
+        with self._database.read() as connection:
+            return passes.find_all(connection)
+
+    def note_pass(self, record: PassRecord) -> None:
+        """Make ``record`` the daemon's last pass over its subscription."""
+        with self._database.write() as connection:
+            passes.note(connection, record)
 
     # --- lock ---
     def lock(self, target: str, now: datetime) -> AbstractContextManager[None]:
