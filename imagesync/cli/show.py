@@ -1,4 +1,4 @@
-"""Results as people read them. Everything that came from outside goes through ``printable``."""
+"""Results as people read them. Everything that came from outside goes through ``short``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from imagesync.plan.render import printable
+from imagesync.plan.render import short
 
 _MARKS = {"done": "ok", "failed": "FAILED", "held": "held", "skipped": "skipped"}
 _QUIET = frozenset({"keep"})
@@ -27,21 +27,21 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for name in header:
         drawn.add_column(name, overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(printable(cell)) for cell in row))
+        drawn.add_row(*(Text(short(cell)) for cell in row))
     console.print(drawn)
 
 
 def lists(report: dict[str, Any]) -> None:
     """Write a line per list: its verdict, and who signed it or why it is not trusted."""
     for item in report["lists"]:
-        name = printable(item["name"])
+        name = short(item["name"])
         if item["verdict"] == "trusted":
-            signer = printable(item["signer"]["dn"])
-            click.echo(f"list {name}: trusted, version {printable(item['version'])}, signed by {signer}")
+            signer = short(item["signer"]["dn"])
+            click.echo(f"list {name}: trusted, version {short(item['version'])}, signed by {signer}")
         else:
-            click.echo(f"list {name}: {item['verdict'].upper()}: {printable(item['reason'])}")
+            click.echo(f"list {name}: {item['verdict'].upper()}: {short(item['reason'])}")
         if item.get("hint"):
-            click.echo(f"  what to do: {printable(item['hint'])}")
+            click.echo(f"  what to do: {short(item['hint'])}")
         _notices(item)
     if report["clock"] == "clock":
         click.echo(
@@ -54,28 +54,28 @@ def lists(report: dict[str, Any]) -> None:
 def accepted_lists(report: dict[str, Any]) -> None:
     """Write a line per list as last accepted: who signed it and how long it is good for."""
     for item in report["lists"]:
-        name = printable(item["name"])
+        name = short(item["name"])
         if item["verdict"] == "trusted":
             dates = f"created {item['created']}, expires {item['expires']}"
-            click.echo(f"list {name}: version {printable(item['version'])}, {dates}, {printable(item['signer']['dn'])}")
+            click.echo(f"list {name}: version {short(item['version'])}, {dates}, {short(item['signer']['dn'])}")
         else:
-            click.echo(f"list {name}: {printable(item['reason'])}")
+            click.echo(f"list {name}: {short(item['reason'])}")
         _notices(item)
 
 
 def _notices(item: dict[str, Any]) -> None:
     for warning in item.get("warnings", ()):
-        click.echo(f"  warning: {printable(warning)}")
+        click.echo(f"  warning: {short(warning)}")
     for notice in item["notices"]:
-        click.echo(f"  {notice['level']}: {printable(notice['text'])}")
+        click.echo(f"  {notice['level']}: {short(notice['text'])}")
 
 
 def targets(report: dict[str, Any]) -> None:
     """Write what became of every target: a line per action that is not simply kept, and a count."""
     for target in report["targets"]:
-        click.echo(f"target {printable(target['name'])}: {target['outcome']}")
+        click.echo(f"target {short(target['name'])}: {target['outcome']}")
         if target["error"]:
-            click.echo(f"  {printable(target['error'])}")
+            click.echo(f"  {short(target['error'])}")
         notices(target["notices"])
         for action in target["actions"]:
             if action["kind"] not in _QUIET:
@@ -88,13 +88,13 @@ def targets(report: dict[str, Any]) -> None:
 def notices(texts: Iterable[str]) -> None:
     """Write what the operator should know of a target although nothing failed."""
     for text in texts:
-        click.echo(f"  notice: {printable(text)}")
+        click.echo(f"  notice: {short(text)}")
 
 
 def _action(action: dict[str, Any]) -> None:
-    title = printable(action["title"] or action["key"])
+    title = short(action["title"] or action["key"])
     mark = _MARKS[action["outcome"]]
-    click.echo(f"  {mark:<7} {action['kind']:<8} {title}  ({printable(action['error'] or action['reason'])})")
+    click.echo(f"  {mark:<7} {action['kind']:<8} {title}  ({short(action['error'] or action['reason'])})")
 
 
 def document(content: dict[str, Any]) -> None:
@@ -105,11 +105,11 @@ def document(content: dict[str, Any]) -> None:
     listed = listed if isinstance(listed, dict) else {}
     for key in ("dc:identifier", "hv:version", "ad:vo", "dc:title", "dc:date:created", "dc:date:expires", "hv:uri"):
         if key in listed:
-            click.echo(printable(f"{key:<16} {listed[key]}"))
+            click.echo(short(f"{key:<16} {listed[key]}"))
     endorser = listed.get("hv:endorser")
     if isinstance(endorser, dict) and isinstance(endorser.get("hv:x509"), dict):
         for key in ("hv:dn", "hv:ca"):
-            click.echo(printable(f"{key:<16} {endorser['hv:x509'].get(key, '')}"))
+            click.echo(short(f"{key:<16} {endorser['hv:x509'].get(key, '')}"))
     images = listed.get("hv:images")
     entries = [one.get("hv:image", {}) for one in images if isinstance(one, dict)] if isinstance(images, list) else []
     columns = ("dc:identifier", "dc:title", "hv:version", "hv:size", "dc:date:expires", "hv:uri")

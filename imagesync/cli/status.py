@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,24 +16,29 @@ if TYPE_CHECKING:
 
 @click.command()
 @selectors
+@click.option("--from-state", is_flag=True, help="Ask no target: show what the state says, as the daemon's page does.")
 @as_json
 @click.pass_context
-def status(ctx: click.Context, /, *, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 - the selectors
+def status(ctx: click.Context, /, *, from_state: bool, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 - the selectors
     """Show every endorsed image on every target: where it stands, since when, and why.
 
-    The lists are taken as last accepted and verified again; the targets are asked; no list server is.
+    The lists are taken as last accepted and verified again; the targets are asked; no list server is. With --from-state
+    not even they are, and what is not as endorsed comes first.
 
     Exit codes: 0 every target answered; 1 some did not; 5 none did.
     """
     from imagesync.cli import show
 
     options: Options = ctx.obj
-    report = look(options, Wish(**chosen, dry=True))
+    wish = Wish(**chosen, dry=True)
+    report = _remembered(options, wish) if from_state else look(options, wish)
     failed = [target["error"] is not None for target in report["targets"]]
     code = (5 if all(failed) else 1) if any(failed) else 0
     if as_json:
         write_json(report)
         ctx.exit(code)
+    for finding in report.get("findings", ()):
+        click.echo(_line(finding))
     show.accepted_lists(report)
     rows = [
         (target["name"], row["state"], row["title"], row["vo"], _short(row["signer"]), row["since"], row["reason"])
@@ -44,6 +50,27 @@ def status(ctx: click.Context, /, *, as_json: bool, **chosen: Any) -> None:  # n
         if target["error"]:
             click.echo(f"target {target['name']}: {target['error']}")
     ctx.exit(code)
+
+
+def _remembered(options: Options, wish: Wish) -> dict[str, Any]:
+    """Return what the daemon's API gives, of the lists, targets and images that were asked for."""
+    from imagesync.cli.context import clock
+    from imagesync.run.outline import chosen, outline
+    from imagesync.run.situation import Outlook
+    from imagesync.run.survey import Survey
+
+    config = options.config()
+    options.start_logging("warning")
+    scope = wish.scope(config)
+    return chosen(outline(Survey().look(config, Outlook(), clock())), scope)
+
+
+def _line(finding: Mapping[str, Any]) -> str:
+    from imagesync.plan.render import short
+
+    about = " ".join(filter(None, (finding["subject"], finding["title"])))
+    since = f" since {finding['since']}" if finding["since"] else ""
+    return short(f"{finding['level']}: {about or finding['matter']}: {finding['text']}{since}; {finding['next']}")
 
 
 def _short(dn: str) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from threading import Thread
@@ -21,12 +22,17 @@ if TYPE_CHECKING:
     from imagesync.run.sync import PassResult
 
 
+_PLANNED = 300
+"""Actions per target: the whole plan is one line of at most a mebibyte."""
+
+
 @click.command("pass", hidden=True)
 @click.option("--list", "name", help="The subscription; without it, what is due is removed.")
+@click.option("--plan", is_flag=True, help="Only tell what would be done.")
 @click.option("--events", type=int, required=True, help="The file descriptor to which events are written.")
 @click.option("--files", type=int, required=True, help="The file descriptor that the configuration is read from.")
 @click.pass_context
-def supervised(ctx: click.Context, /, *, name: str | None, events: int, files: int) -> None:
+def supervised(ctx: click.Context, /, *, name: str | None, plan: bool, events: int, files: int) -> None:
     """Do what the daemon asks for, and tell it. Ends when standard input does."""
     from imagesync.cli.main import code_of
 
@@ -35,7 +41,7 @@ def supervised(ctx: click.Context, /, *, name: str | None, events: int, files: i
     with os.fdopen(files, encoding="utf-8") as file:
         options: Options = replace(ctx.obj, files=json.load(file), on_log=told.alive)
     try:
-        code, facts = _clean_up(options) if name is None else _sync(options, name, told)
+        code, facts = _plan(options, told) if plan else _do(options, name, told)
     except ImagesyncError as error:
         told.tell("end", exit=code_of(error), error=str(error))
         raise
@@ -47,6 +53,37 @@ def _end_with_the_daemon() -> None:
     while os.read(sys.stdin.fileno(), 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _do(options: Options, name: str | None, told: Events) -> tuple[int, dict[str, Any]]:
+    return _clean_up(options) if name is None else _sync(options, name, told)
+
+
+def _plan(options: Options, told: Events) -> tuple[int, dict[str, Any]]:
+    """Return what the next pass would do: of each target what is not kept, as far as a page shows it."""
+    from imagesync.cli.passes import Wish, execute
+
+    _, report, code = execute(options, Wish(dry=True, patient=True), told)
+    lists = [{key: item[key] for key in ("name", "verdict", "reason")} for item in report["lists"]]
+    return int(code), {"lists": lists, "targets": [_planned(target) for target in report["targets"]]}
+
+
+def _planned(target: Mapping[str, Any]) -> dict[str, Any]:
+    from imagesync.plan.render import short
+
+    actions = [action for action in target["actions"] if action["kind"] not in {"keep", "skip"}]
+    shown = [
+        {key: short(value, 300) if isinstance(value, str) else value for key, value in action.items()}
+        for action in actions[:_PLANNED]
+    ]
+    return {
+        "name": target["name"],
+        "error": target["error"],
+        "notices": target["notices"],
+        "actions": shown,
+        "more": len(actions) - len(shown),
+        "kept": sum(action["kind"] == "keep" for action in target["actions"]),
+    }
 
 
 def _sync(options: Options, name: str, told: Events) -> tuple[int, dict[str, Any]]:

@@ -178,6 +178,6 @@ def _rest(items: list[Any], shown: int, what: str) -> None:
 
 
 def _say(line: str) -> None:
-    from imagesync.plan.render import printable
+    from imagesync.plan.render import short
 
-    click.echo(printable(line))
+    click.echo(short(line, 1000))

@@ -16,7 +16,11 @@ from imagesync.daemon.live import Task
 from imagesync.daemon.passes import Passes, Site
 from imagesync.daemon.schedule import Schedule
 from imagesync.daemon.systemd import Notifier
+from imagesync.daemon.web.plans import Plans
+from imagesync.daemon.web.site import Web
+from imagesync.daemon.web.window import Window
 from imagesync.errors import ImagesyncError
+from imagesync.run.situation import Outlook
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +48,7 @@ class Service:
         self.schedule = Schedule(self._run)
         self._read, self._notifier = read, notifier
         self._state = _State(site)
+        self.web = Web(self._window())
 
     @property
     def site(self) -> Site:
@@ -62,6 +67,7 @@ class Service:
             self.passes.recall(self.site)
             self._arrange(self.site)
             self.schedule.start()
+            self.web.arrange(self.site.config)
             self._notifier.tell("READY=1")
             log.info("daemon started", lists=len(self.site.rhythms()) - 1, pid=os.getpid())
             while self._next_signal() not in {signal.SIGTERM, signal.SIGINT}:
@@ -76,6 +82,7 @@ class Service:
         self._notifier.status("ending")
         self.passes.stop.set()
         self.schedule.stop()
+        self.web.stop()
         log.info("daemon ended")
 
     # --- passes ---
@@ -117,12 +124,30 @@ class Service:
         else:
             self._state.site, self._state.complaint = site, ""
             self._arrange(site)
+            self.web.arrange(site.config)
             log.info("configuration reloaded")
         self._notifier.tell("READY=1")
 
     # --- looking around ---
+    def _window(self) -> Window:
+        """Return what the page sees: never more than values, and what may be called from any thread."""
+        program = self.passes.program
+        return Window(
+            site=lambda: self.site,
+            outlook=self._outlook,
+            live=self.passes.live,
+            clock=program.clock,
+            hasten=lambda name: self.schedule.move(name, program.clock()),
+            plans=Plans(program, lambda: self.site, self.passes.stop),
+            began=program.clock(),
+        )
+
+    def _outlook(self) -> Outlook:
+        return Outlook(self.schedule.next_times(), dict(self.passes.troubles), self.complaint)
+
     def _look(self) -> None:
         self._feed()
+        self.web.tend(self.site.config)
         text = self._text()
         if text != self._state.status:
             self._state.status = text
@@ -142,7 +167,7 @@ class Service:
             name, at = min(times.items(), key=lambda item: item[1])
             parts = [f"next: {name} at {at:%Y-%m-%d %H:%M} UTC"]
         parts += [f"{name}: {trouble}" for name, trouble in sorted(self.passes.troubles.items())]
-        return "; ".join([*filter(None, [self.complaint]), *parts])
+        return "; ".join([*filter(None, [self.complaint, self.web.complaint]), *parts])
 
 
 def _doing(tasks: Iterable[Task]) -> str:

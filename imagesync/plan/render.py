@@ -68,6 +68,11 @@ def _lines(actions: Iterable[Action]) -> Iterator[str]:
         yield f"{action.kind:<8}  {printable(action.title or str(action.key))}  ({printable(action.reason)})"
 
 
+def short(text: str, most: int = 1000) -> str:
+    """Return ``text`` cut to ``most`` characters, as ``printable``: what a line shows of a stranger's text."""
+    return printable(text if len(text) <= most else f"{text[: most - 1]}…")
+
+
 def printable(text: str) -> str:
     """Return ``text`` with control characters and direction marks replaced, so that no list can steer a terminal."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 from imagesync.backend import Digest, ImageKey, OwnedImage
 from imagesync.errors import TrustError
@@ -114,6 +115,12 @@ def remembered_list(accepted: Accepted, blob: bytes) -> dict[tuple[ListId, Image
 
 def listed_entries(blob: bytes) -> Iterator[ListedEntry]:
     """Yield the images of a message that was accepted once; nothing of one that cannot be read any more."""
+    for entry in raw_entries(blob):
+        yield ListedEntry(*(str(entry.get(key) or "") for key in _ENTRY_KEYS))
+
+
+def raw_entries(blob: bytes) -> Iterator[Mapping[str, Any]]:
+    """Yield the images of a message that was accepted once, with every key as published."""
     try:
         content = json.loads(envelope.split(blob).json)["hv:imagelist"]["hv:images"]
     except (TrustError, KeyError, TypeError, ValueError):
@@ -121,7 +128,7 @@ def listed_entries(blob: bytes) -> Iterator[ListedEntry]:
     for holder in content if isinstance(content, list) else ():
         entry = holder.get("hv:image") if isinstance(holder, dict) else None
         if isinstance(entry, dict):
-            yield ListedEntry(*(str(entry.get(key) or "") for key in _ENTRY_KEYS))
+            yield entry
 
 
 def denial_of(entry: ListedEntry, version: ListVersion, denials: Sequence[Denial]) -> str:

@@ -122,7 +122,7 @@ def list_as_json(item: Seen) -> dict[str, Any]:
         "verdict": "unavailable",
         "reason": "switched off in the configuration",
     }
-    base |= {"notices": [_notice_as_json(notice) for notice in item.notices]}
+    base |= {"notices": [notice_as_json(notice) for notice in item.notices]}
     match item.observation:
         case TrustedList() as trusted:
             content = trusted.content
@@ -141,7 +141,8 @@ def list_as_json(item: Seen) -> dict[str, Any]:
             return {**base, "version": None, "signer": None}
 
 
-def _notice_as_json(notice: Notice) -> dict[str, str]:
+def notice_as_json(notice: Notice) -> dict[str, str]:
+    """Return what is told ahead of a list, as every report has it."""
     return {
         "level": str(notice.level),
         "matter": str(notice.matter),
@@ -166,6 +167,7 @@ def _target_as_json(result: TargetResult) -> dict[str, Any]:
         "name": result.name,
         "outcome": str(_target_outcome(result)),
         "error": error,
+        "error_reason": result.error.reason if result.error else None,
         "notices": list(result.notices),
         "actions": actions,
     }
@@ -183,6 +185,7 @@ def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
         **action_as_json(outcome.action),
         "outcome": str(outcome.outcome),
         "error": str(outcome.error) if outcome.error else None,
+        "error_reason": outcome.error.reason if outcome.error else None,
         "bytes_downloaded": outcome.downloaded,
         "bytes_uploaded": outcome.uploaded,
         "seconds": outcome.seconds,

@@ -87,7 +87,7 @@ def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
         keep_unselected=config.on_unselected == "keep",
         max_list_bytes=config.limits.max_list_bytes,
         properties=_properties(item.properties),
-        notices=_notices(item, config),
+        notices=notice_rules(item, config),
         fault=fault,
     )
 
@@ -128,7 +128,8 @@ def _signature(item: ConfiguredSubscription, config: Config) -> SignaturePolicy:
     return SignaturePolicy(CrlMode(config.trust.crl), pinned=True, sha1_until=item.sha1_until, trusted=trusted)
 
 
-def _notices(item: ConfiguredSubscription, config: Config) -> NoticeRules:
+def notice_rules(item: ConfiguredSubscription, config: Config) -> NoticeRules:
+    """Return from when on something is told ahead about a list."""
     told = config.notices
     sections = (item.list_age or told.list_age, told.list_expiry, told.certificate, told.crl)
     return NoticeRules(*(Limits(section.warning, section.critical) for section in sections))

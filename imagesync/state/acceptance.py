@@ -28,6 +28,12 @@ def find_all(connection: sa.Connection) -> tuple[Accepted, ...]:
     return tuple(_value(row) for row in connection.execute(sa.select(accepted).order_by(accepted.c.subscription)))
 
 
+def messages(connection: sa.Connection) -> dict[str, str]:
+    """Return the SHA-256 of the message that was accepted last for each subscription."""
+    rows = connection.execute(sa.select(accepted.c.subscription, accepted.c.message))
+    return {row.subscription: row.message for row in rows}
+
+
 def pins(connection: sa.Connection) -> dict[ListId, str]:
     """Return which subscription each list identifier is pinned to."""
     rows = connection.execute(sa.select(accepted.c.list, accepted.c.subscription).where(accepted.c.pinned))

@@ -35,6 +35,21 @@ def runs(connection: sa.Connection, limit: int) -> tuple[RunRecord, ...]:
     return tuple(RunRecord(*row) for row in rows)
 
 
+def heads(connection: sa.Connection, limit: int) -> tuple[RunRecord, ...]:
+    """Return the newest ``limit`` runs without their reports, the newest first."""
+    columns = (run.c.id, run.c.kind, run.c.started, run.c.finished, run.c.exit)
+    rows = connection.execute(sa.select(*columns).order_by(run.c.started.desc(), run.c.id).limit(limit))
+    return tuple(RunRecord(*row, report=None) for row in rows)
+
+
+def report(connection: sa.Connection, run_id: str) -> Mapping[str, Any] | None:
+    """Return the report of one run, ``None`` if it has none."""
+    found: Mapping[str, Any] | None = connection.execute(
+        sa.select(run.c.report).where(run.c.id == run_id)
+    ).scalar_one_or_none()
+    return found
+
+
 def last_end(connection: sa.Connection, clocks: Collection[str]) -> datetime | None:
     """Return when the last run ended whose report says one of ``clocks`` of its clock."""
     latest = sa.select(run.c.finished).where(run.c.clock.in_(clocks), run.c.finished.is_not(None))

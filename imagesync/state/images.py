@@ -121,6 +121,12 @@ def source_formats(connection: sa.Connection, digests: Collection[Digest]) -> di
     }
 
 
+def made(connection: sa.Connection, digest: Digest) -> tuple[ArtifactRecord, ...]:
+    """Return what files with this digest were made here."""
+    rows = connection.execute(sa.select(artifact).where(artifact.c.digest == digest).limit(_IN_AT_MOST))
+    return tuple(_artifact(row) for row in rows)
+
+
 def sources(connection: sa.Connection, digests: Collection[Digest]) -> dict[Digest, frozenset[str]]:
     """Return what those files were made from that were made here, by the digest of the file."""
     found: defaultdict[Digest, set[str]] = defaultdict(set)

@@ -14,10 +14,15 @@ from imagesync.state.records import Evidence, EvidenceKind, ListVersion
 from imagesync.state.tables import evidence, list_version, message, proof
 
 
-def versions(connection: sa.Connection) -> tuple[ListVersion, ...]:
-    """Return what was accepted and is still kept, the newest first."""
+def versions(
+    connection: sa.Connection, subscription: str | None = None, limit: int | None = None
+) -> tuple[ListVersion, ...]:
+    """Return what was accepted and is still kept, of one subscription or all, the newest first."""
     order = (list_version.c.first_seen.desc(), list_version.c.subscription)
-    rows = connection.execute(sa.select(list_version).order_by(*order))
+    wanted = sa.select(list_version).order_by(*order).limit(limit)
+    if subscription is not None:
+        wanted = wanted.where(list_version.c.subscription == subscription)
+    rows = connection.execute(wanted)
     return tuple(
         ListVersion(
             subscription=row.subscription,

@@ -100,6 +100,16 @@ class Repository:
         with self._database.read() as connection:
             return provenance.versions(connection)
 
+    def versions_of(self, subscription: str, limit: int) -> tuple[ListVersion, ...]:
+        """Return the newest ``limit`` list versions that were accepted for one subscription, the newest first."""
+        with self._database.read() as connection:
+            return provenance.versions(connection, subscription, limit)
+
+    def current_messages(self) -> Mapping[str, str]:
+        """Return the SHA-256 of the message that was accepted last for each subscription."""
+        with self._database.read() as connection:
+            return acceptance.messages(connection)
+
     def message(self, sha256: str) -> bytes | None:
         """Return an accepted message by its SHA-256, as it was received."""
         with self._database.read() as connection:
@@ -141,6 +151,11 @@ class Repository:
         with self._database.read() as connection:
             return images.artifacts(connection, fingerprints)
 
+    def made(self, digest: Digest) -> tuple[ArtifactRecord, ...]:
+        """Return what files with this digest were made here."""
+        with self._database.read() as connection:
+            return images.made(connection, digest)
+
     def remember(self, *artifacts: ArtifactRecord) -> None:
         """Insert or replace ``artifacts``, all or none."""
         with self._database.write() as connection:
@@ -180,6 +195,16 @@ class Repository:
         """Return the newest ``limit`` runs, the newest first."""
         with self._database.read() as connection:
             return history.runs(connection, limit)
+
+    def run_heads(self, limit: int) -> tuple[RunRecord, ...]:
+        """Return the newest ``limit`` runs without their reports, the newest first."""
+        with self._database.read() as connection:
+            return history.heads(connection, limit)
+
+    def report(self, run_id: str) -> Mapping[str, Any] | None:
+        """Return the report of one run, ``None`` if it has none."""
+        with self._database.read() as connection:
+            return history.report(connection, run_id)
 
     def actions(self, key: str, limit: int = 50) -> tuple[ActionRecord, ...]:
         """Return the newest ``limit`` actions about ``key`` (as in the reports), the newest first."""

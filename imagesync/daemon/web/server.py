@@ -1,0 +1,137 @@
+"""Listening, in a thread of its own that yields to whatever else the machine has to do."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from imagesync.errors import ConfigError
+
+_CONNECTIONS = 100
+_NICE = 5
+_PATIENCE = 10.0
+"""Seconds for which the start, and the end, of the thread are waited for."""
+
+_HINT = "say where in daemon.listen; off is possible"
+
+
+class Server:
+    """A web server at an address, from its making until it is stopped."""
+
+    def __init__(self, app: ASGIApp, listen: str) -> None:
+        """Listen at ``HOST:PORT`` or ``unix:/PATH``; requests are answered when this returns.
+
+        Raises:
+            ConfigError: it is not possible to listen there.
+        """
+        self._socket = _listening(listen)
+        self.address = _address(self._socket)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _Server(config)
+        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+        self._thread.start()
+        self._server.ready.wait(_PATIENCE)
+
+    def stop(self) -> None:
+        """End. Who is being answered is given a second."""
+        self._server.should_exit = True
+        self._thread.join(_PATIENCE)
+        self._socket.close()
+        if self.address.startswith("unix:"):
+            Path(self.address.removeprefix("unix:")).unlink(missing_ok=True)
+
+    def is_alive(self) -> bool:
+        """Return whether requests are answered."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        # The thread and those that it starts, not the process: passes and the scheduler come first.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        self._server.run(sockets=[self._socket])
+
+
+class _Server(uvicorn.Server):
+    """One that tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+def _listening(listen: str) -> socket.socket:
+    try:
+        if listen.startswith("unix:"):
+            return _unix(Path(listen.removeprefix("unix:")))
+        host, _, port = listen.rpartition(":")
+        return _internet(host.strip("[]"), int(port))
+    except OSError as error:
+        raise ConfigError("daemon.listen", f"cannot listen on {listen}: {error.strerror or error}", _HINT) from error
+
+
+def _internet(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, kind, protocol)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(_CONNECTIONS)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _unix(path: Path) -> socket.socket:
+    """Return a listening socket that owner and group may use. What a dead process left at ``path`` is removed."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.exists() and stat.S_ISSOCK(path.lstat().st_mode) and _is_dead(path):
+            path.unlink()
+        listening.bind(str(path))
+        path.chmod(0o660)
+        listening.listen(_CONNECTIONS)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _is_dead(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        try:
+            caller.connect(str(path))
+        except OSError:
+            return True
+    return False
+
+
+def _address(listening: socket.socket) -> str:
+    name = listening.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}"
+    return f"http://{f'[{name[0]}]' if ':' in name[0] else name[0]}:{name[1]}"

@@ -1,0 +1,132 @@
+"""What is not as endorsed: since when, why, and what will be done when. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from imagesync.plan.spec import timestamp
+from imagesync.run.notice import Level
+from imagesync.run.situation import ImageStanding, ListStanding, Situation, TargetStanding
+
+WARNING_AFTER, CRITICAL_AFTER = timedelta(hours=24), timedelta(hours=72)
+"""Within these times the community expects a site to follow its lists."""
+
+ENDED = frozenset({"published", "retired", "revoked"})
+"""States of an image that are as the list wants them."""
+
+CLOCK, PASS, CONFIGURATION, LIST, TARGET = "clock", "pass", "configuration", "list", "target"
+"""What a finding can be about, beside the states of images and the matters of notices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be. ``subject`` names a list or target; ``image`` one image on it."""
+
+    level: Level
+    matter: str
+    subject: str
+    text: str
+    since: datetime | None = None
+    next: str = ""
+    image: ImageStanding | None = None
+
+
+def findings(now: Situation) -> tuple[Finding, ...]:
+    """Return what is not as endorsed, the most urgent first and then the oldest."""
+    found = [*_general(now), *_of_lists(now), *_of_targets(now)]
+    return tuple(sorted(found, key=lambda one: (one.level is Level.WARNING, one.since or now.at)))
+
+
+def level(found: tuple[Finding, ...]) -> str:
+    """Return ``ok``, or the most urgent level."""
+    return next((str(wanted) for wanted in (Level.CRITICAL, Level.WARNING) if _has(found, wanted)), "ok")
+
+
+def _has(found: tuple[Finding, ...], wanted: Level) -> bool:
+    return any(one.level is wanted for one in found)
+
+
+def by_age(since: datetime, now: datetime, warning: timedelta, critical: timedelta) -> Level | None:
+    """Return how urgent something is that lasts since a time, ``None`` if it is not yet."""
+    age = now - since
+    if age >= critical:
+        return Level.CRITICAL
+    return Level.WARNING if age >= warning else None
+
+
+# --- the daemon ------------------------------------------------------------------------------------------------------
+def _general(now: Situation) -> Iterator[Finding]:
+    if now.outlook.complaint:
+        text = now.outlook.complaint
+        yield Finding(Level.WARNING, CONFIGURATION, "", text, None, "the configuration of before goes on")
+    newest = next((run for run in now.runs if run.clock), None)
+    if newest is not None and newest.clock == "clock":
+        text = "this machine's clock does not fit the servers' or the last pass"
+        yield Finding(Level.CRITICAL, CLOCK, "", text, newest.started, "nothing expires until it does")
+    known = {one.name for one in now.lists if one.verdict != "trusted"}
+    for name, trouble in now.outlook.troubles.items():
+        if name not in known:
+            yield Finding(Level.WARNING, PASS, name, trouble, None, _again(now.outlook.next.get(name)))
+
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+def _of_lists(now: Situation) -> Iterator[Finding]:
+    for one in now.lists:
+        if one.followed.enabled:
+            yield from _of_list(one, now.at)
+
+
+def _of_list(one: ListStanding, now: datetime) -> Iterator[Finding]:
+    for told in one.notices:
+        yield Finding(told.level, told.matter, one.name, told.text, None, _again(one.next))
+    if one.last is not None and one.last.code < 0:
+        text = "its last pass ended without a result"
+        yield Finding(Level.CRITICAL, PASS, one.name, text, one.last.ended, _again(one.next))
+    if one.word is None:
+        text = "was not looked at yet" if one.accepted is None else "no pass over it is remembered"
+        yield Finding(Level.WARNING, LIST, one.name, text, None, _again(one.next))
+    elif one.word.verdict != "trusted":
+        text = f"is {one.word.verdict}: {one.word.reason}"
+        then = f"its images are held, their dates apply; {_again(one.next)}"
+        yield Finding(_level_of_list(one, now), LIST, one.name, text, one.since, then)
+
+
+def _level_of_list(one: ListStanding, now: datetime) -> Level:
+    if one.verdict == "refused" or one.accepted is None:
+        return Level.CRITICAL
+    return by_age(one.accepted.accepted_at, now, timedelta(), CRITICAL_AFTER) or Level.WARNING
+
+
+# --- targets ---------------------------------------------------------------------------------------------------------
+def _of_targets(now: Situation) -> Iterator[Finding]:
+    soonest = min(now.outlook.next.values(), default=None)
+    for target in now.targets:
+        if target.error:
+            yield _of_target(target, now.at, soonest)
+        for image in target.images:
+            if image.record.state not in ENDED:
+                yield _of_image(image, now)
+
+
+def _of_target(target: TargetStanding, now: datetime, soonest: datetime | None) -> Finding:
+    urgent = by_age(target.since or now, now, timedelta(), CRITICAL_AFTER) or Level.WARNING
+    return Finding(urgent, TARGET, target.name, target.error, target.since, _again(soonest))
+
+
+def _of_image(image: ImageStanding, now: Situation) -> Finding:
+    record = image.record
+    following = now.outlook.next.get(image.subscription)
+    if record.retry_at is not None and record.retry_at > (following or now.at):
+        then = f"tried again after {timestamp(record.retry_at)}"
+    else:
+        then = _again(following)
+    urgent = Level.CRITICAL if record.state == "tampered" else by_age(record.since, now.at, timedelta(), CRITICAL_AFTER)
+    if record.state == "held":
+        urgent = Level.WARNING
+    return Finding(urgent or Level.WARNING, record.state, image.target, record.reason, record.since, then, image)
+
+
+def _again(at: datetime | None) -> str:
+    return f"looked at again at {timestamp(at)}" if at else "looked at again in the next pass"

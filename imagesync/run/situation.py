@@ -1,0 +1,207 @@
+"""How things stand, by what the state says: every list, every target, every image, and what is not as endorsed. Pure.
+
+The daemon's page, its API and metrics, ``imagesync status --from-state`` and ``imagesync probe`` all show this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from imagesync.model import Accepted, ListId, Unknown, Verdict
+from imagesync.run.history import ListWord, RunDigest, TargetWord
+from imagesync.run.notice import End, Notice, NoticeRules, notices
+from imagesync.state import ImageRecord, PassRecord
+
+GOOD_CODES = frozenset({0, 4})
+"""Exit codes of a pass that did what it could; a guard that holds removals back shows in the images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A subscription, as far as it is shown. ``url`` is redacted."""
+
+    name: str
+    vo: str
+    url: str
+    every: timedelta
+    enabled: bool = True
+    rules: NoticeRules = field(default_factory=NoticeRules)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A target, as far as it is shown."""
+
+    name: str
+    backend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the state says. By subscription: what was accepted, the SHA-256 of that message, ends, and passes."""
+
+    accepted: Mapping[str, Accepted] = field(default_factory=dict)
+    messages: Mapping[str, str] = field(default_factory=dict)
+    ends: Mapping[str, tuple[End, ...]] = field(default_factory=dict)
+    passes: Mapping[str, PassRecord] = field(default_factory=dict)
+    images: Mapping[str, tuple[ImageRecord, ...]] = field(default_factory=dict)
+    runs: tuple[RunDigest, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What only the daemon knows: the next passes by name, what its passes complain of, and its configuration."""
+
+    next: Mapping[str, datetime] = field(default_factory=dict)
+    troubles: Mapping[str, str] = field(default_factory=dict)
+    complaint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ListStanding:
+    """Where a list stands. ``word`` is what the last pass said of it, ``since`` when its verdict began."""
+
+    followed: Followed
+    accepted: Accepted | None
+    message: str
+    word: ListWord | None
+    since: datetime | None
+    ends: tuple[End, ...]
+    notices: tuple[Notice, ...]
+    last: PassRecord | None
+    next: datetime | None
+
+    @property
+    def name(self) -> str:
+        """Return what the list is called."""
+        return self.followed.name
+
+    @property
+    def verdict(self) -> str:
+        """Return the verdict of the last pass, or in one word why there is none."""
+        if not self.followed.enabled:
+            return "switched off"
+        return self.word.verdict if self.word else "not looked at yet"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStanding:
+    """Where an image stands on a target, and by whose word. ``subscription`` is empty where none follows its list."""
+
+    target: str
+    record: ImageRecord
+    subscription: str
+    vo: str
+    signer: str
+
+    @property
+    def ref(self) -> str:
+        """Return a short name that is safe in a path, whatever the identifiers are."""
+        return hashlib.sha256(str(self.record.key).encode("utf-8", "replace")).hexdigest()[:20]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStanding:
+    """Where a target stands. ``word`` is what the last pass said of it, ``since`` when its trouble began."""
+
+    kept: Kept
+    word: TargetWord | None
+    since: datetime | None
+    images: tuple[ImageStanding, ...]
+
+    @property
+    def name(self) -> str:
+        """Return what the target is called."""
+        return self.kept.name
+
+    @property
+    def error(self) -> str:
+        """Return what kept the last pass from working on it, or nothing."""
+        return self.word.error if self.word else ""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Return how many images are in each state."""
+        return Counter(image.record.state for image in self.images)
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """Everything at one time."""
+
+    at: datetime
+    lists: tuple[ListStanding, ...]
+    targets: tuple[TargetStanding, ...]
+    runs: tuple[RunDigest, ...]
+    outlook: Outlook
+
+    def list(self, name: str) -> ListStanding | None:
+        """Return the list of that name."""
+        return next((one for one in self.lists if one.name == name), None)
+
+    def target(self, name: str) -> TargetStanding | None:
+        """Return the target of that name."""
+        return next((one for one in self.targets if one.name == name), None)
+
+
+def situation(
+    followed: Iterable[Followed], kept: Iterable[Kept], facts: Facts, outlook: Outlook, now: datetime
+) -> Situation:
+    """Return how things stand at ``now``."""
+    lists = tuple(_list(one, facts, outlook, now) for one in followed)
+    known = {one.accepted.list: one for one in lists if one.accepted}
+    return Situation(now, lists, tuple(_target(one, facts, known) for one in kept), facts.runs, outlook)
+
+
+def _list(one: Followed, facts: Facts, outlook: Outlook, now: datetime) -> ListStanding:
+    accepted, ends = facts.accepted.get(one.name), facts.ends.get(one.name, ())
+    words = [(run, word) for run in facts.runs for word in run.lists if word.name == one.name]
+    word = words[0][1] if words else None
+    unknown = Unknown(one.name, one.vo, None, Verdict.UNAVAILABLE, "")
+    return ListStanding(
+        followed=one,
+        accepted=accepted,
+        message=facts.messages.get(one.name, ""),
+        word=word,
+        since=_since([(run.started, said.verdict) for run, said in words]),
+        ends=ends,
+        notices=notices(unknown, accepted, _of_chain(ends), one.rules, now) if one.enabled else (),
+        last=facts.passes.get(one.name),
+        next=outlook.next.get(one.name),
+    )
+
+
+def _of_chain(ends: Sequence[End]) -> Sequence[End]:
+    """Return the ends without the signer's own certificate, the first, of which what was accepted tells."""
+    return ends[1:]
+
+
+def _since(told: Sequence[tuple[datetime, str]]) -> datetime | None:
+    """Return when the newest word began, as far back as runs are known."""
+    began = None
+    for at, word in told:
+        if word != told[0][1]:
+            break
+        began = at
+    return began
+
+
+def _target(one: Kept, facts: Facts, known: Mapping[ListId, ListStanding]) -> TargetStanding:
+    words = [(run, word) for run in facts.runs for word in run.targets if word.name == one.name]
+    images = (_image(one.name, record, known.get(record.key.list)) for record in facts.images.get(one.name, ()))
+    return TargetStanding(
+        kept=one,
+        word=words[0][1] if words else None,
+        since=_since([(run.started, "bad" if said.error else "good") for run, said in words]),
+        images=tuple(images),
+    )
+
+
+def _image(target: str, record: ImageRecord, listed: ListStanding | None) -> ImageStanding:
+    if listed is None or listed.accepted is None:
+        return ImageStanding(target, record, "", "", "")
+    return ImageStanding(target, record, listed.name, listed.followed.vo, listed.accepted.signer.identity.dn)
