@@ -129,9 +129,8 @@ def chosen(whole: dict[str, Any], scope: Scope) -> dict[str, Any]:
 def _is_meant(image: dict[str, Any], scope: Scope) -> bool:
     names = (image["key"].rpartition("/")[2].lower(), image["title"].lower())
     listed = not scope.lists or image["list"] in scope.lists
-    return listed and (
-        not scope.images or any(fnmatchcase(name, glob.lower()) for name in names for glob in scope.images)
-    )
+    named = any(fnmatchcase(name, glob.lower()) for name in names for glob in scope.images)
+    return listed and (named or not scope.images)
 
 
 def cut(text: str) -> str:

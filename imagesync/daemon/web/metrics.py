@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from threading import Lock
 
@@ -61,7 +61,7 @@ class Metrics:
             for run in reversed(now.runs):
                 if run.finished and run.finished >= self._counted and run.id not in self._seen:
                     self._count(run)
-            self._seen &= {run.id for run in now.runs} | self._seen
+            self._seen &= {run.id for run in now.runs}
         return generate_latest(self.registry)
 
     def _count(self, run: RunDigest) -> None:
@@ -122,15 +122,25 @@ def _daemon(now: Situation, began: datetime, *, running: int) -> Iterator[Metric
 
 # --- lists -----------------------------------------------------------------------------------------------------------
 def _lists(now: Situation) -> Iterator[Metric]:
-    enabled = [one for one in now.lists if one.followed.enabled]
-    for name, text, value in _OF_LISTS:
-        family = GaugeMetricFamily(name, text, labels=["list"])
-        for one in enabled:
-            found = value(one, now)
-            if found is not None:
-                family.add_metric([one.name], found)
-        yield family
-    yield _verdicts(enabled)
+    lists = [one for one in now.lists if one.followed.enabled]
+    known = [(one, one.accepted) for one in lists if one.accepted]
+    for name, text, at in _STAMPS:
+        yield _by_list(name, text, {one.name: _stamp(at(one, now)) for one in lists})
+    for name, text, until in _ENDS:
+        yield _by_list(name, text, {one.name: _seconds(until(one), now.at) for one in lists})
+    ages = {one.name: (now.at - accepted.created).total_seconds() for one, accepted in known}
+    yield _by_list("imagesync_list_age_seconds", "Time since dc:date:created", ages)
+    sizes = {one.name: float(len(accepted.expiries)) for one, accepted in known}
+    yield _by_list("imagesync_list_images", "Images that the list has", sizes)
+    yield _verdicts(lists)
+
+
+def _by_list(name: str, text: str, values: Mapping[str, float | None]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=["list"])
+    for label, value in values.items():
+        if value is not None:
+            family.add_metric([label], value)
+    return family
 
 
 def _verdicts(lists: list[ListStanding]) -> Metric:
@@ -143,46 +153,39 @@ def _verdicts(lists: list[ListStanding]) -> Metric:
     return family
 
 
-def _left(at: datetime | None, now: Situation) -> float | None:
-    return (at - now.at).total_seconds() if at else None
+def _seconds(until: datetime | None, now: datetime) -> float | None:
+    return (until - now).total_seconds() if until else None
 
 
-def _verified(one: ListStanding, _: Situation) -> float | None:
-    return one.accepted.accepted_at.timestamp() if one.accepted else None
+def _stamp(at: datetime | None) -> float | None:
+    return at.timestamp() if at else None
 
 
-def _success(one: ListStanding, now: Situation) -> float | None:
-    good = [
-        run.finished
-        for run in now.runs
-        if run.finished and run.exit in GOOD_CODES and any(word.name == one.name for word in run.lists)
-    ]
-    return max(good).timestamp() if good else None
-
-
-def _next(one: ListStanding, _: Situation) -> float | None:
-    return one.next.timestamp() if one.next else None
+def _success(one: ListStanding, now: Situation) -> datetime | None:
+    good = (run for run in now.runs if run.finished and run.exit in GOOD_CODES)
+    return next((run.finished for run in good if any(word.name == one.name for word in run.lists)), None)
 
 
 def _first_end(one: ListStanding, matter: Matter) -> datetime | None:
     return min((end.at for end in one.ends if end.matter is matter), default=None)
 
 
-_OF_LISTS = (
-    ("imagesync_list_verified_timestamp_seconds", "When the list was last fetched and verified", _verified),
+_STAMPS: tuple[tuple[str, str, Callable[[ListStanding, Situation], datetime | None]], ...] = (
+    ("imagesync_list_verified_timestamp_seconds", "When the list was last fetched and verified",
+     lambda one, _: one.accepted.accepted_at if one.accepted else None),
     ("imagesync_pass_success_timestamp_seconds", "When the last pass over the list was good", _success),
-    ("imagesync_next_pass_timestamp_seconds", "When the next pass over the list is due", _next),
-    ("imagesync_list_age_seconds", "Time since dc:date:created",
-     lambda one, now: (now.at - one.accepted.created).total_seconds() if one.accepted else None),
+    ("imagesync_next_pass_timestamp_seconds", "When the next pass over the list is due", lambda one, _: one.next),
+)  # fmt: skip
+
+_ENDS: tuple[tuple[str, str, Callable[[ListStanding], datetime | None]], ...] = (
     ("imagesync_list_expiry_seconds", "Time until the list expires",
-     lambda one, now: _left(one.accepted.expires, now) if one.accepted else None),
+     lambda one: one.accepted.expires if one.accepted else None),
     ("imagesync_signer_expiry_seconds", "Time until the signer's certificate ends",
-     lambda one, now: _left(one.accepted.signer.not_after, now) if one.accepted else None),
+     lambda one: one.accepted.signer.not_after if one.accepted else None),
     ("imagesync_certificate_expiry_seconds", "Time until the first certificate of the signer's path ends",
-     lambda one, now: _left(_first_end(one, Matter.CERTIFICATE_EXPIRY), now)),
+     lambda one: _first_end(one, Matter.CERTIFICATE_EXPIRY)),
     ("imagesync_crl_expiry_seconds", "Time until the first revocation list of that path is outdated",
-     lambda one, now: _left(_first_end(one, Matter.CRL_EXPIRY), now)),
-    ("imagesync_list_images", "Images that the list has", lambda one, _: len(one.accepted.expiries) if one.accepted else None),
+     lambda one: _first_end(one, Matter.CRL_EXPIRY)),
 )  # fmt: skip
 
 
