@@ -30,6 +30,7 @@ COMMANDS = {
     "plan": "imagesync.cli.plan:plan",
     "status": "imagesync.cli.status:status",
     "why": "imagesync.cli.why:why",
+    "probe": "imagesync.cli.probe:probe",
     "revoke": "imagesync.cli.revoke:revoke",
     "list": "imagesync.cli.lists:lists",
     "image": "imagesync.cli.images:image",

@@ -82,7 +82,7 @@ class Service:
         self._notifier.status("ending")
         self.passes.stop.set()
         self.schedule.stop()
-        self.web.stop()
+        self.web.end()
         log.info("daemon ended")
 
     # --- passes ---

@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from threading import Lock
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -18,6 +25,9 @@ from imagesync.model import Verdict
 from imagesync.run.history import RunDigest
 from imagesync.run.notice import Matter
 from imagesync.run.situation import GOOD_CODES, ListStanding, Situation, TargetStanding
+
+_without_times: Callable[[], None] = disable_created_metrics
+_without_times()
 
 STATES = ("published", "missing", "failed", "held", "retired", "revoked", "tampered")
 _BUCKETS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 10_800.0, 43_200.0)

@@ -17,6 +17,7 @@ from imagesync.errors import ConfigError
 
 log = structlog.get_logger(__name__)
 
+_PATIENCE = 25.0
 RETRY = 60.0
 """Seconds after which a page that could not be opened is tried again."""
 
@@ -65,6 +66,11 @@ class Web:
         """Try again, now and then, what was not possible."""
         if self.complaint and time.monotonic() - self._tried > RETRY:
             self.arrange(config)
+
+    def end(self) -> None:
+        """Close the page, and wait for what it has begun; the daemon's own stop ends that."""
+        self.stop()
+        self._window.plans.wait(_PATIENCE)
 
     def stop(self) -> None:
         """Close the page."""

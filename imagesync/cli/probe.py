@@ -1,0 +1,89 @@
+"""``imagesync probe``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imagesync.cli.context import Options, as_json, clock, write_json
+from imagesync.errors import ImagesyncError
+
+if TYPE_CHECKING:
+    from imagesync.config.schema import Config
+    from imagesync.run.probe import Answer
+
+
+def _duration(ctx: click.Context, param: click.Parameter, value: str) -> timedelta:
+    """Return what ``24h`` stands for."""
+    from imagesync.config.values import parse_duration
+
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value} {error}", ctx, param) from None
+
+
+def _limit(*names: str, default: str, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return click.option(*names, callback=_duration, metavar="TIME", default=default, show_default=True, help=text)
+
+
+@click.command()
+@_limit("--warning", "-w", default="24h", text="Images missing or outdated for this long.")
+@_limit("--critical", "-c", default="72h", text="The same, critical.")
+@_limit("--fetch-warning", default="24h", text="A list that was not fetched and verified for this long.")
+@_limit("--fetch-critical", default="72h", text="The same, critical.")
+@as_json
+@click.pass_context
+def probe(ctx: click.Context, /, *, as_json: bool, **limits: timedelta) -> None:
+    """Say in one line whether all is well, as Nagios and ARGO plug-ins do.
+
+    Looks at when lists were made, last verified, and end; at images that are missing or outdated; and at whether the
+    daemon is at work. Only the state is read. When a list is old, and when something ends soon, is said by `notices` in
+    the configuration.
+
+    Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN, also when the configuration is wrong.
+    """
+    from imagesync.run.probe import unknown
+
+    try:
+        said = _answer(ctx.obj, limits)
+    except ImagesyncError as error:
+        said = unknown(str(error))
+    if as_json:
+        problems = [{"level": code.name.lower(), "text": text} for code, text in said.problems]
+        write_json({"exit": int(said.code), "text": said.text, "problems": problems, "performance": list(said.data)})
+    else:
+        click.echo(said.line())
+    ctx.exit(int(said.code))
+
+
+def _answer(options: Options, given: Mapping[str, timedelta]) -> Answer:
+    from imagesync.run.probe import Limits, answer
+    from imagesync.run.situation import Outlook
+    from imagesync.run.survey import Survey
+
+    config = options.config()
+    options.start_logging("error")
+    situation = Survey().look(config, Outlook(), clock())
+    last = {one.name: one.last.ended for one in situation.lists if one.last}
+    limits = Limits(
+        images=(given["warning"], given["critical"]),
+        fetch=(given["fetch_warning"], given["fetch_critical"]),
+        regular=_regular(config, last),
+        longest_pass=config.daemon.deadline,
+    )
+    return answer(situation, limits)
+
+
+def _regular(config: Config, last: Mapping[str, datetime]) -> dict[str, Any]:
+    """Return when the next pass of the daemon over each list was due after the last one, with its jitter."""
+    from imagesync.daemon.schedule import Rhythm
+
+    return {
+        item.name: Rhythm(item.every, item.cron).after(last[item.name]) + config.daemon.jitter
+        for item in config.subscriptions
+        if item.name in last
+    }
