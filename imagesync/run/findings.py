@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from imagesync.plan.spec import timestamp
 from imagesync.run.notice import Level
 from imagesync.run.situation import ImageStanding, ListStanding, Situation, TargetStanding
 
@@ -18,6 +17,9 @@ ENDED = frozenset({"published", "retired", "revoked"})
 
 CLOCK, PASS, CONFIGURATION, LIST, TARGET = "clock", "pass", "configuration", "list", "target"
 """What a finding can be about, beside the states of images and the matters of notices."""
+
+_EXPLAINED = frozenset({1, 3, 4, 5})
+"""Exit codes of a pass that say what its report says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,14 @@ def _general(now: Situation) -> Iterator[Finding]:
         yield Finding(Level.CRITICAL, CLOCK, "", text, newest.started, "nothing expires until it does")
     known = {one.name for one in now.lists if one.verdict != "trusted"}
     for name, trouble in now.outlook.troubles.items():
-        if name not in known:
+        if name not in known and not _is_explained(now, name):
             yield Finding(Level.WARNING, PASS, name, trouble, None, _again(now.outlook.next.get(name)))
+
+
+def _is_explained(now: Situation, name: str) -> bool:
+    """Return whether what a pass complains of stands with lists, images or targets already."""
+    listed = now.list(name)
+    return listed is not None and listed.last is not None and listed.last.code in _EXPLAINED
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------
@@ -102,11 +110,13 @@ def _level_of_list(one: ListStanding, now: datetime) -> Level:
 # --- targets ---------------------------------------------------------------------------------------------------------
 def _of_targets(now: Situation) -> Iterator[Finding]:
     soonest = min(now.outlook.next.values(), default=None)
+    unknown = {one.name for one in now.lists if one.verdict not in {"trusted", "switched off"}}
     for target in now.targets:
         if target.error:
             yield _of_target(target, now.at, soonest)
         for image in target.images:
-            if image.record.state not in ENDED:
+            waits_for_list = image.record.state == "held" and image.subscription in unknown
+            if image.record.state not in ENDED and not waits_for_list:
                 yield _of_image(image, now)
 
 
@@ -119,7 +129,7 @@ def _of_image(image: ImageStanding, now: Situation) -> Finding:
     record = image.record
     following = now.outlook.next.get(image.subscription)
     if record.retry_at is not None and record.retry_at > (following or now.at):
-        then = f"tried again after {timestamp(record.retry_at)}"
+        then = f"tried again after {_minute(record.retry_at)}"
     else:
         then = _again(following)
     urgent = Level.CRITICAL if record.state == "tampered" else by_age(record.since, now.at, timedelta(), CRITICAL_AFTER)
@@ -129,4 +139,8 @@ def _of_image(image: ImageStanding, now: Situation) -> Finding:
 
 
 def _again(at: datetime | None) -> str:
-    return f"looked at again at {timestamp(at)}" if at else "looked at again in the next pass"
+    return f"looked at again at {_minute(at)}" if at else "looked at again in the next pass"
+
+
+def _minute(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -246,7 +246,19 @@ def trust_of_today(tmp_path_factory):
 @pytest.fixture
 def provider(trust_of_today, tmp_path) -> Iterator[Provider]:
     """Return a site that is configured for both lists, which have two images each and are published."""
-    site = Provider(trust_of_today, tmp_path)
+    with _provider(trust_of_today, tmp_path) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def make_provider():
+    """Return a context manager that gives such a site in a directory."""
+    return _provider
+
+
+@contextmanager
+def _provider(trust, root) -> Iterator[Provider]:
+    site = Provider(trust, root)
     site.steady, site.shaky = site.open("steady"), site.open("shaky")
     try:
         for published in (site.steady, site.shaky):
