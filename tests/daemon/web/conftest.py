@@ -1,6 +1,7 @@
 """A real state with whatever a test wants in it, and the page over it, without a daemon."""
 
 import asyncio
+import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from threading import Event
@@ -68,7 +69,12 @@ class Place:
         file = self.root / "imagesync.yaml"
         endorser = {"dn": "/CN=a", "ca": "/CN=b"}
         subscriptions = [
-            {"name": name, "vo": f"{name}.example", "url": f"https://u:p@lists.example/{name}?k=v", "endorsers": [endorser]}
+            {
+                "name": name,
+                "vo": f"{name}.example",
+                "url": f"https://lists.example/{name}?signature=v",
+                "endorsers": [endorser],
+            }
             for name in self.lists
         ]
         target = {"name": "site", "backend": "directory", "path": str(self.root / "target")}
@@ -96,7 +102,13 @@ class Place:
 
     def hold(self, image="one", state="published", **more):
         """Put an image on the target."""
-        values = {"title": f"Image {image}", "reason": "as endorsed", "since": self.now - HOUR, "digest": None, "format": "raw"}
+        values = {
+            "title": f"Image {image}",
+            "reason": "as endorsed",
+            "since": self.now - HOUR,
+            "digest": None,
+            "format": "raw",
+        }
         key = ImageKey("", ListId(more.pop("list", "list-fedcloud")), ImageId(image))
         with open_state(self.url) as opened:
             opened.record("site", [ImageRecord(key=key, state=state, **{**values, **more})])
@@ -162,6 +174,15 @@ class Visitor:
         return asyncio.run(ask())
 
 
+@pytest.fixture(scope="session")
+def empty_state(tmp_path_factory):
+    """Return a state without anything in it: making its tables is what takes time."""
+    path = tmp_path_factory.mktemp("state") / "state.db"
+    with open_state(f"sqlite:///{path}"):
+        return path
+
+
 @pytest.fixture
-def place(tmp_path, signature):
+def place(tmp_path, signature, empty_state):
+    shutil.copy(empty_state, tmp_path / "state.db")
     return Place(tmp_path, signature)

@@ -45,7 +45,7 @@ def test_a_list_page_has_the_chain_the_versions_and_the_ends(place):
     assert "/DC=org/DC=example/CN=Test CA is trusted" in text
     assert "Expires 2026-12-22 12:00 in 30 d" in text
     assert "https://lists.example/fedcloud" in text
-    assert "u:p" not in text
+    assert "signature" not in text
 
 
 def test_the_signed_list_can_be_fetched_as_it_was_received(place):
@@ -130,7 +130,7 @@ def test_hostile_text_is_neutral_and_cut_on_every_page(place, path):
     assert "<script>alert" not in answer.text
     assert not re.search("[\x00-\x08\x1b\u202e]", answer.text)
     assert len(answer.text) < 40_000
-    assert re.findall(r'(?:href|src|action)="(?!/)[^"]*"', answer.text) == []
+    assert re.findall(r'(?:href|src|action)="(?!/|#main")[^"]*"', answer.text) == []
 
 
 def test_every_answer_forbids_scripts_of_others(place):
@@ -141,7 +141,9 @@ def test_every_answer_forbids_scripts_of_others(place):
         assert client.get(path).headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("path", ["/lists/none", "/targets/none", "/targets/site/none", "/static/none", "/none", "/static/../app.py"])
+@pytest.mark.parametrize(
+    "path", ["/lists/none", "/targets/none", "/targets/site/none", "/static/none", "/none", "/static/../app.py"]
+)
 def test_what_is_not_there_is_404(place, path):
     assert place.accept().open().get(path).status_code == 404
 
@@ -206,8 +208,10 @@ def test_a_form_of_somebody_else_does_nothing(place, form):
 
 def test_a_form_that_another_site_sends_does_nothing(place):
     headers = {"sec-fetch-site": "cross-site"}
-    answer = place.accept().open(Rules(SECRET)).post(
-        "/lists/fedcloud/sync", data={"token": Rules(SECRET).token()}, auth=("a", SECRET), headers=headers
+    answer = (
+        place.accept()
+        .open(Rules(SECRET))
+        .post("/lists/fedcloud/sync", data={"token": Rules(SECRET).token()}, auth=("a", SECRET), headers=headers)
     )
 
     assert (answer.status_code, place.hastened) == (403, [])

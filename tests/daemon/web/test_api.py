@@ -1,0 +1,172 @@
+"""What programs ask: health, metrics, the status and its description."""
+
+import re
+from datetime import timedelta
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from prometheus_client.parser import text_string_to_metric_families
+
+from imagesync.daemon.web.access import Rules
+from imagesync.daemon.web.openapi import description
+from imagesync.daemon.web.server import Server
+
+HOUR = timedelta(hours=1)
+SECRET = "open sesame"
+BEARER = {"authorization": f"Bearer {SECRET}"}
+
+
+@pytest.fixture
+def described(place):
+    """A server whose state has something of everything, and what it says of itself."""
+    from imagesync.daemon.web.app import make_app
+
+    place.accept(entries=[{"dc:identifier": "one"}]).hold().hold("two", state="failed", retry_at=place.now + HOUR)
+    place.ran(lists=[("fedcloud", "refused", "rollback: lower")], code=3).passed(code=3, failures=2)
+    place.next["fedcloud"] = place.now + HOUR
+    place.live.begin("fedcloud", place.now)
+    place.live.take("fedcloud", {"event": "task", "task": 1, "step": "download", "title": "t", "total": 2})
+    server = Server(make_app(place.window(), Rules(SECRET)), "127.0.0.1:0")
+    yield schemathesis.openapi.from_url(f"{server.address}/api/v1/openapi.json", headers=BEARER)
+    server.stop()
+
+
+def test_the_api_answers_as_it_is_described(described):
+    for found in described.get_all_operations():
+        _answers_as_described(found.ok())
+
+
+def _answers_as_described(operation):
+    @settings(max_examples=15, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
+    @given(case=operation.as_strategy())
+    def check(case):
+        case.call_and_validate(headers=BEARER)
+
+    check()
+
+
+def test_every_route_for_programs_is_described():
+    from imagesync.daemon.web.app import GETS
+
+    programs = {path for path in GETS if path.startswith("/api/")} | {"/healthz", "/readyz", "/metrics"}
+    assert set(description()["paths"]) == programs | {"/api/v1/lists/{name}/sync"}
+
+
+def test_the_status_has_the_keys_of_the_command(place):
+    place.accept(entries=[{"dc:identifier": "one"}]).hold().ran()
+    status = place.open().get("/api/v1/status").json()
+
+    command = {
+        "name",
+        "verdict",
+        "reason",
+        "notices",
+        "version",
+        "signer",
+        "identifier",
+        "warnings",
+        "created",
+        "expires",
+        "images",
+    }
+    assert command <= set(status["lists"][0])
+    row = {"key", "title", "state", "reason", "since", "digest", "format", "vo", "signer"}
+    assert row <= set(status["targets"][0]["images"][0])
+    assert {"name", "error", "images"} <= set(status["targets"][0])
+
+
+def test_very_long_text_is_cut(place):
+    status = place.accept().hold("i" * 1_000_000, title="t" * 1_000_000).open().get("/api/v1/status")
+
+    assert len(status.content) < 20_000
+
+
+# --- health -----------------------------------------------------------------------------------------------------------
+def test_it_is_alive_before_it_is_ready(place):
+    client = place.open()
+
+    assert client.get("/healthz").text == "alive\n"
+    assert client.get("/readyz").status_code == 503
+    assert "no pass yet over fedcloud" in client.get("/readyz").text
+
+
+def test_it_is_ready_when_every_list_was_looked_at_also_in_vain(place):
+    assert (
+        place.ran(lists=[("fedcloud", "unavailable", "http-status: 503")], code=5).open().get("/readyz").text
+        == "ready\n"
+    )
+
+
+# --- metrics ----------------------------------------------------------------------------------------------------------
+def _metrics(client):
+    text = client.get("/metrics").text
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_metrics_say_what_the_state_says(place):
+    place.next["fedcloud"] = place.now + HOUR
+    place.hold("one").hold("two", state="failed", since=place.now - 30 * HOUR, retry_at=place.now + HOUR)
+    found = _metrics(
+        place.accept(entries=[{"dc:identifier": "one"}]).ran().passed(failures=1, retry_at=place.now).open()
+    )
+
+    assert found["imagesync_images", "published", "site"] == 1
+    assert found["imagesync_images", "failed", "site"] == 1
+    assert found["imagesync_images_late_seconds", "site"] == 30 * 3600
+    assert found["imagesync_list_verified_timestamp_seconds", "fedcloud"] == place.now.timestamp()
+    assert found["imagesync_list_age_seconds", "fedcloud"] == 3600
+    assert found["imagesync_list_expiry_seconds", "fedcloud"] == 30 * 86_400
+    assert found["imagesync_signer_expiry_seconds", "fedcloud"] == 300 * 86_400
+    assert found["imagesync_next_pass_timestamp_seconds", "fedcloud"] == (place.now + HOUR).timestamp()
+    assert found["imagesync_list_verdict", "fedcloud", "trusted"] == 1
+    assert found["imagesync_back_offs", "image"] == found["imagesync_back_offs", "list"] == 1
+    assert found["imagesync_target_failed", "site"] == 0
+
+
+def test_passes_are_counted_once(place):
+    failed = {
+        "kind": "register",
+        "key": "k",
+        "outcome": "failed",
+        "error": "x",
+        "error_reason": "no-space",
+        "bytes_downloaded": 7,
+    }
+    client = place.ran(1, actions=[failed], code=1).open()
+    _metrics(client)
+    found = _metrics(client)
+
+    assert found["imagesync_passes_total", "1"] == 1
+    assert found["imagesync_failures_total", "image", "no-space"] == 1
+    assert found["imagesync_bytes_total", "downloaded"] == 7
+    assert found["imagesync_pass_duration_seconds_sum", "fedcloud"] == 90
+
+
+def test_what_ran_before_the_daemon_began_is_not_counted(place):
+    assert ("imagesync_passes_total", "0") not in _metrics(place.ran(ago=48 * HOUR).open())
+
+
+def test_no_stranger_adds_a_label(place):
+    nasty = 'x"} 1\nevil{a="'
+    actions = [
+        {"kind": "register", "key": f"k{n}", "outcome": "failed", "error": nasty, "error_reason": f"{nasty}{n}"}
+        for n in range(50)
+    ]
+    place.hold(state=nasty, reason=nasty).ran(lists=[(nasty, nasty, f"{nasty}: x")], actions=actions, error=nasty)
+    text = place.accept(version=nasty).open().get("/metrics").text
+
+    assert "evil" not in text
+    assert len(re.findall("^imagesync_failures_total", text, re.MULTILINE)) == 3
+
+
+def test_the_size_of_the_cache_is_told(place):
+    area = place.root / "cache" / "sources"
+    area.mkdir(parents=True)
+    (area / "x").write_bytes(b"x" * 100_000)
+
+    assert _metrics(place.open())[("imagesync_store_bytes",)] >= 100_000
