@@ -1,5 +1,6 @@
 """The daemon, run as a service manager runs it: a real process, a real notify socket, real signals."""
 
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from contextlib import closing, contextmanager
 import psutil
 import pytest
 
-from imagesync.testing.faults import Slow, Status
+from imagesync.testing.faults import Replaced, Slow, Status
 
 HANG = 60
 
@@ -277,3 +278,56 @@ def test_as_pid_1_of_a_container_it_passes_signals_on_and_reaps(quiet, tmp_path)
             process.kill()
             process.wait()
         process.stderr.close()
+
+
+def messages(provider, name="ops"):
+    """Return the events that a receiver was told, from the file that it writes."""
+    path = provider.root / f"{name}.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [event for line in lines for event in json.loads(line)["events"]]
+
+
+def until(truth):
+    """Wait until something is true."""
+    due = time.monotonic() + HANG
+    while not truth():
+        assert time.monotonic() < due
+        time.sleep(0.05)
+
+
+def test_receivers_are_told_once_what_is_wrong_and_when_it_is_good_again(quiet, start):
+    write = ["sh", "-c", f"cat >> {quiet.root / 'ops.jsonl'}; echo >> {quiet.root / 'ops.jsonl'}"]
+    quiet.options["notifications"] = [
+        {"name": "dead", "webhook": {"url": "http://127.0.0.1:1/"}},
+        {"name": "ops", "command": write, "events": ["refused", "recovery", "failure"]},
+    ]
+    quiet.subscription_options["shaky"] = {"every": "1s"}
+    quiet.configure()
+    quiet.shaky.server.misbehave(quiet.shaky.path, Replaced(b"no list"))
+    with start() as daemon:
+        until(lambda: messages(quiet))
+        daemon.signal(signal.SIGHUP)
+        daemon.stop()
+    quiet.shaky.server.behave(quiet.shaky.path)
+    quiet.subscription_options["shaky"] = {"every": "2s"}
+    quiet.configure()
+    with start() as daemon:
+        until(lambda: len(messages(quiet)) > 1)
+        daemon.idle()
+
+    assert [(event["kind"], event["subscription"]) for event in messages(quiet)] == [
+        ("refused", "shaky"),
+        ("recovery", "shaky"),
+    ]
+
+
+def test_handlers_of_vmcatcher_are_called_for_each_image(quiet, start):
+    log = quiet.root / "handler"
+    script = f'echo "$VMCATCHER_EVENT_TYPE $VMCATCHER_EVENT_DC_TITLE $VMCATCHER_EVENT_VO" >> {log}'
+    quiet.options["notifications"] = [{"name": "old", "vmcatcher": ["sh", "-c", script]}]
+    quiet.configure()
+    with start() as daemon:
+        until(lambda: log.exists() and len(log.read_text().splitlines()) == 4)
+        daemon.stop()
+
+    assert min(log.read_text().splitlines()) == f"AvailablePostfix shaky-1 {quiet.shaky.vo}"
