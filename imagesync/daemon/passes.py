@@ -96,6 +96,7 @@ class Passes:
         if self.stop.is_set():
             return None
         self.live.begin(name, self.program.clock())
+        log.info("pass began", list=name)
         try:
             ending = self._supervise(name, site)
         finally:

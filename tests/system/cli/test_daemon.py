@@ -242,15 +242,6 @@ def test_the_watchdog_is_fed(quiet, start):
         daemon.hear("WATCHDOG=1")
 
 
-def test_the_watchdog_is_not_fed_when_the_scheduler_is_dead(quiet, start):
-    with start(WATCHDOG_USEC="3000000") as daemon:
-        daemon.idle()
-        daemon.process.suspend()
-        time.sleep(0.1)
-        daemon.process.resume()
-        daemon.hear("WATCHDOG=1")
-
-
 def test_a_configuration_that_is_wrong_at_the_start_is_exit_2(quiet, start):
     quiet.config.write_text("subscriptons: []\n")
     with start(wait=False) as daemon:
