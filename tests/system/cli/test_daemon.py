@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 import psutil
 import pytest
 
+from imagesync.testing.disks import Kind
 from imagesync.testing.faults import Replaced, Slow, Status
 
 HANG = 60
@@ -95,6 +96,14 @@ def quiet(provider):
     provider.options["daemon"] = {"jitter": "0"}
     provider.configure()
     return provider
+
+
+def until(truth):
+    """Wait until something is true."""
+    due = time.monotonic() + HANG
+    while not truth():
+        assert time.monotonic() < due
+        time.sleep(0.05)
 
 
 def slowly(provider):
@@ -197,6 +206,19 @@ def test_sigterm_in_a_download_ends_everything_soon_and_leaves_nothing(quiet, st
     assert quiet.leftovers() == []
 
 
+def test_sigterm_in_a_conversion_ends_qemu_img_too(quiet, start, tools):
+    began = quiet.root / "began"
+    quiet.shaky.add(quiet.image("converted", Kind.QCOW2), title="converted")
+    quiet.shaky.publish()
+    with start(PATH=tools(f"echo $$ > {began}; exec sleep 60")) as daemon:
+        until(lambda: began.exists() and began.read_text())
+        qemu = psutil.Process(int(began.read_text()))
+        assert daemon.stop() == 0
+        assert not qemu.is_running() or qemu.status() == psutil.STATUS_ZOMBIE
+
+    assert quiet.leftovers() == []
+
+
 def test_when_the_daemon_is_killed_its_pass_ends_too(quiet, start):
     slowly(quiet)
     with start() as daemon:
@@ -276,14 +298,6 @@ def messages(provider, name="ops"):
     path = provider.root / f"{name}.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
     return [event for line in lines for event in json.loads(line)["events"]]
-
-
-def until(truth):
-    """Wait until something is true."""
-    due = time.monotonic() + HANG
-    while not truth():
-        assert time.monotonic() < due
-        time.sleep(0.05)
 
 
 def test_receivers_are_told_once_what_is_wrong_and_when_it_is_good_again(quiet, start):
