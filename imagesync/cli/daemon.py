@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -27,8 +29,12 @@ def daemon(ctx: click.Context, /) -> None:
     """
     from imagesync.daemon.init import fork_below_init
 
+    # Whoever asks for a reload before there is anything to reload must not end it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     code = fork_below_init() if os.getpid() == 1 else None
     if code is None:
+        # For years, unlike a pass: cycles are looked for as often as is usual.
+        gc.set_threshold(700)
         _serve(ctx.obj)
     ctx.exit(code or 0)
 

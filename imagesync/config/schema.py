@@ -22,6 +22,7 @@ from pydantic import (
 from imagesync.config.daemon import Daemon
 from imagesync.config.merge import Merged
 from imagesync.config.notice import AgeLimits, Notices
+from imagesync.config.notifications import Receiver
 from imagesync.config.presentation import NameTemplate, PropertyRule
 from imagesync.config.secrets import SecretRef, read_references
 from imagesync.config.sections import Guard, GuardOverride, Limits, Proxy, State, Trust
@@ -229,6 +230,7 @@ class Config(Section):
         default="retire", description="What becomes of published images that are no longer selected."
     )
     daemon: Daemon = Field(default=Daemon(), description="How the daemon works.")
+    notifications: tuple[Receiver, ...] = Field(default=(), description="Whom the daemon tells what changed.")
     notices: Notices = Field(default=Notices(), description="When to tell ahead that something ends or is old.")
     history: Duration = Field(default=timedelta(days=365), description="How long runs and superseded lists are kept.")
     limits: Limits = Field(default=Limits(), description="What anything from outside may cost.")

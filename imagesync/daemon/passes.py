@@ -15,11 +15,14 @@ from imagesync.config.load import Files
 from imagesync.config.schema import Config
 from imagesync.daemon import due
 from imagesync.daemon.live import Live
+from imagesync.daemon.notify.events import Passed
+from imagesync.daemon.notify.writing import tell
 from imagesync.daemon.process import Ending, Launch, Patience, supervise
 from imagesync.daemon.schedule import Rhythm
 from imagesync.errors import ImagesyncError
 from imagesync.run.wiring import open_configured_state
 from imagesync.state import PassRecord
+from imagesync.state.repository import Repository
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +96,7 @@ class Passes:
         if self.stop.is_set():
             return None
         self.live.begin(name, self.program.clock())
+        log.info("pass began", list=name)
         try:
             ending = self._supervise(name, site)
         finally:
@@ -100,7 +104,7 @@ class Passes:
         if self.stop.is_set():
             log.info("pass interrupted", list=name)
             return None
-        self._tell(name, ending)
+        self._log(name, ending)
         return None if name == HOUSEKEEPING else self._note(name, site, ending)
 
     def _supervise(self, name: str, site: Site) -> Ending:
@@ -111,7 +115,7 @@ class Passes:
         except OSError as error:
             return Ending(None, f"cannot be started: {error.strerror}")
 
-    def _tell(self, name: str, ending: Ending) -> None:
+    def _log(self, name: str, ending: Ending) -> None:
         why = ending.why or str(ending.report.get("error", ""))
         trouble = why or (f"ended with exit code {ending.code}" if ending.code else "")
         if trouble:
@@ -129,6 +133,13 @@ class Passes:
         try:
             with open_configured_state(site.config) as state:
                 state.note_pass(self.known[name])
+                tell(site.config, self._passed(name, ending, ended.at, state), state)
         except ImagesyncError as error:
             log.error("state cannot be written", list=name, reason=str(error))
         return self.due(name, site, ended.at)
+
+    def _passed(self, name: str, ending: Ending, at: datetime, state: Repository) -> Passed:
+        run = state.run(str(ending.report.get("run", "")))
+        if run is None or run.report is None:
+            return Passed(name, at, crash=self.troubles.get(name, "no report was found"))
+        return Passed(name, at, run.report)

@@ -7,6 +7,7 @@ after a change, and closer when something is to be tried again.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -57,18 +58,18 @@ def _crontab(expression: str, jitter: int) -> BaseTrigger:
 class Schedule:
     """The scheduler. One pass runs at a time: those of one target would wait for its lock anyway."""
 
-    def __init__(self, run: Callable[[str], None]) -> None:
-        """Call ``run`` with the name of what is due."""
-        self._run = run
+    def __init__(self, run: Callable[[str], None], *, beat: float = _BEAT) -> None:
+        """Call ``run`` with the name of what is due; show life every ``beat`` seconds."""
+        self._run, self._every = run, beat
         self._beat = time.monotonic()
         self._scheduler = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(1), "pulse": ThreadPoolExecutor(1)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
         )
-        self._submitted: set[str] = set()
+        self._begun, self._ended = Counter[str](), Counter[str]()
         self._scheduler.add_listener(self._note, EVENT_JOB_SUBMITTED | EVENT_JOB_EXECUTED | EVENT_JOB_ERROR)
-        self._scheduler.add_job(self._pulse, IntervalTrigger(seconds=_BEAT), id=_PULSE, executor="pulse")
+        self._scheduler.add_job(self._pulse, IntervalTrigger(seconds=beat), id=_PULSE, executor="pulse")
 
     def start(self) -> None:
         """Begin."""
@@ -101,11 +102,11 @@ class Schedule:
 
     def is_idle(self) -> bool:
         """Return whether nothing runs or waits for its turn."""
-        return not self._submitted
+        return self._begun == self._ended
 
     def is_alive(self) -> bool:
         """Return whether the scheduler starts jobs when they are due."""
-        return time.monotonic() - self._beat < _BEAT * _LATE
+        return time.monotonic() - self._beat < self._every * _LATE
 
     def _pulse(self) -> None:
         self._beat = time.monotonic()
@@ -113,10 +114,8 @@ class Schedule:
     def _note(self, event: JobEvent) -> None:
         if event.job_id == _PULSE:
             return
-        if event.code == EVENT_JOB_SUBMITTED:
-            self._submitted.add(event.job_id)
-        else:
-            self._submitted.discard(event.job_id)
+        # That a job ended may be told before that it was submitted, so that only counts can be compared.
+        (self._begun if event.code == EVENT_JOB_SUBMITTED else self._ended)[event.job_id] += 1
 
     def _names(self) -> set[str]:
         return {job.id for job in self._jobs()}

@@ -13,6 +13,7 @@ from types import FrameType
 import structlog
 
 from imagesync.daemon.live import Task
+from imagesync.daemon.notify.outbox import Outbox
 from imagesync.daemon.passes import Passes, Site
 from imagesync.daemon.schedule import Schedule
 from imagesync.daemon.systemd import Notifier
@@ -47,6 +48,7 @@ class Service:
         self.passes = passes
         self.schedule = Schedule(self._run)
         self._read, self._notifier = read, notifier
+        self._outbox = Outbox(passes.program.clock, passes.program.environment)
         self._state = _State(site)
         self.web = Web(self._window())
 
@@ -81,6 +83,7 @@ class Service:
         self._notifier.tell("STOPPING=1")
         self._notifier.status("ending")
         self.passes.stop.set()
+        self._outbox.stop()
         self.schedule.stop()
         self.web.end()
         log.info("daemon ended")
@@ -89,11 +92,13 @@ class Service:
     def _run(self, name: str) -> None:
         site = self.site
         at = self.passes.run(name, site)
+        self._outbox.wake()
         if at is not None:
             self.schedule.move(name, at)
 
     def _arrange(self, site: Site) -> None:
         now = self.passes.program.clock()
+        self._outbox.arrange(site.config)
         self.schedule.arrange(site.rhythms(), site.config.daemon.jitter)
         for item in site.config.subscriptions:
             if item.enabled:

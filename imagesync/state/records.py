@@ -108,6 +108,34 @@ class PassRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class TroubleRecord:
+    """Something that is wrong, was told once, and is told again when it is over.
+
+    ``kind`` is a word of ``imagesync.daemon.notify``; ``subscription`` and ``target`` are empty where they do not
+    apply.
+    """
+
+    key: str
+    kind: str
+    subscription: str
+    target: str
+    text: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRecord:
+    """A message that a receiver has yet to get. ``number`` is 0 before it is stored."""
+
+    receiver: str
+    content: Mapping[str, Any]
+    created: datetime
+    due: datetime
+    attempts: int = 0
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One run of a command. ``finished``, ``exit`` and ``report`` are ``None`` for a run that did not end."""
 

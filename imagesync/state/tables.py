@@ -227,6 +227,31 @@ last_pass = Table(
 )
 """The daemon's last pass over each subscription, and its back-off."""
 
+trouble = Table(
+    "trouble",
+    metadata,
+    Column("key_sha256", String(64), primary_key=True),
+    Column("key", CleanText, nullable=False),
+    Column("kind", CleanText, nullable=False),
+    Column("subscription", CleanText, nullable=False),
+    Column("target", CleanText, nullable=False),
+    Column("text", CleanText, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+)
+"""What is wrong and was told, so that it is not told again."""
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("receiver", CleanText, nullable=False),
+    Column("content", JSON, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("due", UtcDateTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+)
+"""Messages that have yet to be delivered."""
+
 holder = Table(
     "holder",
     metadata,

@@ -1,5 +1,6 @@
 """The daemon, run as a service manager runs it: a real process, a real notify socket, real signals."""
 
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,8 @@ from contextlib import closing, contextmanager
 import psutil
 import pytest
 
-from imagesync.testing.faults import Slow, Status
+from imagesync.testing.disks import Kind
+from imagesync.testing.faults import Replaced, Slow, Status
 
 HANG = 60
 
@@ -91,9 +93,17 @@ def start(provider, tmp_path):
 @pytest.fixture
 def quiet(provider):
     """Two lists with an image each, and a daemon that looks at them every six hours."""
-    provider.options["daemon"] = {"jitter": "0"}
+    provider.options["daemon"] = {"listen": "off", "jitter": "0"}
     provider.configure()
     return provider
+
+
+def until(truth):
+    """Wait until something is true."""
+    due = time.monotonic() + HANG
+    while not truth():
+        assert time.monotonic() < due
+        time.sleep(0.05)
 
 
 def slowly(provider):
@@ -196,6 +206,19 @@ def test_sigterm_in_a_download_ends_everything_soon_and_leaves_nothing(quiet, st
     assert quiet.leftovers() == []
 
 
+def test_sigterm_in_a_conversion_ends_qemu_img_too(quiet, start, tools):
+    began = quiet.root / "began"
+    quiet.shaky.add(quiet.image("converted", Kind.QCOW2), title="converted")
+    quiet.shaky.publish()
+    with start(PATH=tools(f"echo $$ > {began}; exec sleep 60")) as daemon:
+        until(lambda: began.exists() and began.read_text())
+        qemu = psutil.Process(int(began.read_text()))
+        assert daemon.stop() == 0
+        assert not qemu.is_running() or qemu.status() == psutil.STATUS_ZOMBIE
+
+    assert quiet.leftovers() == []
+
+
 def test_when_the_daemon_is_killed_its_pass_ends_too(quiet, start):
     slowly(quiet)
     with start() as daemon:
@@ -217,7 +240,7 @@ def test_a_pass_that_crashes_harms_nothing_else(quiet, start):
 
 
 def test_a_pass_that_is_stuck_is_killed_and_said_to_be(quiet, start):
-    quiet.options["daemon"] = {"jitter": "0", "silence": "3s"}
+    quiet.options["daemon"] = {"listen": "off", "jitter": "0", "silence": "3s"}
     quiet.configure()
     with start() as daemon:
         daemon.hear("pass of ")
@@ -238,15 +261,6 @@ def test_a_one_shot_sync_may_run_beside_it(quiet, start):
 def test_the_watchdog_is_fed(quiet, start):
     with start(WATCHDOG_USEC="3000000") as daemon:
         daemon.hear("WATCHDOG=1")
-        daemon.hear("WATCHDOG=1")
-
-
-def test_the_watchdog_is_not_fed_when_the_scheduler_is_dead(quiet, start):
-    with start(WATCHDOG_USEC="3000000") as daemon:
-        daemon.idle()
-        daemon.process.suspend()
-        time.sleep(0.1)
-        daemon.process.resume()
         daemon.hear("WATCHDOG=1")
 
 
@@ -277,3 +291,48 @@ def test_as_pid_1_of_a_container_it_passes_signals_on_and_reaps(quiet, tmp_path)
             process.kill()
             process.wait()
         process.stderr.close()
+
+
+def messages(provider, name="ops"):
+    """Return the events that a receiver was told, from the file that it writes."""
+    path = provider.root / f"{name}.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [event for line in lines for event in json.loads(line)["events"]]
+
+
+def test_receivers_are_told_once_what_is_wrong_and_when_it_is_good_again(quiet, start):
+    write = ["sh", "-c", f"cat >> {quiet.root / 'ops.jsonl'}; echo >> {quiet.root / 'ops.jsonl'}"]
+    quiet.options["notifications"] = [
+        {"name": "dead", "webhook": {"url": "http://127.0.0.1:1/"}},
+        {"name": "ops", "command": write, "events": ["refused", "recovery", "failure"]},
+    ]
+    quiet.subscription_options["shaky"] = {"every": "1s"}
+    quiet.configure()
+    quiet.shaky.server.misbehave(quiet.shaky.path, Replaced(b"no list"))
+    with start() as daemon:
+        until(lambda: messages(quiet))
+        daemon.signal(signal.SIGHUP)
+        daemon.stop()
+    quiet.shaky.server.behave(quiet.shaky.path)
+    quiet.subscription_options["shaky"] = {"every": "2s"}
+    quiet.configure()
+    with start() as daemon:
+        until(lambda: len(messages(quiet)) > 1)
+        daemon.idle()
+
+    assert [(event["kind"], event["subscription"]) for event in messages(quiet)] == [
+        ("refused", "shaky"),
+        ("recovery", "shaky"),
+    ]
+
+
+def test_handlers_of_vmcatcher_are_called_for_each_image(quiet, start):
+    log = quiet.root / "handler"
+    script = f'echo "$VMCATCHER_EVENT_TYPE $VMCATCHER_EVENT_DC_TITLE $VMCATCHER_EVENT_VO" >> {log}'
+    quiet.options["notifications"] = [{"name": "old", "vmcatcher": ["sh", "-c", script]}]
+    quiet.configure()
+    with start() as daemon:
+        until(lambda: log.exists() and len(log.read_text().splitlines()) == 4)
+        daemon.stop()
+
+    assert min(log.read_text().splitlines()) == f"AvailablePostfix shaky-1 {quiet.shaky.vo}"
