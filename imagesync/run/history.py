@@ -10,6 +10,8 @@ from typing import Any
 
 from imagesync import errors
 from imagesync.plan.render import short
+from imagesync.plan.spec import moment
+from imagesync.run.notice import End, Matter
 from imagesync.state import RunRecord
 
 REASONS = frozenset(
@@ -24,7 +26,7 @@ OTHER = "other"
 
 @dataclass(frozen=True, slots=True)
 class ListWord:
-    """What a run said of a list."""
+    """What a run said of a list. ``ends`` are by the certificates and revocation lists that it had."""
 
     name: str
     verdict: str
@@ -32,6 +34,7 @@ class ListWord:
     hint: str = ""
     version: str = ""
     warnings: tuple[str, ...] = ()
+    ends: tuple[End, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,13 @@ def _failures(report: Mapping[str, Any], actions: list[Mapping[str, Any]]) -> It
 def _list(item: Mapping[str, Any]) -> ListWord:
     texts = {key: short(str(item.get(key) or "")) for key in ("verdict", "reason", "hint", "version")}
     warnings = tuple(short(str(text)) for text in item.get("warnings") or ())
-    return ListWord(name=str(item.get("name")), warnings=warnings, **texts)
+    ends = tuple(filter(None, (_end(one) for one in item.get("ends") or ())))
+    return ListWord(name=str(item.get("name")), warnings=warnings, ends=ends, **texts)
+
+
+def _end(item: Mapping[str, str]) -> End | None:
+    at = moment(item["at"])
+    return End(Matter(item["matter"]), short(item["subject"]), at) if at else None
 
 
 def _target(item: Mapping[str, Any]) -> TargetWord:

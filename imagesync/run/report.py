@@ -13,6 +13,7 @@ from imagesync.plan.render import action_as_json
 from imagesync.plan.spec import timestamp
 from imagesync.plan.values import Cause
 from imagesync.run.apply import Ending, Outcome
+from imagesync.run.evidence import ends
 from imagesync.run.notice import Notice
 from imagesync.run.observe import Clock, Seen
 from imagesync.run.sync import PassResult, TargetResult
@@ -133,12 +134,26 @@ def list_as_json(item: Seen) -> dict[str, Any]:
             }
             known |= {"warnings": list(trusted.warnings)}
             dates = {"created": timestamp(content.created), "expires": timestamp(content.expires)}
-            return {**base, "verdict": "trusted", "reason": "", **known, **dates, "images": len(content.images)}
+            return {
+                **base,
+                "verdict": "trusted",
+                "reason": "",
+                **known,
+                **dates,
+                "images": len(content.images),
+                "ends": _ends(item),
+            }
         case Unknown() as unknown:
             known = {"verdict": str(unknown.verdict), "reason": unknown.reason, "hint": unknown.hint}
             return {**base, **known, "version": None, "signer": None, "identifier": unknown.list}
         case None:
             return {**base, "version": None, "signer": None}
+
+
+def _ends(item: Seen) -> list[dict[str, str]]:
+    """Return when what the list rests on ends, by the certificates and revocation lists of this pass."""
+    pieces = item.remember.evidence if item.remember else ()
+    return [{"matter": str(end.matter), "subject": end.subject, "at": timestamp(end.at)} for end in ends(pieces)]
 
 
 def notice_as_json(notice: Notice) -> dict[str, str]:

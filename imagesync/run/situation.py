@@ -42,7 +42,10 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the state says. By subscription: what was accepted, the SHA-256 of that message, ends, and passes."""
+    """What the state says. By subscription: what was accepted, the SHA-256 of that message, ends, and passes.
+
+    ``ends`` stand in where no run that is looked back on tells of them.
+    """
 
     accepted: Mapping[str, Accepted] = field(default_factory=dict)
     messages: Mapping[str, str] = field(default_factory=dict)
@@ -158,9 +161,10 @@ def situation(
 
 
 def _list(one: Followed, facts: Facts, outlook: Outlook, now: datetime) -> ListStanding:
-    accepted, ends = facts.accepted.get(one.name), facts.ends.get(one.name, ())
+    accepted = facts.accepted.get(one.name)
     words = [(run, word) for run in facts.runs for word in run.lists if word.name == one.name]
     word = words[0][1] if words else None
+    ends = next((said.ends for _, said in words if said.ends), facts.ends.get(one.name, ()))
     unknown = Unknown(one.name, one.vo, None, Verdict.UNAVAILABLE, "")
     return ListStanding(
         followed=one,

@@ -12,7 +12,7 @@ from imagesync.config.schema import Config
 from imagesync.http import redact
 from imagesync.run.evidence import ends
 from imagesync.run.history import RunDigest, digest
-from imagesync.run.notice import End
+from imagesync.run.notice import End, Matter
 from imagesync.run.situation import Facts, Followed, Kept, Outlook, Situation, situation
 from imagesync.run.wiring import notice_rules, open_configured_state
 from imagesync.state import RunRecord
@@ -77,7 +77,9 @@ class Survey:
 
     def _ends_of(self, state: Repository, sha256: str) -> tuple[End, ...]:
         if sha256 not in self._ends:
-            _keep(self._ends, sha256, ends(state.evidence(sha256)))
+            # Revocation lists are kept as of the first acceptance, and renewed many times since.
+            found = (end for end in ends(state.evidence(sha256)) if end.matter is not Matter.CRL_EXPIRY)
+            _keep(self._ends, sha256, tuple(found))
         return self._ends[sha256]
 
 

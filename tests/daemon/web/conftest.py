@@ -114,13 +114,16 @@ class Place:
             opened.record("site", [ImageRecord(key=key, state=state, **{**values, **more})])
         return self
 
-    def ran(self, number=1, *, ago=HOUR, code=0, lists=(("fedcloud", "trusted", ""),), actions=(), **target):
+    def ran(self, number=1, *, ago=HOUR, code=0, lists=(("fedcloud", "trusted", ""),), actions=(), ends=(), **target):
         """Note a run that ended."""
         began = self.now - ago
         report = {
             "exit": code,
             "clock": "trusted",
-            "lists": [{"name": name, "verdict": verdict, "reason": reason} for name, verdict, reason in lists],
+            "lists": [
+                {"name": name, "verdict": verdict, "reason": reason, "ends": list(ends)}
+                for name, verdict, reason in lists
+            ],
             "targets": [{"name": "site", "error": None, "notices": [], "actions": list(actions), **target}],
         }
         with open_state(self.url) as state:

@@ -128,6 +128,19 @@ def test_metrics_say_what_the_state_says(place):
     assert found["imagesync_target_failed", "site"] == 0
 
 
+def test_revocation_lists_count_as_the_last_pass_had_them_not_as_the_first(place):
+    ends = [
+        {"matter": "certificate-expiry", "subject": "the certificate of a", "at": "2026-11-22T15:00:00Z"},
+        {"matter": "crl-expiry", "subject": "the CRL of b", "at": "2026-11-22T13:00:00Z"},
+    ]
+    client = place.accept().ran(ends=ends).open()
+
+    assert _metrics(client)["imagesync_crl_expiry_seconds", "fedcloud"] == 3600
+    assert _metrics(client)["imagesync_certificate_expiry_seconds", "fedcloud"] == 3 * 3600
+    (found,) = client.get("/api/v1/status").json()["findings"]
+    assert (found["level"], found["matter"]) == ("critical", "crl-expiry")
+
+
 def test_passes_are_counted_once(place):
     failed = {
         "kind": "register",
