@@ -336,3 +336,16 @@ def test_handlers_of_vmcatcher_are_called_for_each_image(quiet, start):
         daemon.stop()
 
     assert min(log.read_text().splitlines()) == f"AvailablePostfix shaky-1 {quiet.shaky.vo}"
+
+
+def test_a_page_that_cannot_be_opened_is_said_and_stops_no_pass(quiet, start):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        quiet.options["daemon"] = {"jitter": "0", "listen": f"127.0.0.1:{other.getsockname()[1]}"}
+        quiet.configure()
+        with start() as daemon:
+            assert "daemon.listen: cannot listen on 127.0.0.1:" in daemon.idle()
+            assert daemon.passes() == {"shaky": (0, 0), "steady": (0, 0)}
+            assert "the status page is not available, passes go on" in daemon.log()
+            assert daemon.stop() == 0
