@@ -99,7 +99,9 @@ class Limits(Section):
         default=200, description="How many times larger than its archive an image may be (over 16 MiB)."
     )
     max_redirects: Count = Field(default=5, description="How many HTTP redirects are followed.")
-    attempts: Annotated[Count, Field(ge=1)] = Field(default=3, description="How often a download is tried in one pass.")
+    attempts: Annotated[Count, Field(ge=1)] = Field(
+        default=3, description="How often in a row a download is tried in one pass without getting 16 MiB further."
+    )
     connect_timeout: Duration = Field(
         default=timedelta(seconds=15),
         description="How long connecting to one address may take.",

@@ -34,8 +34,11 @@ from imagesync.model import UNPACKED, Digest, Format
 
 log = logging.getLogger(__name__)
 
-Fetch = Callable[[Path, Progress], None]
-"""Writes the published bytes, verified against the SHA-512, to the given path."""
+Fetch = Callable[[Path, Progress], int]
+"""Writes the published bytes, verified against the SHA-512, to the given path; returns how many came over the network.
+
+An earlier attempt may have left some of them there. What it leaves itself when it fails is for the next one.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +200,7 @@ def _source(job: _Job, name: EntryName, held: ExitStack) -> tuple[Entry, int]:
     with job.store.working(name):
         if (entry := _borrowed(job, name, held)) is not None:
             return entry, 0
-        return held.enter_context(_downloaded(job, name)), job.request.size
+        return held.enter_context(_downloaded(job, name))
 
 
 def _borrowed(job: _Job, name: EntryName, held: ExitStack) -> Entry | None:
@@ -206,19 +209,27 @@ def _borrowed(job: _Job, name: EntryName, held: ExitStack) -> Entry | None:
 
 
 @contextmanager
-def _downloaded(job: _Job, name: EntryName) -> Iterator[Entry]:
+def _downloaded(job: _Job, name: EntryName) -> Iterator[tuple[Entry, int]]:
     with ExitStack() as held:
         with job.store.workspace() as work:
             file = work / "source"
-            job.store.make_room(job.request.size, kept=job.request.size)
-            with job.store.errors():
-                job.fetch(file, job.progress)
-                size = file.stat().st_size
-            if size != job.request.size:
-                detail = f"{size} bytes were fetched, {job.request.size} are endorsed"
-                raise DigestMismatchError(job.subject, detail)
-            entry = held.enter_context(job.store.add(name, file, Record(job.request.sha512, size)))
-        yield entry
+            fetched = _fetched(job, file)
+            entry = held.enter_context(job.store.add(name, file, Record(job.request.sha512, job.request.size)))
+        yield entry, fetched
+
+
+def _fetched(job: _Job, file: Path) -> int:
+    """Download to ``file``, by way of what interrupted attempts left, and return how many bytes that took."""
+    size = job.request.size
+    with job.store.partial(job.request.sha512) as partial, job.store.errors():
+        missing = max(0, size - partial.stat().st_size)
+        job.store.make_room(missing, kept=missing)
+        fetched = job.fetch(partial, job.progress)
+        found = partial.stat().st_size
+        if found != size:
+            raise DigestMismatchError(job.subject, f"{found} bytes were fetched, {size} are endorsed")
+        partial.replace(file)
+    return fetched
 
 
 def _passed_through(job: _Job, source: Entry, downloaded: int) -> Artifact | None:

@@ -35,11 +35,14 @@ class TlsAuthority:
         self.bundle = directory / "authority.pem"
         self.bundle.write_bytes(unsigned.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
-    def server(self, *names: str) -> ssl.SSLContext:
-        """Return a server's context with a fresh certificate for ``names``, host names or addresses."""
+    def server(self, *names: str, until: datetime | None = None) -> ssl.SSLContext:
+        """Return a server's context with a fresh certificate for ``names``, host names or addresses.
+
+        It is valid until 2049, or ``until`` another time.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
-        unsigned = _builder(_name(names[0]), self._name, key).add_extension(alternatives, critical=False)
+        unsigned = _builder(_name(names[0]), self._name, key, until).add_extension(alternatives, critical=False)
         certificate = unsigned.sign(self._key, hashes.SHA256())
         file = self._directory / f"server-{certificate.serial_number:x}.pem"
         secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -60,12 +63,14 @@ def _alternative(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, until: datetime | None = None
+) -> x509.CertificateBuilder:
     return x509.CertificateBuilder(
         issuer_name=issuer,
         subject_name=subject,
         public_key=key.public_key(),
         serial_number=x509.random_serial_number(),
         not_valid_before=_FROM,
-        not_valid_after=_UNTIL,
+        not_valid_after=until or _UNTIL,
     )
