@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from imagesync.config.secrets import SecretRef
-from imagesync.config.urls import check_proxy_url, check_state_url
+from imagesync.config.urls import check_place, check_proxy_url, check_state_url
 from imagesync.config.values import AbsolutePath, Count, Duration, Flag, Section, Share, Size, Text, off_for_false
 
 
@@ -64,6 +64,20 @@ class Proxy(Section):
         password = f":{quote(self.password.value(), safe='')}" if self.password else ""
         parts = urlsplit(self.url)
         return urlunsplit(parts._replace(netloc=f"{quote(self.user, safe='')}{password}@{parts.netloc}"))
+
+
+class UrlRewrite(Section):
+    """Another place to get images from. Whatever it serves must have the SHA-512 that the list says."""
+
+    prefix: Annotated[str, Field(strict=True)] = Field(
+        description="The beginning of the URLs in the list, with the host and a slash after it."
+    )
+    replacement: Annotated[str, Field(strict=True)] = Field(
+        description="What stands there instead; its host may have a private address."
+    )
+    only: Flag = Field(default=False, description="Whether the published URL is not asked where this rule fits.")
+
+    _check_places = field_validator("prefix", "replacement")(check_place)
 
 
 class Guard(Section):

@@ -46,7 +46,7 @@ def get(
     began = time.monotonic()
     with Watchdog() as watchdog:
         direct, proxied = _Direct(policy, watchdog), _Proxied(watchdog)
-        with open_session(direct, proxied, policy.ca_bundle) as session:
+        with open_session(direct, proxied, policy.ca_bundle, system_store=policy.system_store) as session:
             visit = _Visit(session, policy, watchdog, began + policy.deadline(max_bytes))
             answer, subject = visit.follow(url, headers or {})
             try:

@@ -12,14 +12,13 @@ from functools import partial
 from imagesync.backend import Progress
 from imagesync.config.schema import Config
 from imagesync.errors import TooLargeError
-from imagesync.http import HttpPolicy
 from imagesync.images.artifact import Artifact, ConversionLimits
 from imagesync.images.confine import STANDARD_PATH
-from imagesync.images.download import DownloadRequest, download
+from imagesync.images.download import DownloadRequest, Source, download
 from imagesync.images.prepare import ArtifactRequest, prepare
 from imagesync.images.store import Store
 from imagesync.plan.spec import Wanted
-from imagesync.run.settings import Target
+from imagesync.run.settings import Subscription, Target
 
 
 def open_store(config: Config) -> Store:
@@ -32,11 +31,11 @@ def open_store(config: Config) -> Store:
 
 
 def preparation(
-    config: Config, policies: Mapping[str, HttpPolicy], environment: Mapping[str, str]
+    config: Config, subscriptions: Mapping[str, Subscription], environment: Mapping[str, str]
 ) -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
     """Return the function that brings an image into a target's form. The cache is opened when it is first needed.
 
-    ``policies`` bound what is fetched, by subscription; of ``environment`` only the PATH is used.
+    ``subscriptions``, by name, say where to ask and what that may cost; of ``environment`` only the PATH is used.
     """
     stores: list[Store] = []
     limits = _conversion_limits(config, environment.get("PATH", STANDARD_PATH))
@@ -49,8 +48,14 @@ def preparation(
             raise TooLargeError(wanted.title, bound, "raise limits.max_image_bytes if that is right")
         if not stores:
             stores.append(open_store(config))
+        *mirrors, (uri, policy) = subscriptions[wanted.subscription].places(image.uri)
         source = DownloadRequest(
-            image.uri, image.size, image.sha512, policies[wanted.subscription], config.limits.attempts
+            uri,
+            image.size,
+            image.sha512,
+            policy,
+            config.limits.attempts,
+            mirrors=tuple(Source(*mirror) for mirror in mirrors),
         )
         request = ArtifactRequest(
             image.sha512,

@@ -33,7 +33,7 @@ from imagesync.run.denial import Denial
 from imagesync.run.notice import Limits, NoticeRules
 from imagesync.run.observe import Fetch
 from imagesync.run.progress import Display
-from imagesync.run.settings import Scope, Subscription, Target
+from imagesync.run.settings import Rewrite, Scope, Subscription, Target
 from imagesync.run.sync import Ports, Task
 from imagesync.state import open_state
 from imagesync.state.repository import Repository
@@ -89,6 +89,7 @@ def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
         properties=_properties(item.properties),
         notices=_notices(item, config),
         fault=fault,
+        mirrors=tuple(Rewrite(rule.prefix, rule.replacement, rule.only) for rule in item.url_rewrite),
     )
 
 
@@ -107,6 +108,7 @@ def _policy(item: ConfiguredSubscription, config: Config, credential: Credential
         _limited(config),
         allow_private=item.allow_private_addresses,
         ca_bundle=item.ca_bundle,
+        system_store=item.system_store,
         credential=credential,
     )
 
@@ -184,14 +186,14 @@ def open_ports(config: Config, environment: Mapping[str, str], work: Task, displ
     anchors = _anchors(config, work)
     for problem in anchors.warnings:
         log.debug("trust anchor not usable", problem=problem)
-    policies = {item.name: item.image_policy for item in work.subscriptions}
+    subscriptions = {item.name: item for item in work.subscriptions}
     installed = registry.snapshot()
     with open_configured_state(config, readonly=work.dry) as state:
         yield Ports(
             fetch=partial(_source, installed),
             anchors=anchors,
             open_target=partial(_open_target, installed),
-            prepare=_preparation(config, policies, environment),
+            prepare=_preparation(config, subscriptions, environment),
             state=state,
             display=display,
         )
@@ -238,7 +240,7 @@ def _open_target(installed: registry.Installed, target: Target, context: Context
 
 
 def _preparation(
-    config: Config, policies: Mapping[str, HttpPolicy], environment: Mapping[str, str]
+    config: Config, subscriptions: Mapping[str, Subscription], environment: Mapping[str, str]
 ) -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
     """Return the function that brings an image into a target's form. What it needs is loaded with the first image."""
 
@@ -246,7 +248,7 @@ def _preparation(
     def workbench() -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
         from imagesync.run.preparation import preparation
 
-        return preparation(config, policies, environment)
+        return preparation(config, subscriptions, environment)
 
     def bring(
         wanted: Wanted, target: Target, downloading: Progress, converting: Progress

@@ -22,13 +22,13 @@ _FROM, _UNTIL = datetime(2020, 1, 1, tzinfo=UTC), datetime(2049, 12, 31, tzinfo=
 class TlsAuthority:
     """A CA with its files in ``directory``, an existing one.
 
-    ``bundle`` is the path of its certificate, for clients to trust.
+    Two that one client trusts need two names. ``bundle`` is the path of its certificate, for clients to trust.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = "imagesync test authority") -> None:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name("imagesync test authority")
+        self._name = _name(name)
         unsigned = _builder(self._name, self._name, self._key).add_extension(
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )
