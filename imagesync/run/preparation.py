@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from pathlib import Path
 
 from imagesync.backend import Progress
 from imagesync.config.schema import Config
-from imagesync.errors import TooLargeError
+from imagesync.errors import DigestMismatchError, ImagesyncError, SourceError, TooLargeError
 from imagesync.images.artifact import Artifact, ConversionLimits
 from imagesync.images.confine import STANDARD_PATH
 from imagesync.images.download import DownloadRequest, Source, download
 from imagesync.images.prepare import ArtifactRequest, prepare
 from imagesync.images.store import Store
+from imagesync.model import Digest
 from imagesync.plan.spec import Wanted
 from imagesync.run.settings import Subscription, Target
 
@@ -38,6 +40,19 @@ def preparation(
     ``subscriptions``, by name, say where to ask and what that may cost; of ``environment`` only the PATH is used.
     """
     stores: list[Store] = []
+    failed: dict[tuple[str, Digest], ImagesyncError] = {}
+
+    def fetch(source: DownloadRequest, into: Path, progress: Progress) -> int:
+        # What one target could not be given is not asked for again for the next one in the same pass.
+        key = (source.uri, source.sha512)
+        if key in failed:
+            raise failed[key]
+        try:
+            return download(source, into, progress)
+        except (SourceError, DigestMismatchError) as error:
+            failed[key] = error
+            raise
+
     limits = _conversion_limits(config, environment.get("PATH", STANDARD_PATH))
 
     @contextmanager
@@ -66,7 +81,7 @@ def preparation(
             limits,
             config.limits.unpack_ratio,
         )
-        with prepare(request, stores[0], partial(download, source), downloading, converting) as artifact:
+        with prepare(request, stores[0], partial(fetch, source), downloading, converting) as artifact:
             yield artifact
 
     return bring

@@ -37,8 +37,8 @@ class Subscription:
     """One subscribed list.
 
     ``mirrors`` are asked for its images before the place that it names, in order. ``list_policy`` and ``image_policy``
-    bound what is fetched for it. ``fault`` is what is wrong with its part of the configuration beyond the words, such as
-    a token that cannot be read: it makes this list unknown and no other.
+    bound what is fetched for it. ``fault`` is what is wrong with its part of the configuration beyond the words, such
+    as a token that cannot be read: it makes this list unknown and no other.
     """
 
     name: str

@@ -23,6 +23,7 @@ from imagesync.plan.diff import make_plan
 from imagesync.plan.spec import Wanted
 from imagesync.plan.values import ListView, Plan, TargetView
 from imagesync.run.apply import Outcome, Workshop, apply
+from imagesync.run.attempts import alarms, learn, unready
 from imagesync.run.denial import Denial, Facts, Remembered, remembered_list, revoked
 from imagesync.run.notice import Level
 from imagesync.run.observe import Clock, FindFetch, Memory, Seen, accepted_from, judge_clock, observe
@@ -32,7 +33,7 @@ from imagesync.run.record import memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.settle import refused, settle
 from imagesync.run.views import chosen, in_scope, views
-from imagesync.state import ImageRecord
+from imagesync.state import AttemptRecord, ImageRecord
 from imagesync.state.repository import Repository
 
 log = structlog.get_logger(__name__)
@@ -270,11 +271,20 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
         return TargetResult(target.name, plan, notices=notices)
     rules = {identifier: target.guard(item.subscription.name) for item in run.seen if (identifier := item.identifier)}
     outcomes = apply(plan, backend, _workshop(target, task, run.ports), view.countable, rules)
+    state.attempted(*learn(outcomes, _attempts(state), task.now))
+    wanted = [item for view in lists for item in view.wanted]
+    told = alarms(_attempts(state), wanted, task.now)
+    for text in told:
+        log.error("image cannot be got", reason=text)
     known = memory(outcomes, before, task.now)
     state.record(target.name, known.records)
     state.forget(target.name, known.gone)
     state.remember(*known.artifacts)
-    return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, run.seen), notices)
+    return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, run.seen), (*notices, *told))
+
+
+def _attempts(state: Repository) -> dict[tuple[ListId, ImageId], AttemptRecord]:
+    return {(record.list, record.image): record for record in state.attempts()}
 
 
 def _of_abandoned(
@@ -307,13 +317,14 @@ def _target_view(
 ) -> TargetView:
     made = run.ports.state.artifacts({image.fingerprint for image in owned})
     wanted = {item.key: item for view in lists for item in view.wanted}
-    failed = before if run.task.honour_back_off else ()
+    patient, now = run.task.honour_back_off, run.task.now
+    put_off = postponed(before, wanted, now) | unready(_attempts(run.ports.state), wanted.values(), now)
     return TargetView(
         target.name,
         owned,
         recorded={fingerprint: record.digest for fingerprint, record in made.items()},
         revoked=_revoked(run, owned, before, wanted),
-        postponed=postponed(failed, wanted, run.task.now),
+        postponed=put_off if patient else {},
         delete_after=target.delete_after,
         trust_clock=run.trust_clock,
         subscriptions=run.task.names,
