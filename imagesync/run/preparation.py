@@ -40,19 +40,7 @@ def preparation(
     ``subscriptions``, by name, say where to ask and what that may cost; of ``environment`` only the PATH is used.
     """
     stores: list[Store] = []
-    failed: dict[tuple[str, Digest], ImagesyncError] = {}
-
-    def fetch(source: DownloadRequest, into: Path, progress: Progress) -> int:
-        # What one target could not be given is not asked for again for the next one in the same pass.
-        key = (source.uri, source.sha512)
-        if key in failed:
-            raise failed[key]
-        try:
-            return download(source, into, progress)
-        except (SourceError, DigestMismatchError) as error:
-            failed[key] = error
-            raise
-
+    fetch = _fetching()
     limits = _conversion_limits(config, environment.get("PATH", STANDARD_PATH))
 
     @contextmanager
@@ -85,6 +73,23 @@ def preparation(
             yield artifact
 
     return bring
+
+
+def _fetching() -> Callable[[DownloadRequest, Path, Progress], int]:
+    """Return a download that does not ask again, for the next target of the same pass, for what could not be got."""
+    failed: dict[tuple[str, Digest], ImagesyncError] = {}
+
+    def fetch(source: DownloadRequest, into: Path, progress: Progress) -> int:
+        key = (source.uri, source.sha512)
+        if key in failed:
+            raise failed[key]
+        try:
+            return download(source, into, progress)
+        except (SourceError, DigestMismatchError) as error:
+            failed[key] = error
+            raise
+
+    return fetch
 
 
 def _conversion_limits(config: Config, path: str) -> ConversionLimits:

@@ -11,6 +11,7 @@ import pytest
 
 from imagesync.config.load import default_places, load
 from imagesync.config.schema import Config
+from imagesync.config.urls import check_place
 from imagesync.errors import ConfigError
 from imagesync.model import Format, Identity
 
@@ -383,3 +384,14 @@ def test_default_places_are_used(files: Any, minimal: str) -> None:
 def test_nothing_of_it_imports_pydantic_before_a_configuration_is_loaded() -> None:
     code = "import sys, imagesync.config, imagesync.cli; assert not {'pydantic', 'yaml'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("place", ["https://images.example.org", "file:///images/", "https://h/?x=", "images/"])
+def test_a_mirror_stands_for_urls_of_one_host(place: str) -> None:
+    with pytest.raises(ValueError, match="is no beginning of URLs"):
+        check_place(place)
+
+
+def test_a_mirror_is_asked_without_a_password() -> None:
+    with pytest.raises(ValueError, match="has a user or password in it"):
+        check_place("https://me:word@h/")

@@ -566,6 +566,28 @@ def test_failures_are_counted_and_postponed_until_the_list_changes(site):
     assert set(site.publish().sync(honour_back_off=True).targets[0].outcomes[0].outcome.split()) == {"done"}
 
 
+def test_an_image_that_cannot_be_got_is_put_off_for_every_target_and_told_when_it_stays_so(site):
+    targets = [Target(name, "fake", (Format.QCOW2,)) for name in ("here", "there")]
+    site.broken = {"a": UnreachableError("a", "no route")}
+    site.offer(a="one").publish()
+
+    first = site.sync(targets=targets, honour_back_off=True)
+    assert [kind for kind, _, _ in actions(first)] == ["register", "skip"]
+    assert exit_code(first) == 1
+
+    for _ in range(10):
+        site.now += timedelta(days=1)
+        last = site.publish().sync(targets=targets, honour_back_off=True)
+    (text,) = last.targets[0].notices
+    assert text.startswith("image Image a of vo-list could not be got since 2026-11-22T12:00:00Z (1 attempts)")
+
+    site.broken = {}
+    site.now += timedelta(days=1)
+    assert [kind for kind, _, _ in actions(site.sync(targets=targets[:1], honour_back_off=True))] == ["register"]
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        assert state.attempts() == ()
+
+
 def test_threads_prepare_ahead_and_order_stays(site):
     site.offer(**{name: name * 3 for name in "abcdefgh"}).publish()
 

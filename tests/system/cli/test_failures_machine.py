@@ -190,14 +190,21 @@ def test_a_sync_killed_while_it_downloads_is_made_up_for(synced, ending, number)
     before = synced.titles()
     with ending(synced.start("sync", "--json")) as first:
         assert held.reached.wait(30)
+        partial = synced.root / "cache" / "partial"
+        until(lambda: sum(path.stat().st_size for path in partial.glob("*") if not path.suffix) == 100_000)
         first.send_signal(number)
         code = first.wait(10)
 
     assert code == (-number if number is signal.SIGKILL else 130)
     assert synced.titles() == before
     assert number is signal.SIGKILL or synced.leftovers() == []
-    assert synced.sync().code == 0
+    again = synced.sync()
+    assert again.code == 0
     assert synced.titles() == sorted([*before, "slow"])
+    _, asked = synced.shaky.server.requests_for(synced.shaky.image_path(new))
+    assert (asked.status, asked.headers["range"]) == (206, "bytes=100000-")
+    assert again.action("slow")["bytes_downloaded"] == 1280 * KIB - 100_000
+    assert list(partial.iterdir()) == []
     assert synced.leftovers() == []
 
 
