@@ -76,6 +76,19 @@ def test_openssl_at_its_strictest_says_what_each_case_states(cases: Any, directo
     assert [c.name for c, other in zip(cases, found, strict=True) if other != page.openssl_accepts(c)] == []
 
 
+def test_openssl_with_cades_says_the_same_of_what_a_signature_is_bound_to(
+    cases: Any, directory: Path, now: datetime
+) -> None:
+    import opinions
+
+    bound = [case for case in cases if case.name.startswith("signature/bound-")]
+    judged = {case.name: opinions.openssl_accepts(case.message, directory, now, "-cades") for case in bound}
+
+    differing = {case.name for case in bound if judged[case.name] == bool(case.refusal)}
+    assert len(bound) > 20
+    assert differing == {"signature/bound-v2-by-md5", "signature/bound-v2-by-sha1"}  # which OpenSSL still takes
+
+
 def test_the_third_opinion_says_of_each_path_what_the_case_states(cases: Any, directory: Path, now: datetime) -> None:
     import opinions
     import page

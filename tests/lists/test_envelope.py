@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from imagesync.errors import BadEnvelopeError
-from imagesync.lists.envelope import MAX_MESSAGE_BYTES, split
+from imagesync.lists.envelope import MAX_LINES, MAX_MESSAGE_BYTES, split
 
 FRAME = b"""Content-Type: multipart/signed; protocol="application/pkcs7-signature"; boundary=b
 
@@ -85,6 +85,15 @@ def test_what_can_be_read_in_two_ways_is_refused(old: bytes, new: bytes, text: s
 def test_a_message_beyond_the_limit_is_refused_before_it_is_read() -> None:
     with pytest.raises(BadEnvelopeError, match=f"larger than {MAX_MESSAGE_BYTES} bytes"):
         split(bytes(MAX_MESSAGE_BYTES + 1))
+
+
+def test_more_lines_than_a_list_has_are_refused_before_they_are_read() -> None:
+    room = MAX_LINES - SIGNED.count(b"\n")
+    full = SIGNED.replace(b"{}", b"{}" + b"\n" * room)
+
+    assert len(split(full).content) == 2 + 2 * room
+    with pytest.raises(BadEnvelopeError, match=f"more than {MAX_LINES} lines"):
+        split(full + b"\n")
 
 
 @pytest.mark.parametrize("rest", [b'"no such vo"}', b'{"error": "x"', b"" + b"[" * 3000, b'"a\x1b[31m"}'])
