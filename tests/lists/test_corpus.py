@@ -120,6 +120,33 @@ def test_a_difference_is_stated_in_words(cases: Any) -> None:
     assert all(len(reason.split()) > 2 for reason in stated())
 
 
+@pytest.mark.parametrize("name", ["attributes-as-content", "no-attributes", "attributes-empty"])
+def test_signed_attributes_are_never_confused_with_content(
+    cases: Any, ours: Callable[[Any], tuple[str, str]], name: str
+) -> None:
+    case = next(case for case in cases if case.name == f"signature/{name}")
+
+    assert ours(case)[0] == case.refusal != ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("certificate-of-somebody-else", "certificate-with-the-same-number", "both-certificates-of-one-number"),
+        *("names-the-endorser", "signature-of-another-list", "named-with-serial-plus-one", "bound-v2-to-another"),
+    ],
+)
+def test_no_signer_and_no_certificate_stands_in_for_another(
+    cases: Any, ours: Callable[[Any], tuple[str, str]], name: str
+) -> None:
+    case = next(case for case in cases if case.name == f"signature/{name}")
+
+    kind, text = ours(case)
+
+    assert kind == "bad-signature"
+    assert case.says in text
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -200,7 +200,7 @@ def test_an_image_that_is_revoked_after_it_was_retired_is_taken_from_its_members
 def test_an_image_that_somebody_else_deactivated_is_taken_from_its_members_too(trusted, make_bench, member):
     with trusted.open() as backend:
         image = publish(make_bench, trusted, backend)
-        trusted.project.images().deactivate(image.ref.partition("/")[2])
+        trusted.images.act(image.ref.partition("/")[2], "deactivate")
 
         backend.retire(image.ref, Retirement(LATER.at, "revoked"))
 
