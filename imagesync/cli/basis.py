@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from imagesync.cli.context import Options
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """By what a message is judged. A CRL that is missing is fetched into ``store``, if there is one."""
+    """By what a message is judged. With a ``store``, a CRL that is missing is fetched as for that one."""
 
     anchors: Anchors
     crl: CrlMode
@@ -35,9 +37,20 @@ def basis(said: TrustOptions, options: Options, *, fetch: bool) -> Basis:
     """
     if said.crls is not None and said.anchors is None:
         raise ConfigError("--crls", "goes with --anchors", "without both, those of the configuration are used")
-    if said.anchors is not None or not options.config_path.exists():
+    if said.anchors is not None or not _is_there(options.config_path):
         return _by_directories(said)
     return _as_configured(said, options, fetch=fetch)
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is a configuration; one that nobody may look at counts, and is an error."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _by_directories(said: TrustOptions) -> Basis:
@@ -69,8 +82,8 @@ def verified(blob: bytes, by: Basis, now: datetime, *, pinned: bool) -> SignedPa
     """Return the verified content of a message.
 
     A site that fetches CRLs itself has those of its endorsers' authorities only, so that the first look at a list may
-    need one more. It is fetched when nothing else speaks against the message: nobody makes this host ask for what he
-    likes by sending a list.
+    need one more. It is fetched when nothing else speaks against the message, so that a list by anybody makes this host
+    ask for nothing. It is not kept: a look writes nothing, least of all as another user than that of the passes.
 
     Raises:
         TrustError: the message must not be trusted.
@@ -83,5 +96,7 @@ def verified(blob: bytes, by: Basis, now: datetime, *, pinned: bool) -> SignedPa
             raise
         from imagesync.lists.crls import refresh, with_fetched
 
-        refresh(by.anchors, {error.subject}, by.store, now)
-        return verify(blob, with_fetched(by.anchors, by.store), policy, now)
+        with TemporaryDirectory(prefix="imagesync-") as directory:
+            store = replace(by.store, directory=Path(directory))
+            refresh(by.anchors, {error.subject}, store, now)
+            return verify(blob, with_fetched(by.anchors, store), policy, now)

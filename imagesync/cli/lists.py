@@ -37,7 +37,7 @@ def verify(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:  # 
     be read.
     Without --endorser-dn and --endorser-ca it is only checked that somebody whom an anchor vouches for signed it.
     With a configuration and without --anchors, the list is judged as a pass would: by the same anchors and CRLs, those
-    in the cache included, and one that is missing there is fetched if trust.fetch_crls says so.
+    in the cache included, and one that is missing there is fetched if trust.fetch_crls says so. Nothing is written.
     """
     from imagesync.cli import verification
 

@@ -239,10 +239,20 @@ def test_a_list_is_looked_at_with_what_a_pass_would_go_by(site):
     assert site.asked == 1
 
 
-def test_the_first_look_fetches_what_is_missing_and_keeps_it_for_the_pass(site):
-    assert looks(site) == (0, 0)
+def test_the_first_look_fetches_what_is_missing_and_keeps_nothing(site):
+    assert (looks(site), site.asked) == ((0, 0), 2)
 
-    assert (site.sync().code, site.asked) == (0, 1)
+    assert not (site.provider.root / "cache").exists()
+
+
+def test_a_configuration_that_nobody_may_look_at_is_an_error(site, unprivileged):
+    hidden = site.provider.root / "hidden"
+    hidden.mkdir(mode=0o000)
+
+    result = unprivileged("--config", hidden / "imagesync.yaml", "list", "verify", site.provider.shaky.url)
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "cannot be read" in result.stderr
 
 
 def test_a_look_finds_a_revocation_that_was_fetched(site):
