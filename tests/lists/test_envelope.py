@@ -86,6 +86,8 @@ def test_the_end_of_the_file_may_end_the_last_delimiter() -> None:
             b"".join(b"X-%d: 1\n" % n for n in range(70)) + b"Content-Type: m",
             "more than 64 headers",
         ),
+        (b"{}", b"{\r}", "the signed part contains a carriage return that ends no line"),
+        (b"{}", b"{\x00}", "the signed part contains a NUL byte"),
         (b"--b--", b"--b--\n--b\n" * 20, "more than two parts"),
         (b"--b--", b"--b--\n--b--", "not exactly two parts and one closing delimiter"),
         (b"--b--", b"--b", "more than two parts"),
