@@ -146,7 +146,10 @@ def test_a_signature_up_to_the_limit_is_read() -> None:
         (b"Content-Type: Text/HTML\n\n", "a web page, not a signed list"),
         (b" [1]", "unsigned JSON, not a signed list"),
         (b" {}", "unsigned JSON, not a signed list"),
-        *((start, "a bare PKCS#7 structure") for start in (b"0\x80", b"0\x81", b"0\x82", b"0\x83", b"-----BEGIN X")),
+        *(
+            (start, "a bare PKCS#7 structure")
+            for start in (b"0\x80", b"0\x81", b"0\x82", b"0\x83", b"-----BEGIN PKCS7-----")
+        ),
         (b"Content-Type: application/pkcs7-mime\n\n", "an opaque S/MIME message"),
         (b"Content-Type: Application/X-PKCS7-MIME; x=y\n\n", "an opaque S/MIME message"),
     ],
