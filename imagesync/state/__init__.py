@@ -17,9 +17,12 @@ from imagesync.state.records import (
     EvidenceKind,
     ImageRecord,
     ListVersion,
+    MessageRecord,
+    PassRecord,
     Pruned,
     RunRecord,
     StoredList,
+    TroubleRecord,
 )
 
 if TYPE_CHECKING:
@@ -33,9 +36,12 @@ __all__ = [
     "EvidenceKind",
     "ImageRecord",
     "ListVersion",
+    "MessageRecord",
+    "PassRecord",
     "Pruned",
     "RunRecord",
     "StoredList",
+    "TroubleRecord",
     "open_state",
 ]
 
