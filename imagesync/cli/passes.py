@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,7 @@ from imagesync.errors import ConfigError
 if TYPE_CHECKING:
     from imagesync.cli.context import Options
     from imagesync.config.schema import Config
+    from imagesync.run.export import ListExport
     from imagesync.run.report import Exit
     from imagesync.run.settings import Scope
     from imagesync.run.sync import PassResult
@@ -167,6 +169,33 @@ def recall(options: Options) -> dict[str, Any]:
         report = as_json(result, run_id) | {"exit": int(code)}
         ports.state.finish_run(run_id, clock(), report["exit"], report)
     return {"exit": int(code), "targets": report["targets"]}
+
+
+def export_bundles(options: Options, wish: Wish, directory: Path) -> tuple[tuple[ListExport, ...], Exit]:
+    """Look at the lists, write those that are trusted with their images below ``directory``; return what became of it.
+
+    Raises:
+        ConfigError: the configuration or a selector is wrong.
+        StateError: the state cannot be read.
+    """
+    from imagesync.cli.context import clock, environment
+    from imagesync.cli.display import display
+    from imagesync.run.export import Ending, Supply, export
+    from imagesync.run.preparation import open_store, sources
+    from imagesync.run.report import Exit, exit_code, worst_code
+    from imagesync.run.sync import run_pass
+    from imagesync.run.wiring import open_ports, task
+
+    config = options.config()
+    options.start_logging()
+    work = replace(task(config, wish.scope(config), clock(), dry=True), targets=())
+    policies = {item.name: item.image_policy for item in work.subscriptions}
+    with display() as shown, open_ports(config, environment(), work, shown) as ports, stopping(ports.stop.set):
+        result = run_pass(work, ports)
+        supply = Supply(open_store(config), sources(config, policies), shown, ports.stop)
+        exports = export(result, directory, supply)
+    failed = any(item.error or Ending.FAILED in {one.outcome for one in item.images} for item in exports)
+    return exports, worst_code({exit_code(result), Exit.SOME_FAILED if failed else Exit.DONE})
 
 
 def clean_up(options: Options, wish: Wish, *, unsubscribed: bool) -> tuple[dict[str, Any], Exit]:

@@ -8,17 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from pathlib import Path
 
 from imagesync.backend import Progress
 from imagesync.config.schema import Config
 from imagesync.errors import TooLargeError
 from imagesync.http import HttpPolicy
 from imagesync.images.artifact import Artifact, ConversionLimits
+from imagesync.images.bundle import fetch_image
 from imagesync.images.confine import STANDARD_PATH
 from imagesync.images.download import DownloadRequest, download
-from imagesync.images.prepare import ArtifactRequest, prepare
+from imagesync.images.prepare import ArtifactRequest, Fetch, prepare
 from imagesync.images.store import Store
+from imagesync.lists.local import bundle_of
+from imagesync.model import Image
 from imagesync.plan.spec import Wanted
+from imagesync.run.pace import Pace
 from imagesync.run.settings import Target
 
 
@@ -40,18 +45,15 @@ def preparation(
     """
     stores: list[Store] = []
     limits = _conversion_limits(config, environment.get("PATH", STANDARD_PATH))
+    pace = _pace(config)
+    source = sources(config, policies, pace)
 
     @contextmanager
     def bring(wanted: Wanted, target: Target, downloading: Progress, converting: Progress) -> Iterator[Artifact]:
         image = wanted.image
-        if image.size > config.limits.max_image_bytes:
-            bound = f"{image.size} bytes are more than {config.limits.max_image_bytes}"
-            raise TooLargeError(wanted.title, bound, "raise limits.max_image_bytes if that is right")
+        fetch = source(wanted.subscription, image)
         if not stores:
             stores.append(open_store(config))
-        source = DownloadRequest(
-            image.uri, image.size, image.sha512, policies[wanted.subscription], config.limits.attempts
-        )
         request = ArtifactRequest(
             image.sha512,
             image.size,
@@ -60,11 +62,45 @@ def preparation(
             config.limits.max_virtual_size,
             limits,
             config.limits.unpack_ratio,
+            pace.conversion,
         )
-        with prepare(request, stores[0], partial(download, source), downloading, converting) as artifact:
+        with prepare(request, stores[0], fetch, downloading, converting) as artifact:
             yield artifact
 
     return bring
+
+
+def sources(
+    config: Config, policies: Mapping[str, HttpPolicy], pace: Pace | None = None
+) -> Callable[[str, Image], Fetch]:
+    """Return a function from a subscription's name and an image to what writes the image's verified bytes.
+
+    ``policies`` bound what is fetched, by subscription.
+    """
+    pace = pace or _pace(config)
+    urls = {item.name: item.url for item in config.subscriptions}
+
+    def source(subscription: str, image: Image) -> Fetch:
+        if image.size > config.limits.max_image_bytes:
+            bound = f"{image.size} bytes are more than {config.limits.max_image_bytes}"
+            raise TooLargeError(image.title, bound, "raise limits.max_image_bytes if that is right")
+        bundle = bundle_of(urls[subscription])
+        if bundle is not None:
+            return partial(fetch_image, bundle, image.sha512, image.size)
+        policy, attempts = policies[subscription], config.limits.attempts
+        return partial(_download, DownloadRequest(image.uri, image.size, image.sha512, policy, attempts), pace)
+
+    return source
+
+
+def _download(source: DownloadRequest, pace: Pace, into: Path, progress: Progress) -> None:
+    with pace.download(source.uri, progress) as paced:
+        download(source, into, paced)
+
+
+def _pace(config: Config) -> Pace:
+    limits = config.limits
+    return Pace(conversions=limits.parallel_conversions, per_host=limits.downloads_per_host, bandwidth=limits.bandwidth)
 
 
 def _conversion_limits(config: Config, path: str) -> ConversionLimits:

@@ -86,7 +86,7 @@ def _tells(outcome: Outcome) -> bool:
         case Action(kind=Kind.DELETE) | Action(cause=Cause.SUPERSEDED) | Action(kind=Kind.RETIRE, cause=Cause.TAMPERED):
             return False
         case Action(kind=Kind.SKIP, cause=cause):
-            return cause in {Cause.BACK_OFF, Cause.BROKEN}
+            return cause in {Cause.BACK_OFF, Cause.WAITING, Cause.BROKEN}
         case Action(kind=Kind.KEEP | Kind.UPDATE, image=image) if image is not None and image.retirement is not None:
             return image.retirement.reason != Cause.SUPERSEDED
         case _:
@@ -129,9 +129,13 @@ def _standing(outcome: Outcome) -> tuple[str, str]:
         return state, f"{action.kind} failed: {outcome.error}"
     if action.cause in {Cause.BACK_OFF, Cause.BROKEN} and action.kind in {Kind.HOLD, Kind.SKIP}:
         return "failed", action.reason
-    if action.kind is Kind.HOLD:
-        return "held", action.reason
-    return "published", "as endorsed"
+    return _standing_unworked(action)
+
+
+def _standing_unworked(action: Action) -> tuple[str, str]:
+    if action.cause is Cause.WAITING:
+        return ("published" if action.image else "missing"), action.reason
+    return ("held", action.reason) if action.kind is Kind.HOLD else ("published", "as endorsed")
 
 
 def _retired_for(outcome: Outcome) -> str:
@@ -150,7 +154,7 @@ def _file(outcome: Outcome, image: OwnedImage | None) -> tuple[Digest | None, st
 
 
 def _back_off(outcome: Outcome, before: ImageRecord | None, now: datetime) -> tuple[int, datetime | None]:
-    if outcome.action.cause is Cause.BACK_OFF and before is not None:
+    if outcome.action.cause in {Cause.BACK_OFF, Cause.WAITING} and before is not None:
         return before.failures, before.retry_at
     if outcome.outcome is not Ending.FAILED and outcome.action.kind is not Kind.DELETE:
         return 0, None

@@ -30,6 +30,7 @@ from imagesync.model import Identity, ListId
 from imagesync.plan.spec import PropertyRule, Wanted
 from imagesync.plan.values import GuardRules
 from imagesync.run.denial import Denial
+from imagesync.run.hours import hours
 from imagesync.run.notice import Limits, NoticeRules
 from imagesync.run.observe import Fetch
 from imagesync.run.progress import Display
@@ -57,6 +58,8 @@ def task(config: Config, scope: Scope, now: datetime, *, allowed: int | None = N
         denials=denials(config),
         scope=scope,
         dry=dry,
+        ahead=config.limits.parallel_images,
+        hours=hours(config.limits.heavy_work, now),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -313,6 +314,30 @@ def test_progress_counts_the_download_and_the_conversion(
     with prepare(request, store, fetcher(real["vmdk"]), downloaded.append, converted.append):
         pass
     assert (sum(downloaded), sum(converted)) == (request.size, request.size)
+
+
+def test_a_turn_is_taken_for_unpacking_and_conversion_and_not_for_the_download(
+    store: Store, real: dict[str, Path], request_for: Any, fetcher: Any
+) -> None:
+    entered: list[bool] = []
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        entered.append(True)
+        yield
+        entered.clear()
+
+    seen: list[tuple[str, bool]] = []
+    request = request_for(real["vmdk"], Format.QCOW2, turn=turn())
+    with prepare(
+        request,
+        store,
+        fetcher(real["vmdk"]),
+        lambda _: seen.append(("download", bool(entered))),
+        lambda _: seen.append(("convert", bool(entered))),
+    ):
+        assert entered == []
+    assert set(seen) == {("download", False), ("convert", True)}
 
 
 def test_the_artifact_is_held_while_it_is_used(
