@@ -75,8 +75,8 @@ def _show(report: list[dict[str, Any]]) -> None:
     from imagesync.plan.render import printable
 
     for item in report:
-        what = item["reason"] or f"version {item['version']} in {item['path']}"
-        click.echo(printable(f"{item['name']}: {item['verdict']}, {what}"))
+        what = item["reason"] or f"version {item['version']}, in {item['path']}"
+        click.echo(printable(f"list {item['name']}: {item['verdict']}, {what}"))
         for image in item["images"]:
             why = f"  ({image['error']})" if image["error"] else ""
             click.echo(printable(f"  {image['outcome']:<10}  {image['title']}, {image['size']} bytes{why}"))

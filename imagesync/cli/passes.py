@@ -58,6 +58,7 @@ class Wish:
     allow_removals: int | None = None
     dry: bool = False
     patient: bool = False
+    any_time: bool = False
 
     def scope(self, config: Config) -> Scope:
         """Return the scope, after checking that every name is configured.
@@ -90,6 +91,7 @@ def execute(options: Options, wish: Wish) -> tuple[PassResult, dict[str, Any], E
     """
     from imagesync.cli.context import clock, environment
     from imagesync.cli.display import display
+    from imagesync.run.hours import Hours
     from imagesync.run.report import as_json, exit_code
     from imagesync.run.sync import run_pass
     from imagesync.run.wiring import open_ports, task
@@ -98,7 +100,7 @@ def execute(options: Options, wish: Wish) -> tuple[PassResult, dict[str, Any], E
     run_id = options.start_logging()
     now = clock()
     work = task(config, wish.scope(config), now, allowed=wish.allow_removals, dry=wish.dry)
-    work = replace(work, honour_back_off=wish.patient)
+    work = replace(work, honour_back_off=wish.patient, hours=Hours() if wish.any_time else work.hours)
     with display() as shown, open_ports(config, environment(), work, shown) as ports, stopping(ports.stop.set):
         if not wish.dry:
             ports.state.begin_run(run_id, "sync", now)

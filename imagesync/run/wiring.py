@@ -160,7 +160,7 @@ def _target(item: ConfiguredTarget, config: Config, allowed: int | None) -> Targ
         backend=item.backend,
         formats=item.formats,
         settings=item.settings,
-        options=ConversionOptions(compress=item.convert.compress),
+        options=ConversionOptions(item.convert.compress, item.convert.compare),
         subscriptions=None if item.subscriptions is None else frozenset(item.subscriptions),
         selection=_selection(item.select),
         delete_after=item.delete_after,

@@ -127,8 +127,9 @@ def test_two_exports_at_once_do_not_mix(provider, away):
 
 def test_a_recalled_image_is_not_exported(provider, away):
     directory, _ = away
+    recalled = next(key for key, one in provider.shaky.images.items() if one.title == "shaky-1")
     (provider.root / "deny.d").mkdir()
-    (provider.root / "deny.d" / "test.yaml").write_text("deny: [{title: shaky-1, reason: test}]")
+    (provider.root / "deny.d" / "test.yaml").write_text(f"deny: [{{identifier: {recalled}, reason: test}}]")
 
     assert "shaky-1" not in exported(provider, directory)[1]
 
@@ -137,7 +138,7 @@ def test_the_summary_is_for_people(provider, away):
     directory, _ = away
     said = provider.given("bundle", "export", directory, "--list", "steady").out
 
-    assert said.startswith(f"steady: trusted, version 1 in {directory}/steady\n")
+    assert said.startswith(f"list steady: trusted, version 1, in {directory}/steady\n")
     assert "  downloaded  steady-1, 1310720 bytes\n" in said
 
 
