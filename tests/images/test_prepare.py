@@ -19,7 +19,6 @@ from imagesync.errors import (
     ConversionError,
     DigestMismatchError,
     HostileImageError,
-    ImagesyncError,
     NoSpaceError,
     StoredDigestError,
     ToolMissingError,
@@ -215,22 +214,6 @@ def test_an_iso_is_taken_where_it_is_wanted(
         prepare(request_for(iso, Format.QCOW2, Format.RAW), store, fetcher(iso), quiet),
     ):
         pass
-
-
-def test_a_hostile_image_never_reaches_qemu_img(
-    hostile_name: str, hostile: ModuleType, tmp_path: Path, store: Store, request_for: Any, fetcher: Any, tool: Any
-) -> None:
-    published = tmp_path / "published"
-    hostile.CASES[hostile_name].write(published)
-    limits = ConversionLimits(path=tool(f"touch {tmp_path}/called; exit 1"))
-    for wanted in (Format.RAW, Format.VMDK):
-        with (
-            pytest.raises(ImagesyncError),
-            prepare(request_for(published, wanted, limits=limits), store, fetcher(published), quiet),
-        ):
-            pass
-    assert not (tmp_path / "called").exists()
-    assert leftovers(store) == []
 
 
 def test_a_hostile_image_is_not_kept(
