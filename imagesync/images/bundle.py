@@ -31,7 +31,7 @@ _FILE = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def fetch_image(root: Path, sha512: Digest, size: int, into: Path, progress: Progress) -> None:
-    """Write the image ``sha512`` of the bundle at ``root`` to the new file ``into``; ``progress`` counts bytes.
+    """Write the image ``sha512`` of the bundle at ``root`` to the file ``into``; ``progress`` counts bytes.
 
     Raises:
         UnreachableError: the bundle does not have it, or it cannot be read.
@@ -63,7 +63,9 @@ def _opened(root: Path, sha512: Digest) -> Iterator[IO[bytes]]:
 
 
 def copy_verified(file: IO[bytes], endorsed: tuple[Digest, int], into: Path, progress: Progress) -> None:
-    """Copy ``file`` to the new file ``into`` and bring it to the disk; ``endorsed`` are its SHA-512 and size.
+    """Copy ``file`` to ``into`` and bring it to the disk; ``endorsed`` are its SHA-512 and size.
+
+    What was in ``into`` is lost. Bytes that are not the endorsed ones do not stay there.
 
     Raises:
         UnreachableError: it cannot be read.
@@ -73,15 +75,18 @@ def copy_verified(file: IO[bytes], endorsed: tuple[Digest, int], into: Path, pro
     sha512, size = endorsed
     found, done = hashlib.sha512(), 0
     progress(0)  # which may raise: whoever was asked to stop wants nothing more
-    with into.open("xb") as out:
+    with into.open("wb") as out:
         for block in _blocks(file, size):
             found.update(block)
             out.write(block)
             done += len(block)
             progress(len(block))
+        is_endorsed = (found.hexdigest(), done) == (sha512, size)
+        if not is_endorsed:
+            out.truncate(0)
         out.flush()
         os.fsync(out.fileno())
-    if (found.hexdigest(), done) != (sha512, size):
+    if not is_endorsed:
         detail = f"{done} bytes or more with SHA-512 {found.hexdigest()[:16]}…, the list says {size} and {sha512[:16]}…"
         raise DigestMismatchError(f"image {sha512[:16]}", detail, "the file is damaged or was changed: export it again")
 
