@@ -17,6 +17,8 @@ FIRST_RETRY = timedelta(minutes=5)
 LAST_RETRY = timedelta(hours=24)
 """After a failure the next attempt waits this long, doubling up to the second, until the list or image changes."""
 
+_OFFERED = frozenset({"published", "held", "tampered"})
+
 _SAID = attrgetter(*(field.name for field in fields(ImageRecord) if field.name != "since"))
 """What a record says but for the time: that is of the pass, and stays as long as the rest does."""
 
@@ -56,6 +58,14 @@ def memory(outcomes: Sequence[Outcome], before: Iterable[ImageRecord], now: date
 
 def _is_new(record: ImageRecord, before: ImageRecord | None) -> bool:
     return before is None or _SAID(record) != _SAID(before)
+
+
+def is_offered(record: ImageRecord) -> bool:
+    """Return whether a version of the image was published when the last pass ended.
+
+    Also while its list was unknown, or its replacement failed: the guard counts the removal of such an image too.
+    """
+    return record.state in _OFFERED or (record.state == "failed" and record.digest is not None)
 
 
 def attempt(wanted: Wanted | None) -> str:

@@ -29,7 +29,7 @@ from imagesync.run.notice import Level
 from imagesync.run.observe import Clock, FindFetch, Memory, Seen, accepted_from, judge_clock, observe
 from imagesync.run.progress import Display, Silent
 from imagesync.run.prune import prune_plan
-from imagesync.run.record import memory, postponed
+from imagesync.run.record import is_offered, memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.settle import refused, settle
 from imagesync.run.views import chosen, in_scope, views
@@ -320,7 +320,7 @@ def _target_view(
         delete_after=target.delete_after,
         trust_clock=run.trust_clock,
         subscriptions=run.task.names,
-        expected=frozenset(record.key for record in before if record.state == "published"),
+        expected=frozenset(record.key for record in before if is_offered(record)),
         remembered=frozenset(record.key for record in before),
         former=frozenset(image.key.owner for image in owned).difference(*(view.owners for view in lists)),
     )

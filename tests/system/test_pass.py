@@ -551,6 +551,25 @@ def test_unasked_not_modified_is_no_list(site):
     assert "304" in site.sync().seen[0].observation.reason
 
 
+@pytest.mark.parametrize("trouble", ["list", "images"])
+def test_the_guard_counts_on_editable_targets_also_after_a_pass_with_trouble(site, trouble):
+    site.guard = {"min_images": 2}
+    site.cloud.editable = True
+    site.offer(**{name: name for name in "abcdef"}).publish().sync()
+    if trouble == "list":
+        site.down(503).sync()
+        site.failure = None
+    else:
+        site.broken = dict.fromkeys("abcdef", UnreachableError("image", "no route"))
+        site.offer(**{name: f"new {name}" for name in "abcdef"}).publish().sync()
+    site.broken = {}
+    for name in "bcdef":
+        del site.images[name]
+
+    assert exit_code(site.publish().sync()) == 4
+    assert set(site.published()) == set("abcdef")
+
+
 # --- back-off ---
 def test_failures_are_counted_and_postponed_until_the_list_changes(site):
     site.broken = {"a": UnreachableError("a", "no route")}
