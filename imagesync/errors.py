@@ -56,6 +56,12 @@ class ConfigError(ImagesyncError):
         self.problems = problems or (str(self),)
 
 
+class DeliveryError(ImagesyncError):
+    """A notification did not reach its receiver. It is tried again."""
+
+    retry = Retry.LATER
+
+
 # --- a list or image could not be had: keep what we have ------------------------------------------------------------
 class SourceError(ImagesyncError):
     """Something could not be *got*. Says nothing about its content: what was known stays."""

@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,11 +23,16 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options that stand before the command."""
+    """The options that stand before the command.
+
+    A pass of the daemon also has the text of the configuration's ``files``, and is told of each line of the log.
+    """
 
     config_path: Path
     log_level: str | None
     log_json: bool
+    files: Mapping[str, str] | None = None
+    on_log: Callable[[], None] | None = None
 
     def config(self) -> Config:
         """Return the configuration.
@@ -37,7 +42,7 @@ class Options:
         """
         from imagesync.config.load import load
 
-        return load(self.config_path, os.environ)
+        return load(self.config_path, os.environ, self.files)
 
     def start_logging(self, level: str = "") -> str:
         """Configure logging to standard error for one run, and return the run's id, which every line carries.
@@ -49,7 +54,7 @@ class Options:
 
         run_id = f"{clock():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
         usual = "warning" if sys.stderr.isatty() else "info"
-        configure(self.log_level or level or usual, json_lines=self.log_json, run=run_id)
+        configure(self.log_level or level or usual, json_lines=self.log_json, run=run_id, on_line=self.on_log)
         return run_id
 
 
@@ -74,12 +79,3 @@ def _is_utf8() -> bool:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Write the result to standard output as JSON.")
 """The option that every command has."""
-
-crl_mode = click.option(
-    "--crl",
-    type=click.Choice(["require", "if-present", "off"]),
-    default="require",
-    show_default=True,
-    help="What to do about certificate revocation lists.",
-)
-"""The option of every command that judges a list by a directory of anchors."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TextIO, cast
 
 import structlog
@@ -14,8 +14,11 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from imagesync.plan.render import printable
 
 
-def configure(level: str, *, json_lines: bool, run: str) -> None:
-    """Send what is logged at ``level`` or above to standard error, as text or as a JSON object a line."""
+def configure(level: str, *, json_lines: bool, run: str, on_line: Callable[[], None] | None = None) -> None:
+    """Send what is logged at ``level`` or above to standard error, as text or as a JSON object a line.
+
+    Every line says which ``run`` it is of, and ``on_line`` is called for it.
+    """
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(run=run)
     logging.basicConfig(
@@ -24,7 +27,7 @@ def configure(level: str, *, json_lines: bool, run: str) -> None:
     # It reports formats that it merely tried; what matters is in our own verdicts.
     logging.getLogger("oslo_utils").setLevel(logging.ERROR)
     structlog.configure(
-        processors=list(_processors(json_lines=json_lines)),
+        processors=[*_told(on_line), *_processors(json_lines=json_lines)],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _StandardError())),
         cache_logger_on_first_use=False,
@@ -41,6 +44,16 @@ class _StandardError(io.TextIOBase):
     def flush(self) -> None:
         """Flush it."""
         sys.stderr.flush()
+
+
+def _told(on_line: Callable[[], None] | None) -> Iterable[Processor]:
+    if on_line is not None:
+
+        def tell(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's signature
+            on_line()
+            return event
+
+        yield tell
 
 
 def _processors(*, json_lines: bool) -> Iterable[Processor]:

@@ -38,6 +38,8 @@ COMMANDS = {
     "config": "imagesync.cli.config:config",
     "backends": "imagesync.cli.backends:backends",
     "prune": "imagesync.cli.prune:prune",
+    "daemon": "imagesync.cli.daemon:daemon",
+    "pass": "imagesync.cli.supervised:supervised",
     "demo": "imagesync.cli.demo:demo",
 }
 """The commands in the order of ``--help``, each as ``module:function``."""

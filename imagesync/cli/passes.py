@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from imagesync.cli.context import Options
     from imagesync.config.schema import Config
     from imagesync.run.export import ListExport
+    from imagesync.run.progress import Display
     from imagesync.run.report import Exit
     from imagesync.run.settings import Scope
     from imagesync.run.sync import PassResult
@@ -82,8 +84,10 @@ def check_names(option: str, names: tuple[str, ...], known: list[str]) -> None:
             )
 
 
-def execute(options: Options, wish: Wish) -> tuple[PassResult, dict[str, Any], Exit]:
+def execute(options: Options, wish: Wish, shown_on: Display | None = None) -> tuple[PassResult, dict[str, Any], Exit]:
     """Run one pass and return what it saw and did, its report, and its exit code.
+
+    Progress is shown on standard error, or on a display of the caller's.
 
     Raises:
         ConfigError: the configuration or a selector is wrong.
@@ -101,7 +105,8 @@ def execute(options: Options, wish: Wish) -> tuple[PassResult, dict[str, Any], E
     now = clock()
     work = task(config, wish.scope(config), now, allowed=wish.allow_removals, dry=wish.dry)
     work = replace(work, honour_back_off=wish.patient, hours=Hours() if wish.any_time else work.hours)
-    with display() as shown, open_ports(config, environment(), work, shown) as ports, stopping(ports.stop.set):
+    showing = display() if shown_on is None else nullcontext(shown_on)
+    with showing as shown, open_ports(config, environment(), work, shown) as ports, stopping(ports.stop.set):
         if not wish.dry:
             ports.state.begin_run(run_id, "sync", now)
         result = run_pass(work, ports)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,19 @@ from pydantic import ValidationError
 
 from imagesync.config.merge import merge
 from imagesync.config.problems import consistency, describe, unknown_key
-from imagesync.config.reading import UnreadableError, read
+from imagesync.config.reading import UnreadableError, parse, read, text_of
 from imagesync.config.schema import Config
 from imagesync.errors import ConfigError
 
+Files = Mapping[str, str]
+"""The text of the main file and of ``conf.d``, by path, in the order in which they count."""
 
-def load(path: Path, environment: Mapping[str, str]) -> Config:
+
+def load(path: Path, environment: Mapping[str, str], files: Files | None = None) -> Config:
     """Return the configuration in ``path`` and in ``conf.d/*.yaml`` and ``deny.d/*.yaml`` beside it.
+
+    ``files``, where given, are used in place of what ``path`` and ``conf.d`` hold now. What is recalled in ``deny.d``
+    is always read anew: it must not wait for a reload.
 
     ``environment`` is where secrets given as ``env`` or ``credential`` are looked up, later, and where the default
     places of a user who is not root come from.
@@ -27,7 +34,7 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
     """
     path = path.absolute()
     problems: list[str] = []
-    merged = merge(_contents(path, problems), path)
+    merged = merge(_contents(path, files, problems), path)
     problems += merged.problems
     _add_default_places(merged.data, environment)
     context = {"directory": path.parent, "merged": merged, "environment": environment}
@@ -38,23 +45,49 @@ def load(path: Path, environment: Mapping[str, str]) -> Config:
         problems += describe(error, merged)
     problems += consistency(merged.data, merged)
     if config is None or problems:
-        raise _refusal(path, problems)
+        raise refusal(path, problems)
     return config
 
 
-def _refusal(path: Path, problems: list[str]) -> ConfigError:
+def refusal(path: Path, problems: Sequence[str]) -> ConfigError:
+    """Return the error that tells of every problem with the configuration in ``path``."""
     if len(problems) == 1:
         return ConfigError("", problems[0])
     return ConfigError(str(path), f"{len(problems)} problems, see each", problems=tuple(problems))
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
-def _contents(path: Path, problems: list[str]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
-    """Yield what the files hold, in the order in which they count; what cannot be read is a problem."""
+def snapshot(path: Path) -> Files:
+    """Return the text of ``path`` and of ``conf.d/*.yaml`` beside it, for ``load``.
+
+    Raises:
+        ConfigError: with every file that cannot be read.
+    """
+    path = path.absolute()
+    problems: list[str] = []
+    texts: dict[str, str] = {}
     for file in [path, *_drop_ins(path.parent / "conf.d", problems)]:
-        yield file, _read(file, problems)
+        try:
+            texts[str(file)] = text_of(file).decode("utf-8")
+        except UnreadableError as error:
+            problems += [f"{file}: {problem}" for problem in error.problems]
+        except UnicodeDecodeError as error:
+            problems.append(f"{file}: is no YAML: {error}")
+    if problems:
+        raise refusal(path, problems)
+    return texts
+
+
+def _contents(path: Path, files: Files | None, problems: list[str]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Yield what the files hold, in the order in which they count; what cannot be read is a problem."""
+    if files is None:
+        for file in [path, *_drop_ins(path.parent / "conf.d", problems)]:
+            yield file, _checked(file, partial(read, file), problems)
+    else:
+        for name, text in files.items():
+            yield Path(name), _checked(Path(name), partial(parse, text.encode()), problems)
     for file in _drop_ins(path.parent / "deny.d", problems):
-        content = _read(file, problems)
+        content = _checked(file, partial(read, file), problems)
         problems += [f"{file}: {key}: {unknown_key(key, ('deny',))}" for key in content if key != "deny"]
         yield file, {key: value for key, value in content.items() if key == "deny"}
 
@@ -72,9 +105,9 @@ def _drop_ins(directory: Path, problems: list[str]) -> list[Path]:
     return [entry for entry in visible if entry.suffix == ".yaml"]
 
 
-def _read(file: Path, problems: list[str]) -> Mapping[str, Any]:
+def _checked(file: Path, reading: Callable[[], dict[str, Any]], problems: list[str]) -> Mapping[str, Any]:
     try:
-        return read(file)
+        return reading()
     except UnreadableError as error:
         problems += [f"{file}: {problem}" for problem in error.problems]
         return {}

@@ -43,6 +43,15 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         UnreadableError: it cannot be read, is no YAML mapping, or breaks one of the rules above.
     """
+    return parse(text_of(path))
+
+
+def text_of(path: Path) -> bytes:
+    """Return what is in ``path``.
+
+    Raises:
+        UnreadableError: it cannot be read, or is too large.
+    """
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
@@ -50,6 +59,15 @@ def read(path: Path) -> dict[str, Any]:
         raise UnreadableError((f"cannot be read: {error.strerror}",)) from error
     if len(text) > MAX_BYTES:
         raise UnreadableError((f"is larger than {MAX_BYTES >> 20} MiB: that is no configuration",))
+    return text
+
+
+def parse(text: bytes) -> dict[str, Any]:
+    """Return the mapping that ``text`` holds; nothing is an empty one.
+
+    Raises:
+        UnreadableError: it is no YAML mapping, or breaks one of the rules above.
+    """
     try:
         return _parse(text)
     except yaml.MarkedYAMLError as error:

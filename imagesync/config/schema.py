@@ -19,8 +19,10 @@ from pydantic import (
     model_validator,
 )
 
+from imagesync.config.daemon import Daemon
 from imagesync.config.merge import Merged
 from imagesync.config.notice import AgeLimits, Notices
+from imagesync.config.notifications import Receiver
 from imagesync.config.presentation import NameTemplate, PropertyRule
 from imagesync.config.secrets import SecretRef, read_references
 from imagesync.config.sections import Guard, GuardOverride, Limits, Proxy, State, Trust
@@ -28,6 +30,7 @@ from imagesync.config.selection import DenyEntry, Select
 from imagesync.config.urls import check_source_url
 from imagesync.config.values import (
     AbsolutePath,
+    CronExpression,
     DiskFormat,
     Duration,
     Fingerprint,
@@ -105,6 +108,10 @@ class Subscription(Section):
     every: Duration = Field(
         default=timedelta(hours=6),
         description="How often the list is meant to be looked at; ``imagesync sync`` always looks.",
+    )
+    cron: CronExpression | None = Field(
+        default=None,
+        description="When the daemon looks at the list, in place of ``every``: ``MINUTE HOUR DAY MONTH WEEKDAY``.",
     )
     enabled: Flag = Field(default=True, description="When false, images are held as they are until their own dates.")
     allow_private_addresses: Flag = Field(
@@ -226,6 +233,8 @@ class Config(Section):
     on_unselected: Literal["retire", "keep"] = Field(
         default="retire", description="What becomes of published images that are no longer selected."
     )
+    daemon: Daemon = Field(default=Daemon(), description="How the daemon works.")
+    notifications: tuple[Receiver, ...] = Field(default=(), description="Whom the daemon tells what changed.")
     notices: Notices = Field(default=Notices(), description="When to tell ahead that something ends or is old.")
     history: Duration = Field(default=timedelta(days=365), description="How long runs and superseded lists are kept.")
     limits: Limits = Field(default=Limits(), description="What anything from outside may cost.")

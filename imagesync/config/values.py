@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import time, timedelta
+from datetime import UTC, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -131,6 +131,26 @@ def parse_format(value: object) -> Format:
     return Format(name)
 
 
+def parse_cron(value: object) -> str:
+    """Return a cron expression of five fields; weekdays by name, because programs count them differently.
+
+    Raises:
+        ValueError: not of this form.
+    """
+    from apscheduler.triggers.cron import CronTrigger  # rarely needed
+
+    fields = value.split() if isinstance(value, str) else []
+    if len(fields) != 5:
+        raise ValueError("is no cron expression: write five fields, like '30 */6 * * *' or '0 2 * * mon-fri'")
+    if re.search(r"\d", fields[4]):
+        raise ValueError("has a number for a weekday, of which programs count in two ways: write mon, tue, ... sun")
+    try:
+        CronTrigger.from_crontab(" ".join(fields), timezone=UTC)
+    except ValueError as error:
+        raise ValueError(f"is no cron expression: {error}") from None
+    return " ".join(fields)
+
+
 def off_for_false(value: object) -> object:
     """Return ``off`` for ``False``: that is how YAML 1.1 reads the word where nobody quotes it."""
     return "off" if value is False else value
@@ -189,6 +209,9 @@ AbsolutePath = Annotated[
     BeforeValidator(parse_path),
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "x-kind": "path"}),
+]
+CronExpression = Annotated[
+    str, BeforeValidator(parse_cron), WithJsonSchema({"type": "string", "x-kind": "cron expression"})
 ]
 DiskFormat = Annotated[
     Format,

@@ -97,7 +97,7 @@ def _tells(outcome: Outcome) -> bool:
             return False
         case Action(kind=Kind.SKIP, cause=cause):
             return cause in {Cause.BACK_OFF, Cause.WAITING, Cause.BROKEN}
-        case Action(kind=Kind.KEEP | Kind.UPDATE, image=image) if image is not None and image.retirement is not None:
+        case Action(kind=Kind.KEEP | Kind.UPDATE | Kind.RETIRE, image=image) if image is not None and image.retirement:
             return image.retirement.reason != Cause.SUPERSEDED
         case _:
             return True

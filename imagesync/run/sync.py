@@ -15,7 +15,7 @@ from threading import Event
 import structlog
 
 from imagesync.backend import Backend, Context, ImageKey, Notice, OwnedImage, Progress
-from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError
+from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError, TrustStoreUnusableError
 from imagesync.images.artifact import Artifact
 from imagesync.lists.anchors import Anchors
 from imagesync.model import Accepted, ImageId, ListId, TrustedList, Unknown
@@ -41,10 +41,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything outside that a pass touches."""
+    """Everything outside that a pass touches. ``anchors`` may be why there are none: then no list is known."""
 
     fetch: FindFetch
-    anchors: Anchors
+    anchors: Anchors | TrustStoreUnusableError
     open_target: Callable[[Target, Context], AbstractContextManager[Backend]]
     prepare: Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]
     state: Repository

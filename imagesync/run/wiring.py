@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import structlog
@@ -18,7 +19,7 @@ from imagesync.config.schema import Config
 from imagesync.config.schema import Subscription as ConfiguredSubscription
 from imagesync.config.schema import Target as ConfiguredTarget
 from imagesync.config.selection import Rules, Select
-from imagesync.errors import ConfigError
+from imagesync.errors import ConfigError, TrustStoreUnusableError
 from imagesync.http import Credential, HttpPolicy, ignored_proxy_warning, origin_of
 from imagesync.images.artifact import Artifact, ConversionOptions
 from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
@@ -38,6 +39,9 @@ from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.sync import Ports, Task
 from imagesync.state import open_state
 from imagesync.state.repository import Repository
+
+if TYPE_CHECKING:
+    from imagesync.lists.crls import CrlStore
 
 log = structlog.get_logger(__name__)
 
@@ -178,15 +182,14 @@ def open_ports(config: Config, environment: Mapping[str, str], work: Task, displ
     A dry ``work`` gets a state that is opened for reading only.
 
     Raises:
-        ConfigError: the anchors directory cannot be used, or the cache cannot be made.
+        ConfigError: the cache cannot be made.
+        TrustStoreUnusableError: the anchors directory cannot be used, and the pass is not about recalls only.
         StateError: the state cannot be opened.
     """
     warning = ignored_proxy_warning(environment, {key: proxy.url for key, proxy in config.proxies.items()})
     if warning:
         log.warning(warning)
-    anchors = _anchors(config, work)
-    for problem in anchors.warnings:
-        log.debug("trust anchor not usable", problem=problem)
+    anchors = _anchors_if_needed(config, work)
     policies = {item.name: item.image_policy for item in work.subscriptions}
     installed = registry.snapshot()
     with open_configured_state(config, readonly=work.dry) as state:
@@ -200,18 +203,40 @@ def open_ports(config: Config, environment: Mapping[str, str], work: Task, displ
         )
 
 
+def _anchors_if_needed(config: Config, work: Task) -> Anchors | TrustStoreUnusableError:
+    """Return the trust anchors, or why there are none where that must not stop the pass: a recall only removes."""
+    try:
+        anchors = _anchors(config, work)
+    except TrustStoreUnusableError as error:
+        if not work.scope.recalls_only:
+            raise
+        log.error("trust anchors cannot be used, no list is known", reason=str(error))
+        return error
+    for problem in anchors.warnings:
+        log.debug("trust anchor not usable", problem=problem)
+    return anchors
+
+
 def _anchors(config: Config, work: Task) -> Anchors:
     """Return the trust anchors, with revocation lists of our own beside theirs if that is configured."""
-    anchors = load_anchors(config.trust.anchors)
-    if not config.trust.fetch_crls or config.trust.crl == "off":
+    anchors, store = load_anchors(config.trust.anchors), crl_store(config)
+    if store is None:
         return anchors
-    from imagesync.lists.crls import CrlStore, refresh, with_fetched
+    from imagesync.lists.crls import refresh, with_fetched
 
-    store = CrlStore(config.cache / "crls", _limited(config), config.limits.max_list_bytes)
     if not work.dry and not work.scope.recalls_only:
         names = {endorser.ca for item in work.subscriptions if item.enabled for endorser in item.endorsers}
         refresh(anchors, names, store, work.now)
     return with_fetched(anchors, store)
+
+
+def crl_store(config: Config) -> CrlStore | None:
+    """Return where revocation lists of our own are, if that is configured."""
+    if not config.trust.fetch_crls or config.trust.crl == "off":
+        return None
+    from imagesync.lists.crls import CrlStore
+
+    return CrlStore(config.cache / "crls", _limited(config), config.limits.max_list_bytes)
 
 
 def open_configured_state(config: Config, *, readonly: bool = False) -> Repository:

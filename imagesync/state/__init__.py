@@ -16,9 +16,12 @@ from imagesync.state.records import (
     EvidenceKind,
     ImageRecord,
     ListVersion,
+    MessageRecord,
+    PassRecord,
     Pruned,
     RunRecord,
     StoredList,
+    TroubleRecord,
 )
 
 if TYPE_CHECKING:
@@ -31,9 +34,12 @@ __all__ = [
     "EvidenceKind",
     "ImageRecord",
     "ListVersion",
+    "MessageRecord",
+    "PassRecord",
     "Pruned",
     "RunRecord",
     "StoredList",
+    "TroubleRecord",
     "open_state",
 ]
 

@@ -35,6 +35,13 @@ def runs(connection: sa.Connection, limit: int) -> tuple[RunRecord, ...]:
     return tuple(RunRecord(*row) for row in rows)
 
 
+def find(connection: sa.Connection, run_id: str) -> RunRecord | None:
+    """Return a run."""
+    columns = (run.c.id, run.c.kind, run.c.started, run.c.finished, run.c.exit, run.c.report)
+    row = connection.execute(sa.select(*columns).where(run.c.id == run_id)).one_or_none()
+    return RunRecord(*row) if row else None
+
+
 def last_end(connection: sa.Connection, clocks: Collection[str]) -> datetime | None:
     """Return when the last run ended whose report says one of ``clocks`` of its clock."""
     latest = sa.select(run.c.finished).where(run.c.clock.in_(clocks), run.c.finished.is_not(None))

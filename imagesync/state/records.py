@@ -91,6 +91,51 @@ class ArtifactRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PassRecord:
+    """The last pass of the daemon over one subscription.
+
+    ``code`` is its exit code, -1 where it had none. ``failures`` counts those in a row that did not get anywhere;
+    ``retry_at`` is when the next one is due before its regular time. ``settings`` is a digest of the configuration:
+    when it changes, the back-off is over.
+    """
+
+    subscription: str
+    ended: datetime
+    code: int
+    failures: int
+    retry_at: datetime | None
+    settings: str
+
+
+@dataclass(frozen=True, slots=True)
+class TroubleRecord:
+    """Something that is wrong, was told once, and is told again when it is over.
+
+    ``kind`` is a word of ``imagesync.daemon.notify``; ``subscription`` and ``target`` are empty where they do not
+    apply.
+    """
+
+    key: str
+    kind: str
+    subscription: str
+    target: str
+    text: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRecord:
+    """A message that a receiver has yet to get. ``number`` is 0 before it is stored."""
+
+    receiver: str
+    content: Mapping[str, Any]
+    created: datetime
+    due: datetime
+    attempts: int = 0
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """One run of a command. ``finished``, ``exit`` and ``report`` are ``None`` for a run that did not end."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Self
 
 from imagesync.errors import StateError
 from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageKey, ListId
-from imagesync.state import acceptance, history, images, lock, provenance
+from imagesync.state import acceptance, history, images, lock, notifications, passes, provenance
 from imagesync.state.database import Database, connect
 from imagesync.state.records import (
     ActionRecord,
@@ -17,9 +17,12 @@ from imagesync.state.records import (
     Evidence,
     ImageRecord,
     ListVersion,
+    MessageRecord,
+    PassRecord,
     Pruned,
     RunRecord,
     StoredList,
+    TroubleRecord,
 )
 
 
@@ -194,6 +197,52 @@ class Repository:
         """Forget runs, and messages that are no longer current, from before ``before``. Return how many of each."""
         with self._database.write() as connection:
             return Pruned(history.prune(connection, before), acceptance.prune(connection, before))
+
+    # --- the daemon ---
+    def last_passes(self) -> Mapping[str, PassRecord]:
+        """Return the daemon's last pass over each subscription that had one, by name."""
+        with self._database.read() as connection:
+            return passes.find_all(connection)
+
+    def note_pass(self, record: PassRecord) -> None:
+        """Make ``record`` the daemon's last pass over its subscription."""
+        with self._database.write() as connection:
+            passes.note(connection, record)
+
+    def troubles(self) -> tuple[TroubleRecord, ...]:
+        """Return what is wrong and was told, the oldest first."""
+        with self._database.read() as connection:
+            return notifications.troubles(connection)
+
+    def tell(self, begun: Iterable[TroubleRecord], ended: Collection[str], messages: Iterable[MessageRecord]) -> None:
+        """Note troubles that began and the keys of those that ended, with the messages that tell of them."""
+        with self._database.write() as connection:
+            notifications.change(connection, begun, ended, messages)
+
+    def next_message(self, receiver: str, now: datetime) -> MessageRecord | None:
+        """Return the oldest message of ``receiver`` that is due."""
+        with self._database.read() as connection:
+            return notifications.due(connection, receiver, now)
+
+    def postpone_message(self, number: int, until: datetime) -> None:
+        """Note that a message could not be delivered, and when that is tried again."""
+        with self._database.write() as connection:
+            notifications.postpone(connection, number, until)
+
+    def drop_message(self, number: int) -> None:
+        """Forget a message: it was delivered, or never will be."""
+        with self._database.write() as connection:
+            notifications.drop(connection, number)
+
+    def drop_messages_but_of(self, receivers: Collection[str]) -> int:
+        """Forget the messages of receivers that are no longer configured, and return how many."""
+        with self._database.write() as connection:
+            return notifications.drop_others(connection, receivers)
+
+    def run(self, run_id: str) -> RunRecord | None:
+        """Return a run, ``None`` if there is none of that name."""
+        with self._database.read() as connection:
+            return history.find(connection, run_id)
 
     # --- lock ---
     def lock(self, target: str, now: datetime) -> AbstractContextManager[None]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision under ``migrations``. Kept here so that opening an up-to-date state needs no Alembic."""
 
 VERSION_TABLE = "imagesync_version"
@@ -214,6 +214,43 @@ action = Table(
     Index("action_key", "key_sha256"),
 )
 """What the runs did, one row per image and target."""
+
+last_pass = Table(
+    "last_pass",
+    metadata,
+    Column("subscription", CleanText, primary_key=True),
+    Column("ended", UtcDateTime, nullable=False),
+    Column("code", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("retry_at", UtcDateTime),
+    Column("settings", String(64), nullable=False),
+)
+"""The daemon's last pass over each subscription, and its back-off."""
+
+trouble = Table(
+    "trouble",
+    metadata,
+    Column("key_sha256", String(64), primary_key=True),
+    Column("key", CleanText, nullable=False),
+    Column("kind", CleanText, nullable=False),
+    Column("subscription", CleanText, nullable=False),
+    Column("target", CleanText, nullable=False),
+    Column("text", CleanText, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+)
+"""What is wrong and was told, so that it is not told again."""
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("receiver", CleanText, nullable=False),
+    Column("content", JSON, nullable=False),
+    Column("created", UtcDateTime, nullable=False),
+    Column("due", UtcDateTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+)
+"""Messages that have yet to be delivered."""
 
 holder = Table(
     "holder",

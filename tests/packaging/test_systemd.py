@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-UNITS = ("imagesync-sync.service", "imagesync-sync.timer")
+UNITS = ("imagesync-sync.service", "imagesync-sync.timer", "imagesync.service")
+SERVICES = ("imagesync-sync.service", "imagesync.service")
 
 
 @pytest.fixture
@@ -33,15 +34,17 @@ def test_systemd_finds_nothing_to_say_about_the_units(units: Path) -> None:
     assert (judged.returncode, judged.stderr) == (0, "")
 
 
-def test_the_service_is_not_exposed_beyond_what_it_needs(units: Path) -> None:
-    command = ["systemd-analyze", "security", "--offline=true", "--threshold=40", str(units / UNITS[0])]
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_service_is_not_exposed_beyond_what_it_needs(units: Path, service: str) -> None:
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=40", str(units / service)]
     judged = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
     assert judged.returncode == 0, judged.stdout
 
 
-def test_the_service_runs_a_command_that_exists(root: Path) -> None:
-    text = (root / "packaging" / "systemd" / UNITS[0]).read_text(encoding="utf-8")
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_service_runs_a_command_that_exists(root: Path, service: str) -> None:
+    text = (root / "packaging" / "systemd" / service).read_text(encoding="utf-8")
     (line,) = [line for line in text.splitlines() if line.startswith("ExecStart=")]
     program, *arguments = shlex.split(line.removeprefix("ExecStart="))
 

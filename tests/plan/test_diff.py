@@ -294,6 +294,22 @@ def test_a_denied_version_that_is_retired_does_not_keep_its_successor_away(world
     assert world.decisions() == [("keep", "grace", "a"), ("keep", "current", "a")]
 
 
+def test_a_record_that_was_retired_before_it_was_denied_is_retired_once_more(world):
+    world.hold("a", state=State.RETIRED, at=world.now - timedelta(days=99)).unknown = "HTTP 503"
+    world.target["revoked"] = {world.owned[0].ref: "denied locally: CVE"}
+
+    (action,) = world.plan().actions
+
+    assert (action.kind, action.cause, action.counted) == ("retire", "revoked", False)
+
+
+def test_a_superseded_record_that_is_denied_is_retired_once_more_and_its_successor_stays(world):
+    world.offer("a", content="repaired").hold("a", state=State.RETIRED, why="superseded").hold("a", content="repaired")
+    world.target["revoked"] = {world.owned[0].ref: "denied locally: CVE"}
+
+    assert world.decisions() == [("retire", "revoked", "a"), ("keep", "current", "a")]
+
+
 def test_a_denied_record_is_never_published_again(world):
     world.offer("a").hold("a", state=State.RETIRED, why="revoked")
     world.target["revoked"] = {world.owned[0].ref: "denied locally: CVE"}

@@ -6,6 +6,7 @@ Of the two lists ``steady`` always works and ``shaky`` is what a test breaks. Ea
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -300,3 +301,21 @@ def unprivileged(tmp_path):
         return subprocess.run(command, capture_output=True, text=True, timeout=HANG, cwd=tmp_path, check=False)
 
     return run
+
+
+@pytest.fixture
+def tools(tmp_path):
+    """Return a function that makes a search path with what conversions need and, as qemu-img, a script or nothing."""
+
+    def make(script=""):
+        directory = tmp_path / "tools"
+        directory.mkdir()
+        for program in ("setpriv", "prlimit", "sh", "sleep", "touch"):
+            (directory / program).symlink_to(shutil.which(program))
+        if script:
+            qemu = directory / "qemu-img"
+            qemu.write_text(f"#!{shutil.which('sh')}\n{script}\n")
+            qemu.chmod(0o755)
+        return str(directory)
+
+    return make

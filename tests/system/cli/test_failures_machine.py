@@ -78,24 +78,6 @@ def test_a_broken_catalogue_is_not_an_empty_one(synced):
 
 
 # --- qemu-img ---
-@pytest.fixture
-def tools(tmp_path):
-    """Return a function that makes a search path with what conversions need and, as qemu-img, a script or nothing."""
-
-    def make(script=""):
-        directory = tmp_path / "tools"
-        directory.mkdir()
-        for program in ("setpriv", "prlimit", "sh", "sleep", "touch"):
-            (directory / program).symlink_to(shutil.which(program))
-        if script:
-            qemu = directory / "qemu-img"
-            qemu.write_text(f"#!{shutil.which('sh')}\n{script}\n")
-            qemu.chmod(0o755)
-        return str(directory)
-
-    return make
-
-
 def with_an_image_to_convert(site, title="converted"):
     site.shaky.add(site.image(title, Kind.QCOW2), title=title)
     site.shaky.publish()

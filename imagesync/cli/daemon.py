@@ -1,0 +1,86 @@
+"""``imagesync daemon``."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from imagesync.cli.context import Options, clock, environment
+
+if TYPE_CHECKING:
+    from imagesync.daemon.passes import Site
+
+
+@click.command()
+@click.pass_context
+def daemon(ctx: click.Context, /) -> None:
+    """Look at every list when it is due, for years.
+
+    Each subscription is looked at as often as its `every` or `cron` says, in a process of its own. SIGHUP reads the
+    configuration again; SIGTERM ends within 30 seconds. Under systemd it is a service of Type=notify; as PID 1 of a
+    container it reaps what others leave.
+
+    Exit codes: 0 ended by a signal; 2 the configuration is wrong.
+    """
+    from imagesync.daemon.init import fork_below_init
+
+    # Whoever asks for a reload before there is anything to reload must not end it.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    code = fork_below_init() if os.getpid() == 1 else None
+    if code is None:
+        # For years, unlike a pass: cycles are looked for as often as is usual.
+        gc.set_threshold(700)
+        _serve(ctx.obj)
+    ctx.exit(code or 0)
+
+
+def _serve(options: Options) -> None:
+    from imagesync.daemon.passes import Passes, Program
+    from imagesync.daemon.service import Service
+    from imagesync.daemon.systemd import Notifier
+
+    site = _read(options)
+    options.start_logging()
+    program = Program(_command(options), dict(environment()), clock)
+    service = Service(site, Passes(program), lambda: _checked(_read(options)), Notifier.of(environment(), os.getpid()))
+    service.serve()
+
+
+def _command(options: Options) -> list[str]:
+    command = [sys.executable, "-m", "imagesync", "--config", str(options.config_path.absolute())]
+    command += ["--log-level", options.log_level or "info"]
+    return [*command, "--log-json"] if options.log_json else command
+
+
+def _read(options: Options) -> Site:
+    """Return the configuration as it is now.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    from imagesync.config.load import load, snapshot
+    from imagesync.daemon.passes import Site
+
+    files = snapshot(options.config_path)
+    return Site(load(options.config_path, environment(), files), files)
+
+
+def _checked(site: Site) -> Site:
+    """Return ``site``, after looking also for what its words alone do not show.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    from imagesync import registry
+    from imagesync.config.check import check
+    from imagesync.config.load import refusal
+
+    problems = check(site.config, registry.load_backend, registry.sources())
+    if problems:
+        raise refusal(site.config.path, problems)
+    return site

@@ -1,0 +1,57 @@
+"""When a list is due again. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from imagesync.state import PassRecord
+
+FIRST_RETRY = timedelta(minutes=5)
+"""After a pass that failed the list is tried again this much later, doubled each time, up to its regular time."""
+
+LOCKED_RETRY = timedelta(minutes=1)
+"""After another process held the lock of a target."""
+
+_LOCKED = 6
+_GOOD = frozenset({0, 4})
+_LARGEST_DOUBLING = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a pass ended. ``code`` is its exit code, ``None`` where it had none: it crashed or was killed.
+
+    ``image_retry`` is when the first image that failed may be tried again.
+    """
+
+    at: datetime
+    code: int | None
+    image_retry: datetime | None = None
+
+
+def record(name: str, settings: str, before: PassRecord | None, ended: Ended) -> PassRecord:
+    """Return what to remember of a pass of list ``name`` that ran with ``settings``, a digest of its configuration."""
+    failures, retry_at = _back_off(before if before is not None and before.settings == settings else None, ended)
+    return PassRecord(name, ended.at, -1 if ended.code is None else ended.code, failures, retry_at, settings)
+
+
+def _back_off(before: PassRecord | None, ended: Ended) -> tuple[int, datetime | None]:
+    if ended.code == _LOCKED:
+        return (before.failures if before else 0), ended.at + LOCKED_RETRY
+    if ended.code in _GOOD or (ended.code == 1 and ended.image_retry is not None):
+        return 0, ended.image_retry
+    failures = before.failures + 1 if before else 1
+    return failures, ended.at + FIRST_RETRY * 2 ** min(failures - 1, _LARGEST_DOUBLING)
+
+
+def due(last: PassRecord | None, settings: str, regular: datetime, now: datetime) -> datetime:
+    """Return when the next pass of a list is due, never before ``now``.
+
+    ``regular`` is the first time by interval or cron expression after the last pass. A list that had none yet, or whose
+    configuration has changed since, is due at once.
+    """
+    if last is None or last.settings != settings:
+        return now
+    wanted = regular if last.retry_at is None else min(regular, last.retry_at)
+    return max(wanted, now)

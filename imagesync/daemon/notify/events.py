@@ -1,0 +1,168 @@
+"""What of a pass is news. Pure.
+
+A *trouble* lasts: it is told when it begins and when it ends, and nothing in between. An event without trouble, such
+as a new image, is told when it happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from imagesync.plan.spec import timestamp
+from imagesync.plan.values import Cause, Kind
+from imagesync.state import TroubleRecord
+
+
+class EventKind(StrEnum):
+    """What happened. The values are words of the configuration and of the messages."""
+
+    FAILURE = "failure"
+    REFUSED = "refused"
+    HELD = "held"
+    ATTENTION = "attention"
+    RECOVERY = "recovery"
+    PUBLISHED = "published"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something to tell. ``text`` is one line; what does not apply is empty.
+
+    ``details`` are what the list says of an image, for handlers that were written for vmcatcher.
+    """
+
+    kind: EventKind
+    at: str
+    text: str
+    subscription: str = ""
+    target: str = ""
+    key: str = ""
+    title: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as values that ``json`` can write."""
+        return {**asdict(self), "kind": str(self.kind)}
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a pass changed: events to tell, troubles that began, and the keys of those that ended."""
+
+    events: tuple[Event, ...] = ()
+    begun: tuple[TroubleRecord, ...] = ()
+    ended: frozenset[str] = frozenset()
+
+
+_PUBLISHING = frozenset({Kind.REGISTER, Kind.REPLACE, Kind.RESTORE})
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A pass over ``subscription`` that ended.
+
+    ``report`` is its JSON report, empty when it had none; ``crash`` is then what was wrong.
+    """
+
+    subscription: str
+    at: datetime
+    report: Mapping[str, Any] = field(default_factory=dict)
+    crash: str = ""
+
+
+def news(passed: Passed, known: Iterable[TroubleRecord]) -> News:
+    """Return what is new after a pass; ``known`` are all troubles that were told and are not over."""
+    before = {trouble.key: trouble for trouble in known}
+    now = {trouble.key: trouble for trouble in _troubles(passed)}
+    begun = tuple(trouble for key, trouble in now.items() if key not in before)
+    ended = frozenset(key for key, old in before.items() if key not in now and _is_over(old, passed))
+    events = (
+        *(_event(EventKind(one.kind), one, one.text, passed.at) for one in begun),
+        *(
+            _event(EventKind.RECOVERY, before[key], f"good again: {before[key].text}", passed.at)
+            for key in sorted(ended)
+        ),
+        *_changes(passed),
+    )
+    return News(events, begun, ended)
+
+
+def _event(kind: EventKind, trouble: TroubleRecord, text: str, at: datetime) -> Event:
+    return Event(kind, timestamp(at), text, trouble.subscription, trouble.target)
+
+
+# --- troubles ---------------------------------------------------------------------------------------------------------
+def _troubles(passed: Passed) -> Iterator[TroubleRecord]:
+    name, at = passed.subscription, passed.at
+    if passed.crash:
+        yield TroubleRecord(f"pass/{name}", EventKind.FAILURE, name, "", f"pass over {name}: {passed.crash}", at)
+    for item in passed.report.get("lists", ()):
+        yield from _of_list(item, at)
+    for target in passed.report.get("targets", ()):
+        yield from _of_target(name, target, at)
+
+
+def _of_list(item: Mapping[str, Any], at: datetime) -> Iterator[TroubleRecord]:
+    name = item["name"]
+    if item["verdict"] == "refused":
+        yield TroubleRecord(
+            f"refused/{name}", EventKind.REFUSED, name, "", f"list {name} refused: {item['reason']}", at
+        )
+    elif item["verdict"] == "unavailable":
+        text = f"list {name} unavailable: {item['reason']}"
+        yield TroubleRecord(f"unavailable/{name}", EventKind.FAILURE, name, "", text, at)
+    for notice in item.get("notices", ()):
+        key = f"notice/{name}/{notice['matter']}/{notice['level']}/{notice['subject']}"
+        yield TroubleRecord(key, EventKind.ATTENTION, name, "", f"list {name}: {notice['text']}", at)
+
+
+def _of_target(subscription: str, target: Mapping[str, Any], at: datetime) -> Iterator[TroubleRecord]:
+    name = target["name"]
+    if target["error"]:
+        yield TroubleRecord(f"target/{name}", EventKind.FAILURE, "", name, f"target {name}: {target['error']}", at)
+    for action in target["actions"]:
+        if action["cause"] == Cause.GUARD:
+            text = f"target {name}: the guard holds removals of {subscription} back: {action['reason']}"
+            yield TroubleRecord(f"guard/{name}/{subscription}", EventKind.HELD, subscription, name, text, at)
+        elif action.get("outcome") == "failed" or action["cause"] in {Cause.BACK_OFF, Cause.TAMPERED, Cause.BROKEN}:
+            text = f"target {name}: image {action['title']}: {action.get('error') or action['reason']}"
+            key = f"image/{name}/{action['key']}"
+            yield TroubleRecord(key, EventKind.FAILURE, subscription, name, text, at)
+
+
+def _is_over(trouble: TroubleRecord, passed: Passed) -> bool:
+    """Return whether a pass that does not tell of ``trouble`` any more means that it is over."""
+    report, name = passed.report, passed.subscription
+    if trouble.key.startswith("pass/"):
+        return trouble.subscription == name and bool(report)
+    if trouble.target:
+        errors = {target["name"]: target["error"] for target in report.get("targets", ())}
+        reached = trouble.target in errors and errors[trouble.target] is None
+        return reached and trouble.subscription in {"", name}
+    verdicts = {item["name"]: item["verdict"] for item in report.get("lists", ())}
+    if trouble.key.startswith("notice/"):
+        return verdicts.get(trouble.subscription) == "trusted"
+    return trouble.subscription in verdicts
+
+
+# --- changes ----------------------------------------------------------------------------------------------------------
+def _changes(passed: Passed) -> Iterator[Event]:
+    for target in passed.report.get("targets", ()):
+        for action in target["actions"]:
+            kind = _kind(action)
+            if kind is not None and action.get("outcome") == "done":
+                text = f"{action['kind']} {action['title']} on {target['name']}: {action['reason']}"
+                about = (passed.subscription, target["name"], action["key"], action["title"])
+                yield Event(kind, timestamp(passed.at), text, *about)
+
+
+def _kind(action: Mapping[str, Any]) -> EventKind | None:
+    if action["kind"] in _PUBLISHING:
+        return EventKind.PUBLISHED
+    retired = action["kind"] == Kind.RETIRE and action["cause"] != Cause.SUPERSEDED
+    return EventKind.WITHDRAWN if retired else None

@@ -1,0 +1,145 @@
+"""Running the pass of one subscription, and remembering how it went."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Event
+
+import structlog
+
+from imagesync.config.load import Files
+from imagesync.config.schema import Config
+from imagesync.daemon import due
+from imagesync.daemon.live import Live
+from imagesync.daemon.notify.events import Passed
+from imagesync.daemon.notify.writing import tell
+from imagesync.daemon.process import Ending, Launch, Patience, supervise
+from imagesync.daemon.schedule import Rhythm
+from imagesync.errors import ImagesyncError
+from imagesync.run.wiring import open_configured_state
+from imagesync.state import PassRecord
+from imagesync.state.repository import Repository
+
+log = structlog.get_logger(__name__)
+
+HOUSEKEEPING = "(housekeeping)"
+"""The name of the job that removes what is due. No subscription can be called so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The program itself, as a child is started: command line up to its command, environment, and the clock."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    clock: Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A configuration that was validated, and the text that it was read from."""
+
+    config: Config
+    files: Files
+
+    def rhythms(self) -> dict[str, Rhythm]:
+        """Return what is to be done how often: enabled subscriptions by name, and housekeeping."""
+        lists = {item.name: Rhythm(item.every, item.cron) for item in self.config.subscriptions if item.enabled}
+        return {**lists, HOUSEKEEPING: Rhythm(self.config.daemon.housekeeping)}
+
+    def settings(self, name: str) -> str:
+        """Return a digest of everything that decides what a pass of list ``name`` does."""
+        parts = self.config.model_dump(mode="json", include={"targets", "trust", "proxies", "limits", "instance"})
+        lists = self.config.model_dump(mode="json", include={"subscriptions"})["subscriptions"]
+        own = [item for item in lists if item["name"] == name]
+        return hashlib.sha256(json.dumps([parts, own], sort_keys=True).encode()).hexdigest()
+
+    def patience(self) -> Patience:
+        """Return how long a pass may be silent and take."""
+        daemon = self.config.daemon
+        return Patience(daemon.silence.total_seconds(), daemon.deadline.total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """What runs passes. ``live`` shows what is going on; setting ``stop`` ends it.
+
+    ``known`` is what is remembered of each subscription's last pass, also where the state cannot be written.
+    """
+
+    program: Program
+    live: Live = field(default_factory=Live)
+    stop: Event = field(default_factory=Event)
+    known: dict[str, PassRecord] = field(default_factory=dict)
+    troubles: dict[str, str] = field(default_factory=dict)
+
+    def recall(self, site: Site) -> None:
+        """Read from the state when the last passes were."""
+        try:
+            with open_configured_state(site.config) as state:
+                self.known.update(state.last_passes())
+        except ImagesyncError as error:
+            log.error("state cannot be read, every list is looked at", reason=str(error))
+
+    def due(self, name: str, site: Site, now: datetime) -> datetime:
+        """Return when ``name`` is due."""
+        last = self.known.get(name)
+        regular = site.rhythms()[name].after(last.ended) if last else now
+        return due.due(last, site.settings(name), regular, now)
+
+    def run(self, name: str, site: Site) -> datetime | None:
+        """Run one pass and return when the next one is due; ``None`` leaves that to the rhythm."""
+        if self.stop.is_set():
+            return None
+        self.live.begin(name, self.program.clock())
+        log.info("pass began", list=name)
+        try:
+            ending = self._supervise(name, site)
+        finally:
+            self.live.end(name)
+        if self.stop.is_set():
+            log.info("pass interrupted", list=name)
+            return None
+        self._log(name, ending)
+        return None if name == HOUSEKEEPING else self._note(name, site, ending)
+
+    def _supervise(self, name: str, site: Site) -> Ending:
+        which = [] if name == HOUSEKEEPING else ["--list", name]
+        launch = Launch([*self.program.command, "pass", *which], self.program.environment, json.dumps(dict(site.files)))
+        try:
+            return supervise(launch, site.patience(), self.stop, lambda event: self.live.take(name, event))
+        except OSError as error:
+            return Ending(None, f"cannot be started: {error.strerror}")
+
+    def _log(self, name: str, ending: Ending) -> None:
+        why = ending.why or str(ending.report.get("error", ""))
+        trouble = why or (f"ended with exit code {ending.code}" if ending.code else "")
+        if trouble:
+            self.troubles[name] = trouble
+            log.error("pass failed", list=name, code=ending.code, reason=trouble)
+        elif self.troubles.pop(name, None):
+            log.info("pass is good again", list=name)
+
+    def _note(self, name: str, site: Site, ending: Ending) -> datetime:
+        retry = ending.report.get("image_retry")
+        ended = due.Ended(
+            self.program.clock(), ending.code, datetime.fromisoformat(retry) if isinstance(retry, str) else None
+        )
+        self.known[name] = due.record(name, site.settings(name), self.known.get(name), ended)
+        try:
+            with open_configured_state(site.config) as state:
+                state.note_pass(self.known[name])
+                tell(site.config, self._passed(name, ending, ended.at, state), state)
+        except ImagesyncError as error:
+            log.error("state cannot be written", list=name, reason=str(error))
+        return self.due(name, site, ended.at)
+
+    def _passed(self, name: str, ending: Ending, at: datetime, state: Repository) -> Passed:
+        run = state.run(str(ending.report.get("run", "")))
+        if run is None or run.report is None:
+            return Passed(name, at, crash=self.troubles.get(name, "no report was found"))
+        return Passed(name, at, run.report)

@@ -1,0 +1,155 @@
+"""The daemon's main thread: signals, reloading, and what the service manager is told."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import FrameType
+
+import structlog
+
+from imagesync.daemon.live import Task
+from imagesync.daemon.notify.outbox import Outbox
+from imagesync.daemon.passes import Passes, Site
+from imagesync.daemon.schedule import Schedule
+from imagesync.daemon.systemd import Notifier
+from imagesync.errors import ImagesyncError
+
+log = structlog.get_logger(__name__)
+
+_TICK = 1.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@dataclass(slots=True)
+class _State:
+    """What the main thread knows: the configuration in force, and why the newest one is not."""
+
+    site: Site
+    complaint: str = ""
+    fed: float = 0.0
+    status: str = ""
+    received: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
+
+
+class Service:
+    """The daemon."""
+
+    def __init__(self, site: Site, passes: Passes, read: Callable[[], Site], notifier: Notifier) -> None:
+        """Work with ``site`` until ``read`` gives another one, which it is asked for on SIGHUP."""
+        self.passes = passes
+        self.schedule = Schedule(self._run)
+        self._read, self._notifier = read, notifier
+        self._outbox = Outbox(passes.program.clock, passes.program.environment)
+        self._state = _State(site)
+
+    @property
+    def site(self) -> Site:
+        """Return the configuration in force."""
+        return self._state.site
+
+    @property
+    def complaint(self) -> str:
+        """Return why the newest configuration is not in force, or nothing."""
+        return self._state.complaint
+
+    def serve(self) -> None:
+        """Run until SIGTERM or Ctrl-C. Must be called in the main thread; returns within 30 s of the signal."""
+        before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+        try:
+            self.passes.recall(self.site)
+            self._arrange(self.site)
+            self.schedule.start()
+            self._notifier.tell("READY=1")
+            log.info("daemon started", lists=len(self.site.rhythms()) - 1, pid=os.getpid())
+            while self._next_signal() not in {signal.SIGTERM, signal.SIGINT}:
+                self._look()
+        finally:
+            self._end()
+            for number, receiver in before.items():
+                signal.signal(number, receiver)
+
+    def _end(self) -> None:
+        self._notifier.tell("STOPPING=1")
+        self._notifier.status("ending")
+        self.passes.stop.set()
+        self._outbox.stop()
+        self.schedule.stop()
+        log.info("daemon ended")
+
+    # --- passes ---
+    def _run(self, name: str) -> None:
+        site = self.site
+        at = self.passes.run(name, site)
+        self._outbox.wake()
+        if at is not None:
+            self.schedule.move(name, at)
+
+    def _arrange(self, site: Site) -> None:
+        now = self.passes.program.clock()
+        self._outbox.arrange(site.config)
+        self.schedule.arrange(site.rhythms(), site.config.daemon.jitter)
+        for item in site.config.subscriptions:
+            if item.enabled:
+                self.schedule.move(item.name, self.passes.due(item.name, site, now))
+
+    # --- signals ---
+    def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a receiver
+        self._state.received.put(number)
+
+    def _next_signal(self) -> int:
+        """Return the next signal, or 0 after a while: a receiver runs only when the main thread does."""
+        try:
+            number = self._state.received.get(timeout=_TICK)
+        except queue.Empty:
+            return 0
+        if number == signal.SIGHUP:
+            self._reload()
+        return number
+
+    def _reload(self) -> None:
+        """Go on with the configuration as it is now, if it is good; with the old one otherwise."""
+        self._notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            site = self._read()
+        except ImagesyncError as error:
+            self._state.complaint = f"configuration not reloaded: {error}"
+            log.error("configuration not reloaded, the old one goes on", reason=str(error))
+        else:
+            self._state.site, self._state.complaint = site, ""
+            self._arrange(site)
+            log.info("configuration reloaded")
+        self._notifier.tell("READY=1")
+
+    # --- looking around ---
+    def _look(self) -> None:
+        self._feed()
+        text = self._text()
+        if text != self._state.status:
+            self._state.status = text
+            self._notifier.status(text)
+
+    def _feed(self) -> None:
+        """Tell the watchdog that all is well, while the scheduler's own thread shows that it is."""
+        now = time.monotonic()
+        due = now - self._state.fed >= self._notifier.watchdog / 3
+        if self._notifier.watchdog and due and self.schedule.is_alive():
+            self._notifier.tell("WATCHDOG=1")
+            self._state.fed = now
+
+    def _text(self) -> str:
+        parts = [f"pass of {one.name}: {_doing(one.tasks.values())}" for one in self.passes.live.running()]
+        if self.schedule.is_idle() and (times := self.schedule.next_times()):
+            name, at = min(times.items(), key=lambda item: item[1])
+            parts = [f"next: {name} at {at:%Y-%m-%d %H:%M} UTC"]
+        parts += [f"{name}: {trouble}" for name, trouble in sorted(self.passes.troubles.items())]
+        return "; ".join([*filter(None, [self.complaint]), *parts])
+
+
+def _doing(tasks: Iterable[Task]) -> str:
+    texts = [f"{task.step} {task.title} {task.share:.0%}" for task in tasks]
+    return ", ".join(texts) or "looking"

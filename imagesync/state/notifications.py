@@ -1,0 +1,65 @@
+"""Troubles that were told, and messages on their way."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from imagesync.state.database import insert
+from imagesync.state.records import MessageRecord, TroubleRecord
+from imagesync.state.tables import outbox, trouble
+
+
+def troubles(connection: sa.Connection) -> tuple[TroubleRecord, ...]:
+    """Return what is wrong and was told, the oldest first."""
+    columns = [column for column in trouble.c if column.name != "key_sha256"]
+    rows = connection.execute(sa.select(*columns).order_by(trouble.c.since, trouble.c.key))
+    return tuple(TroubleRecord(*row) for row in rows)
+
+
+def change(
+    connection: sa.Connection,
+    begun: Iterable[TroubleRecord],
+    ended: Collection[str],
+    messages: Iterable[MessageRecord],
+) -> None:
+    """Note troubles that began and ended, with the messages that tell of them."""
+    for record in begun:
+        row = asdict(record) | {"key_sha256": _hash(record.key)}
+        connection.execute(insert(connection, trouble).values(row).on_conflict_do_nothing())
+    if ended:
+        connection.execute(sa.delete(trouble).where(trouble.c.key_sha256.in_([_hash(key) for key in ended])))
+    rows = [{name: value for name, value in asdict(one).items() if name != "number"} for one in messages]
+    if rows:
+        connection.execute(sa.insert(outbox), rows)
+
+
+def due(connection: sa.Connection, receiver: str, now: datetime) -> MessageRecord | None:
+    """Return the oldest message of ``receiver`` whose time has come."""
+    wanted = sa.select(outbox).where(outbox.c.receiver == receiver, outbox.c.due <= now)
+    row = connection.execute(wanted.order_by(outbox.c.number).limit(1)).one_or_none()
+    return MessageRecord(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's documented name
+
+
+def postpone(connection: sa.Connection, number: int, until: datetime) -> None:
+    """Note that a delivery failed."""
+    change = {"due": until, "attempts": outbox.c.attempts + 1}
+    connection.execute(sa.update(outbox).where(outbox.c.number == number).values(change))
+
+
+def drop(connection: sa.Connection, number: int) -> None:
+    """Forget a message."""
+    connection.execute(sa.delete(outbox).where(outbox.c.number == number))
+
+
+def drop_others(connection: sa.Connection, receivers: Collection[str]) -> int:
+    """Forget the messages of receivers that are not among these, and return how many."""
+    return connection.execute(sa.delete(outbox).where(outbox.c.receiver.not_in(receivers))).rowcount
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,127 @@
+"""What of a pass is news: told once, whatever the next passes see."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from imagesync.daemon.notify.events import EventKind, Passed, news
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TRUSTED = {"name": "vo", "verdict": "trusted", "reason": "", "notices": []}
+REFUSED = {**TRUSTED, "verdict": "refused", "reason": "bad signature"}
+UNAVAILABLE = {**TRUSTED, "verdict": "unavailable", "reason": "503"}
+NOTICE = {"level": "warning", "matter": "certificate", "subject": "CN=x", "at": "", "text": "ends soon"}
+
+
+def action(kind="keep", cause="same", outcome="done", key="p:list/one", error=None):
+    return {
+        "kind": kind,
+        "key": key,
+        "title": "One",
+        "cause": cause,
+        "reason": "why",
+        "outcome": outcome,
+        "error": error,
+    }
+
+
+def passed(listing=TRUSTED, *actions, error=None, subscription="vo", crash=""):
+    target = {"name": "site", "outcome": "done", "error": error, "notices": [], "actions": list(actions)}
+    report = {} if crash else {"run": "r", "lists": [listing], "targets": [target]}
+    return Passed(subscription, NOW, report, crash)
+
+
+def told(passed, known=()):
+    return [(event.kind, event.text) for event in news(passed, known).events]
+
+
+def test_a_quiet_pass_is_no_news():
+    assert told(passed(TRUSTED, action())) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind", "text"),
+    [
+        (passed(REFUSED), EventKind.REFUSED, "list vo refused: bad signature"),
+        (passed(UNAVAILABLE), EventKind.FAILURE, "list vo unavailable: 503"),
+        (passed({**TRUSTED, "notices": [NOTICE]}), EventKind.ATTENTION, "list vo: ends soon"),
+        (passed(TRUSTED, error="no login"), EventKind.FAILURE, "target site: no login"),
+        (
+            passed(TRUSTED, action("register", "new", "failed", error="404")),
+            EventKind.FAILURE,
+            "target site: image One: 404",
+        ),
+        (
+            passed(TRUSTED, action("hold", "guard", "held")),
+            EventKind.HELD,
+            "target site: the guard holds removals of vo back: why",
+        ),
+        (passed(crash="was ended by SIGKILL"), EventKind.FAILURE, "pass over vo: was ended by SIGKILL"),
+    ],
+    ids=lambda value: value if isinstance(value, EventKind) else "",
+)
+def test_a_trouble_is_told_when_it_begins_and_when_it_ends_and_not_between(bad, kind, text):
+    first = news(bad, ())
+
+    assert [(event.kind, event.text) for event in first.events] == [(kind, text)]
+    assert told(bad, first.begun) == []
+    good = news(passed(TRUSTED, action()), first.begun)
+    assert [(event.kind, event.text) for event in good.events] == [(EventKind.RECOVERY, f"good again: {text}")]
+    assert good.ended == {first.begun[0].key}
+
+
+@pytest.mark.parametrize("bad", [passed(REFUSED), passed(TRUSTED, action("register", "new", "failed"))])
+def test_what_another_list_does_ends_no_trouble(bad):
+    known = news(bad, ()).begun
+    other = passed({**TRUSTED, "name": "other"}, subscription="other")
+
+    assert told(other, known) == []
+
+
+def test_a_target_that_fails_for_every_list_is_told_once():
+    known = news(passed(TRUSTED, error="no login"), ()).begun
+
+    assert told(passed({**TRUSTED, "name": "other"}, error="no login", subscription="other"), known) == []
+
+
+def test_what_is_not_looked_at_is_not_good_again():
+    image = news(passed(TRUSTED, action("register", "new", "failed")), ()).begun
+    notice = news(passed({**TRUSTED, "notices": [NOTICE]}), ()).begun
+
+    assert told(passed(TRUSTED, error="no login"), image)[1:] == []
+    assert [kind for kind, _ in told(passed(UNAVAILABLE), notice)] == [EventKind.FAILURE]
+
+
+def test_back_off_does_not_end_a_failure():
+    known = news(passed(TRUSTED, action("register", "new", "failed")), ()).begun
+
+    assert told(passed(TRUSTED, action("skip", "back-off", "skipped")), known) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause", "expected"),
+    [
+        ("register", "new", EventKind.PUBLISHED),
+        ("replace", "changed", EventKind.PUBLISHED),
+        ("restore", "back", EventKind.PUBLISHED),
+        ("retire", "withdrawn", EventKind.WITHDRAWN),
+    ],
+)
+def test_images_that_come_and_go_are_told(kind, cause, expected):
+    (event,) = news(passed(TRUSTED, action(kind, cause)), ()).events
+
+    assert (event.kind, event.subscription, event.target, event.key) == (expected, "vo", "site", "p:list/one")
+
+
+@pytest.mark.parametrize(
+    "quiet", [action("retire", "superseded"), action("delete", "due"), action("update", "metadata")]
+)
+def test_what_changes_nothing_for_users_is_not_told(quiet):
+    assert told(passed(TRUSTED, quiet)) == []
+
+
+def test_a_trouble_keeps_when_it_began():
+    first = news(passed(REFUSED), ()).begun
+    later = Passed("vo", NOW + timedelta(days=1), passed(REFUSED).report)
+
+    assert news(later, first).begun == ()

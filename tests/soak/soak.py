@@ -1,0 +1,202 @@
+"""A daemon under disturbance, and what is measured of it."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+import yaml
+
+from imagesync.testing.disks import Disk, Kind, write_disk
+from imagesync.testing.faults import BrokenOff, Replaced, Status
+from imagesync.testing.list_server import ListServer, PublishedList, identity_of
+from imagesync.testing.pki import Authority, ec_key, write_anchors
+
+MIB = 1 << 20
+MEMORY = 6 * MIB
+"""How much the resident memory may differ between the early and the late half of the figures."""
+
+STATE = 8 * MIB
+START = 60
+FAULTS = (Status(503), Status(404), Replaced(b"no list"), BrokenOff(after=100, reset=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What is measured of the daemon: bytes, and counts. ``passes`` were begun so far."""
+
+    memory: int
+    descriptors: int
+    threads: int
+    state: int
+    passes: int
+    failed: int
+
+    def __str__(self) -> str:
+        """Return one line."""
+        return (
+            f"memory {self.memory / MIB:6.1f} MiB  descriptors {self.descriptors:3}  threads {self.threads:2}  "
+            f"state {self.state / MIB:6.2f} MiB  passes {self.passes:5}  not good {self.failed:5}"
+        )
+
+
+def growth(figures: Sequence[Figures]) -> list[str]:
+    """Return what is larger in the late half of ``figures`` than in the early one, beyond its limit."""
+    half = len(figures) // 2
+    early, late = figures[:half], figures[half:]
+    if not early:
+        return ["too few figures to tell: run longer"]
+    limits = {"memory": MEMORY, "descriptors": 2, "threads": 2, "state": STATE}
+    found = []
+    for name, limit in limits.items():
+        before, after = (max(getattr(one, name) for one in part) for part in (early, late))
+        if after - before > limit:
+            found.append(f"{name} from {before} to {after}, allowed are {limit} more")
+    if late[-1].passes <= early[0].passes:
+        found.append("nothing: no pass began any more")
+    return found
+
+
+class Site:
+    """A daemon with two lists that are looked at each second, and a directory target."""
+
+    def __init__(self, root: Path, now: datetime) -> None:
+        """Prepare it below ``root``."""
+        self._root, self._stack = root, ExitStack()
+        authority = Authority("/DC=org/DC=example/CN=Soak CA", now, key=ec_key())
+        self._endorser = authority.issue("/DC=org/DC=example/CN=Robot: soak", key=ec_key())
+        self._anchors = write_anchors(root / "anchors", [authority])
+        self._now = now
+        self._count = 0
+        self._lists: list[PublishedList] = []
+
+    def __enter__(self) -> Self:
+        """Start the servers and the daemon."""
+        for vo in ("one.example.org", "two.example.org"):
+            server = self._stack.enter_context(ListServer(self._endorser, self._now))
+            self._lists.append(server.add_list(vo))
+            self._change(self._lists[-1])
+        (self._root / "imagesync.yaml").write_text(yaml.safe_dump(self._config()))
+        log = self._stack.enter_context((self._root / "log").open("w"))
+        command = [sys.executable, "-m", "imagesync", "--config", str(self._root / "imagesync.yaml"), "daemon"]
+        self._daemon = psutil.Popen(command, stderr=log, stdin=subprocess.DEVNULL, env=dict(os.environ))
+        self._wait_until_ready()
+        return self
+
+    def _wait_until_ready(self) -> None:
+        due = time.monotonic() + START
+        while "daemon started" not in self._log():
+            if time.monotonic() > due or self._daemon.poll() is not None:
+                raise RuntimeError(f"the daemon does not start: {self._log()}")
+            time.sleep(0.1)
+
+    def _log(self) -> str:
+        return (self._root / "log").read_text(errors="replace")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Stop them."""
+        try:
+            if self._daemon.poll() is None:
+                self._daemon.terminate()
+            self._daemon.wait(60)
+        finally:
+            if self._daemon.poll() is None:
+                self._daemon.kill()
+                self._daemon.wait()
+            self._stack.close()
+
+    def _config(self) -> dict[str, Any]:
+        endorser = identity_of(self._endorser)
+        return {
+            "state": f"sqlite:///{self._root / 'state.db'}",
+            "cache": str(self._root / "cache"),
+            "cache_reserve_bytes": 0,
+            "cache_max_bytes": "64MiB",
+            "trust": {"anchors": str(self._anchors)},
+            "limits": {"attempts": 1},
+            "guard": {"min_images": 999},
+            "history": "20s",
+            "daemon": {"jitter": "0", "housekeeping": "10s"},
+            "subscriptions": [
+                {
+                    "name": one.vo.partition(".")[0],
+                    "vo": one.vo,
+                    "url": one.url,
+                    "every": "1s",
+                    "endorsers": [{"dn": endorser.dn, "ca": endorser.ca}],
+                    "allow_private_addresses": True,
+                }
+                for one in self._lists
+            ],
+            "targets": [
+                {
+                    "name": "site",
+                    "backend": "directory",
+                    "path": str(self._root / "site"),
+                    "formats": ["raw"],
+                    "delete_after": "1s",
+                }
+            ],
+        }
+
+    def disturb(self, chance: random.Random) -> None:
+        """Change a list, let a server misbehave or be good again, ask for a reload, or kill a pass."""
+        listing = chance.choice(self._lists)
+        match chance.randrange(6):
+            case 0 | 1:
+                self._change(listing)
+            case 2:
+                listing.server.misbehave(listing.path, chance.choice(FAULTS))
+            case 3:
+                listing.server.behave()
+            case 4:
+                self._daemon.send_signal(1)
+            case _:
+                for child in self._daemon.children():
+                    child.kill()
+
+    def _change(self, listing: PublishedList) -> None:
+        self._count += 1
+        file = self._root / f"image-{self._count}.raw"
+        write_disk(file, Kind.RAW, Disk(f"image {self._count}", MIB, MIB // 8))
+        listing.add(file, title=f"image {self._count}")
+        for old in list(listing.images)[:-3]:
+            listing.withdraw(old)
+        listing.publish()
+
+    def figures(self) -> Figures:
+        """Return what is measured now.
+
+        Raises:
+            RuntimeError: the daemon is gone.
+        """
+        if self._daemon.poll() is not None:
+            raise RuntimeError("the daemon is gone: " + self._log()[-3000:])
+        with self._daemon.oneshot():
+            memory = self._daemon.memory_info().rss
+            threads = self._daemon.num_threads()
+        descriptors = len([one for one in Path(f"/proc/{self._daemon.pid}/fd").iterdir() if self._is_steady(one)])
+        state = self._root / "state.db"
+        text = self._log()
+        begun, failed = text.count('event="pass began"'), text.count('event="pass failed"')
+        return Figures(memory, descriptors, threads, state.stat().st_size if state.exists() else 0, begun, failed)
+
+    @staticmethod
+    def _is_steady(descriptor: Path) -> bool:
+        """Return whether a descriptor is one that stays; those of a pass and of the state come and go."""
+        try:
+            target = str(descriptor.readlink())
+        except OSError:
+            return False
+        return not target.startswith(("pipe:", "anon_inode:[pidfd]", "/memfd:")) and "state.db" not in target
