@@ -151,6 +151,10 @@ class Convert(Section):
     """How images are converted, where they are."""
 
     compress: Flag = Field(default=False, description="Whether converted images are compressed, where the format can.")
+    compare: Flag = Field(
+        default=False,
+        description="Whether ``qemu-img compare`` has to find what is converted equal to its source before it is used.",
+    )
 
 
 class Target(BaseModel):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # How servers refuse a range: wrong condition, outside of the file, not known.
 _NO_RANGES = frozenset({400, 412, 416, 501})
 _BLOCK = 1 << 20
+_NAP = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,18 @@ class Source:
     policy: HttpPolicy
 
 
+def _unthrottled(_count: int) -> float:
+    return 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class DownloadRequest:
     """What to get: ``size`` in bytes and ``sha512`` as the list endorses them.
 
     ``mirrors`` are asked before ``uri``, in order. ``attempts`` is how often in a row each is asked in vain, the first
     time included; one that brings the file ``further`` bytes on was not in vain. ``backoff`` is the first
-    wait between attempts in seconds, doubled each time.
+    wait between attempts in seconds, doubled each time. ``throttle`` is told of bytes that came over the network, and
+    says for how many seconds to read no more.
     """
 
     uri: str
@@ -66,6 +73,7 @@ class DownloadRequest:
     backoff: float = 1.0
     mirrors: tuple[Source, ...] = ()
     further: int = 16 << 20
+    throttle: Callable[[int], float] = _unthrottled
 
 
 def download(request: DownloadRequest, into: Path, progress: Progress) -> int:
@@ -227,8 +235,16 @@ class _Download:
             _write(self.descriptor, block, self.into)
             self.received += len(block)
             self._count(len(block))
+            self._pause(self.request.throttle(len(block)))
         _check_complete(response, self.position, self.request.size)
         self._finish(response.url, sha512)
+
+    def _pause(self, seconds: float) -> None:
+        """Let others have the line. The bounds on a slow server count only the time spent waiting for its bytes."""
+        due = time.monotonic() + seconds
+        while (left := due - time.monotonic()) > 0:
+            time.sleep(min(left, _NAP))
+            self.progress(0)
 
     def _finish(self, subject: str, sha512: BackgroundHash) -> None:
         self._count(0)

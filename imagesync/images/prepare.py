@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,7 +45,8 @@ An earlier attempt may have left some of them there. What it leaves itself when 
 class ArtifactRequest:
     """What a target wants. ``formats`` in order of preference; sizes in bytes.
 
-    ``unpack_ratio`` is how many times larger than its archive an image may be.
+    ``unpack_ratio`` is how many times larger than its archive an image may be. ``turn`` is entered while an image is
+    unpacked and converted.
     """
 
     sha512: Digest
@@ -55,6 +56,7 @@ class ArtifactRequest:
     max_virtual_size: int = TIB
     limits: ConversionLimits = field(default_factory=ConversionLimits)
     unpack_ratio: int = 200
+    turn: AbstractContextManager[object] = field(default_factory=nullcontext)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +270,7 @@ def _produced(job: _Job, source: Entry, held: ExitStack, downloaded: int) -> Art
     if not downloaded:
         with job.store.errors():
             _check_cached(job, source)
-    with job.store.workspace() as work, job.store.errors():
+    with job.request.turn, job.store.workspace() as work, job.store.errors():
         request = job.request
         reserve = job.store.make_room
         limits = UnpackLimits(worst_case(request.max_virtual_size), ratio=request.unpack_ratio, reserve=reserve)

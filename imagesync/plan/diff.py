@@ -26,6 +26,7 @@ from imagesync.plan.floor import advice, objection
 from imagesync.plan.guard import COUNTED, WINDOW, guard
 from imagesync.plan.spec import Wanted, timestamp
 from imagesync.plan.values import Action, Cause, Kind, ListView, Plan, TargetView
+from imagesync.plan.waiting import put_off
 
 _ORDER = (
     (Kind.RETIRE, Cause.REVOKED),
@@ -187,9 +188,10 @@ def _upload(case: _Situation, wanted: Wanted, published: tuple[OwnedImage, ...])
     if postponed is not None:
         return case.act(Kind.HOLD if published else Kind.SKIP, Cause.BACK_OFF, postponed, *published[:1])
     if not published:
-        return case.act(Kind.REGISTER, *_why_registered(case))
+        return put_off(case.act(Kind.REGISTER, *_why_registered(case)), case.target.waiting)
     cause, reason = _why_replaced(case, wanted, published)
-    return replace(case.act(Kind.REPLACE, cause, reason, published[0]), superseded=published)
+    replacing = replace(case.act(Kind.REPLACE, cause, reason, published[0]), superseded=published)
+    return put_off(replacing, case.target.waiting)
 
 
 def _why_double(copy: OwnedImage, best: OwnedImage) -> tuple[Cause, str]:

@@ -99,6 +99,8 @@ def _state_now(action: Action) -> str | None:
         return None if retirement.reason == Cause.SUPERSEDED else _gone(retirement.reason)
     if action.cause is Cause.TAMPERED:
         return "tampered"
+    if action.cause is Cause.WAITING:
+        return "published" if action.image else "missing"
     return None if action.cause is Cause.SUPERSEDED else _STATES.get(action.kind)
 
 

@@ -25,11 +25,12 @@ from imagesync.plan.values import ListView, Plan, TargetView
 from imagesync.run.apply import Outcome, Workshop, apply
 from imagesync.run.attempts import alarms, learn, unready
 from imagesync.run.denial import Denial, Facts, Remembered, remembered_list, revoked
+from imagesync.run.hours import Hours
 from imagesync.run.notice import Level
 from imagesync.run.observe import Clock, FindFetch, Memory, Seen, accepted_from, judge_clock, observe
 from imagesync.run.progress import Display, Silent
 from imagesync.run.prune import prune_plan
-from imagesync.run.record import memory, postponed
+from imagesync.run.record import is_offered, memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.settle import refused, settle
 from imagesync.run.views import chosen, in_scope, views
@@ -56,8 +57,8 @@ class Ports:
 class Task:
     """What one pass is to do. ``now`` is the only time it knows; ``dry`` plans and changes nothing.
 
-    ``ahead`` images are prepared in parallel; ``honour_back_off`` leaves alone what failed a short time ago. ``check``
-    asks the targets for what would keep changes from being made.
+    ``ahead`` images are prepared in parallel, at times for heavy work, which are the ``hours``; ``honour_back_off``
+    leaves alone what failed a short time ago. ``check`` asks the targets for what would keep changes from being made.
     """
 
     instance: str
@@ -68,6 +69,7 @@ class Task:
     scope: Scope = field(default_factory=Scope)
     dry: bool = False
     ahead: int = 2
+    hours: Hours = field(default_factory=Hours)
     honour_back_off: bool = False
     check: bool = False
 
@@ -305,7 +307,7 @@ def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:
     def prepare(wanted: Wanted, *steps: Progress) -> AbstractContextManager[Artifact]:
         return ports.prepare(wanted, target, *steps)
 
-    return Workshop(prepare, ports.display, task.ahead, ports.stop)
+    return Workshop(prepare, ports.display, task.ahead, ports.stop, task.hours)
 
 
 def _target_view(
@@ -325,10 +327,11 @@ def _target_view(
         recorded={fingerprint: record.digest for fingerprint, record in made.items()},
         revoked=_revoked(run, owned, before, wanted),
         postponed=put_off if patient else {},
+        waiting=run.task.hours.objection(),
         delete_after=target.delete_after,
         trust_clock=run.trust_clock,
         subscriptions=run.task.names,
-        expected=frozenset(record.key for record in before if record.state == "published"),
+        expected=frozenset(record.key for record in before if is_offered(record)),
         remembered=frozenset(record.key for record in before),
         former=frozenset(image.key.owner for image in owned).difference(*(view.owners for view in lists)),
     )

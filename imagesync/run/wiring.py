@@ -31,6 +31,7 @@ from imagesync.model import Identity, ListId
 from imagesync.plan.spec import PropertyRule, Wanted
 from imagesync.plan.values import GuardRules
 from imagesync.run.denial import Denial
+from imagesync.run.hours import hours
 from imagesync.run.notice import Limits, NoticeRules
 from imagesync.run.observe import Fetch
 from imagesync.run.progress import Display
@@ -61,6 +62,8 @@ def task(config: Config, scope: Scope, now: datetime, *, allowed: int | None = N
         denials=denials(config),
         scope=scope,
         dry=dry,
+        ahead=config.limits.parallel_images,
+        hours=hours(config.limits.heavy_work, now),
     )
 
 
@@ -163,7 +166,7 @@ def _target(item: ConfiguredTarget, config: Config, allowed: int | None) -> Targ
         backend=item.backend,
         formats=item.formats,
         settings=item.settings,
-        options=ConversionOptions(compress=item.convert.compress),
+        options=ConversionOptions(item.convert.compress, item.convert.compare),
         subscriptions=None if item.subscriptions is None else frozenset(item.subscriptions),
         selection=_selection(item.select),
         delete_after=item.delete_after,

@@ -36,7 +36,7 @@ def test_without_root_it_prints_the_one_line_to_run(root: Path, tmp_path: Path) 
 
 
 def test_with_everything_there_it_says_nothing(root: Path, tmp_path: Path) -> None:
-    for tool in ("qemu-img", "openssl", "bwrap", "curl", "nginx", "initdb", "systemd-analyze", "python"):
+    for tool in ("qemu-img", "openssl", "bwrap", "curl", "strace", "nginx", "initdb", "systemd-analyze", "python"):
         _program(tmp_path / tool, "#!/bin/sh\n")
 
     ran = _system_packages(root, "test", str(tmp_path), "python")

@@ -211,6 +211,24 @@ def test_replacement_that_failed_lately_holds_the_old_record(world):
     assert world.decisions() == [("hold", "back-off", "a")]
 
 
+def test_outside_the_hours_for_heavy_work_uploads_wait(world):
+    world.offer("a").offer("b", content="new").hold("b", content="old").hold("c")
+    world.target["waiting"] = "waits until 22:00"
+
+    assert world.decisions() == [("retire", "withdrawn", "c"), ("hold", "waiting", "b"), ("skip", "waiting", "a")]
+    assert {action.reason for action in world.plan().actions if action.cause == "waiting"} == {
+        "endorsed by version 1; waits until 22:00",
+        "other content or form in version 1; waits until 22:00",
+    }
+
+
+def test_what_was_tampered_with_is_replaced_at_any_hour(world):
+    world.offer("a").hold("a").change(digest="0" * 128)
+    world.target["waiting"] = "waits until 22:00"
+
+    assert world.decisions() == [("replace", "tampered", "a")]
+
+
 # --- what is not endorsed any more ---
 def test_withdrawn_image_is_retired_and_counted(world):
     world.offer("a").hold("a", "b")
