@@ -44,7 +44,7 @@ test-live: ## the whole matrices of faults against the real services, of which `
 	@.ci/system-packages test
 	@.ci/venv test
 	@.ci/cloud
-	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/live
+	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/live tests/backends/glance
 
 fuzz: ## change signed messages for FUZZ_MINUTES (60): none may pass for another, whatever fails is kept in build/fuzz
 	@.ci/venv test

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -34,6 +34,7 @@ from imagesync.model import Digest, Fingerprint, Format, ImageId, ImageKey, List
 
 __all__ = [
     "DEACTIVATED",
+    "RECALLED",
     "RESERVED_PROPERTIES",
     "STATE_PROPERTIES",
     "Backend",
@@ -79,6 +80,9 @@ class State(StrEnum):
 
 DEACTIVATED = "deactivated"
 """The reason of a retirement that was not ours."""
+
+RECALLED = "revoked"
+"""The reason of a retirement by local denial: nobody is to read such an image any more."""
 
 RESERVED_PROPERTIES = frozenset(
     {
@@ -193,6 +197,10 @@ class Retirement:
     reason: str
     superseded: bool = False
 
+    def followed_by(self, again: Retirement) -> Retirement:
+        """Return what a retired record says after another retirement: the first, but that a recall is the reason."""
+        return replace(self, reason=RECALLED) if again.reason == RECALLED else self
+
 
 @dataclass(frozen=True, slots=True)
 class OwnedImage:
@@ -287,7 +295,11 @@ class Backend(Protocol):
         ...
 
     def retire(self, ref: str, retirement: Retirement) -> None:
-        """Stop offering an image but keep it listed. Retiring a retired image keeps its first retirement."""
+        """Stop offering an image but keep it listed.
+
+        Retiring a retired image keeps its first retirement, but for ``RECALLED``, which becomes its reason: with that
+        it is also taken from those who could still read it.
+        """
         ...
 
     def delete(self, ref: str) -> None:

@@ -156,9 +156,8 @@ class DirectoryBackend:
         with self._change(ref) as (entry, commit):
             if entry is None or entry.state in (State.PARTIAL, State.STAGED):
                 raise self._conflict(entry, ref, "was never published")
-            if entry.state is State.RETIRED:
-                return
-            retired = entry.moved(State.RETIRED, retirement)
+            first = entry.retirement
+            retired = entry.moved(State.RETIRED, first.followed_by(retirement) if first else retirement)
             commit(lambda catalogue: catalogue.put(retired))
 
     def delete(self, ref: str) -> None:

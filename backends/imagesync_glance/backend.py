@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from imagesync.backend import (
+    RECALLED,
     Backend,
     Capabilities,
     Context,
@@ -29,7 +30,7 @@ from imagesync_glance.record import DISK_FORMATS, Draft, Image, Record, Terms, d
 from imagesync_glance.service import Service
 from imagesync_glance.session import Cloud
 from imagesync_glance.settings import Settings, Sharing, read_settings
-from imagesync_glance.sharing import REVOKED, share
+from imagesync_glance.sharing import share
 from imagesync_glance.upload import check_idle, check_proven, discard, send_directly, store
 from imagesync_glance.usage import check_unused, sees_all_servers
 
@@ -174,12 +175,16 @@ class GlanceBackend:
             self._write(service, record, described(record, metadata, self._terms(record.image)))
 
     def retire(self, ref: str, retirement: Retirement) -> None:
-        """Deactivate the image. It stays listed and shared: accounting finds the images of running servers so."""
+        """Deactivate the image. It stays listed and shared: accounting finds the images of running servers so.
+
+        One that is recalled is shared no more, also where it was retired before.
+        """
         with translated(_subject(ref)):
             service, record = self._find(ref)
             if record.state in {State.PARTIAL, State.STAGED}:
                 raise BackendConflictError(_subject(ref), "it was never published", "it is deleted instead")
-            if record.state is State.RETIRED:
+            if record.retirement is not None:
+                self._retire_again(service, record, record.retirement.followed_by(retirement))
                 return
             # In this order: what is only labelled is still published, and retired again in the next pass.
             try:
@@ -190,6 +195,10 @@ class GlanceBackend:
                     service.images.deactivate(record.id)
                 raise
             service.images.deactivate(record.id)
+
+    def _retire_again(self, service: Service, record: Record, retirement: Retirement) -> None:
+        if retirement != record.retirement:
+            self._write(service, record, retired(record, retirement, self._terms(record.image)), retirement.reason)
 
     def delete(self, ref: str) -> None:
         """Delete the image, unless it is on offer or protected, or a server or another process uses it."""
@@ -313,7 +322,7 @@ class GlanceBackend:
         expected = self._terms(image).members_of({**image, **draft.values})
         if self._settings.sharing is Sharing.SHARED and expected is not None and not draft.values.get("os_hidden"):
             image = self._opened(service, image)
-            wanted = frozenset[str]() if reason == REVOKED else expected
+            wanted = frozenset[str]() if reason == RECALLED else expected
             if draft.note.retired is not None:  # nobody new, but those stay who find the images of their servers by it
                 wanted &= record.note.members.keys()
             draft = draft.with_members(share(service, record.id, wanted, self._projects))

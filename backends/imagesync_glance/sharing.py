@@ -16,9 +16,6 @@ from imagesync_glance.service import Service
 
 LOG = logging.getLogger(__name__)
 
-REVOKED = "revoked"
-"""The reason of a retirement that takes an image from its members too."""
-
 
 def share(service: Service, image: str, expected: Iterable[str], projects: Projects) -> dict[str, str]:
     """Make ``expected`` the members of a shared image, and return each with its status."""

@@ -1,6 +1,7 @@
 """Sphinx directives that read the reference pages from the program itself, so that they cannot go stale.
 
-``.. imagesync-commands::`` renders the help of every command, ``.. imagesync-options::`` every configuration key.
+``.. imagesync-commands::`` renders the help of every command, ``.. imagesync-options::`` every configuration key,
+``.. imagesync-refusals::`` every reason for which an image is refused.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 
 COMMAND_LINE = "imagesync.cli.main"
 CONFIGURATION = "imagesync.config.reference"
+FAULTS = "imagesync.images.faults"
 WIDTH = 96
 
 
@@ -43,6 +45,20 @@ def option_reference() -> str:
     """Return the table of configuration keys."""
     text: str = import_module(CONFIGURATION).option_tables()
     return text
+
+
+def refusal_reference() -> str:
+    """Return a table of the reasons for which an image is refused, each with its kind of error."""
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 22 36 42", ""]
+    lines += ["   * - Reason", "     - What is wrong", "     - Why it is refused"]
+    for fault in import_module(FAULTS).Fault:
+        kind = fault.error("").reason
+        lines += [f"   * - ``{fault.value}``", f"     - {_sentence(fault.text)} (``{kind}``)", f"     - {fault.why}"]
+    return "\n".join([*lines, ""])
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}"
 
 
 def _indented(text: str) -> str:
@@ -76,6 +92,13 @@ class Options(_Generated):
     render = staticmethod(option_reference)
 
 
+class Refusals(_Generated):
+    """The ``imagesync-refusals`` directive."""
+
+    module = FAULTS
+    render = staticmethod(refusal_reference)
+
+
 class BackendOptions(SphinxDirective):
     """The ``imagesync-backend-options`` directive; its argument is the module that has a backend's ``Settings``."""
 
@@ -92,5 +115,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     app.add_directive("imagesync-commands", Commands)
     app.add_directive("imagesync-options", Options)
+    app.add_directive("imagesync-refusals", Refusals)
     app.add_directive("imagesync-backend-options", BackendOptions)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

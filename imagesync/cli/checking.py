@@ -5,16 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from imagesync import registry
 from imagesync.cli.context import Options, clock, environment
 from imagesync.config.check import check
-from imagesync.errors import ConfigError, ImagesyncError
+from imagesync.errors import ConfigError, ImagesyncError, TrustStoreUnusableError
 from imagesync.http import ignored_proxy_warning
 
 if TYPE_CHECKING:
     from imagesync.config.schema import Config
+    from imagesync.lists.anchors import Anchors
 
 
 def problems(options: Options, *, connect: bool) -> tuple[list[str], list[str]]:
@@ -33,7 +35,6 @@ def problems(options: Options, *, connect: bool) -> tuple[list[str], list[str]]:
 
 def _connection_problems(options: Options, config: Config, warnings: list[str]) -> Iterator[str]:
     """Run a pass that plans and changes nothing, and return what did not answer or must not be trusted."""
-    from imagesync.lists.path import unusable
     from imagesync.model import Unknown
     from imagesync.run.progress import Silent
     from imagesync.run.settings import Scope
@@ -46,8 +47,7 @@ def _connection_problems(options: Options, config: Config, warnings: list[str]) 
     yield from _room(config)
     try:
         with open_ports(config, environment(), work, Silent()) as ports:
-            idle = (f"no list under this CA can be verified: {line}" for line in unusable(ports.anchors, now))
-            warnings += [f"trust.anchors: {warning}" for warning in (*ports.anchors.warnings, *idle)]
+            warnings += [f"trust.anchors: {warning}" for warning in _of_anchors(ports.anchors, now)]
             result = run_pass(work, ports)
     except ImagesyncError as error:
         yield str(error)
@@ -57,6 +57,15 @@ def _connection_problems(options: Options, config: Config, warnings: list[str]) 
             yield f"subscription {item.subscription.name}: {item.observation.reason} ({item.observation.hint})"
     yield from (f"target {target.name}: {target.error}" for target in result.targets if target.error)
     warnings += [f"target {target.name}: {notice}" for target in result.targets for notice in target.notices]
+
+
+def _of_anchors(anchors: Anchors | TrustStoreUnusableError, now: datetime) -> Iterator[str]:
+    from imagesync.lists.path import unusable
+
+    if isinstance(anchors, TrustStoreUnusableError):
+        raise anchors
+    yield from anchors.warnings
+    yield from (f"no list under this CA can be verified: {line}" for line in unusable(anchors, now))
 
 
 def _room(config: Config) -> Iterator[str]:

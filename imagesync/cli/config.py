@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from imagesync.cli.context import Options, as_json, clock, crl_mode, write_json
+from imagesync.cli.context import Options, as_json, clock, write_json
+from imagesync.cli.trust import TrustOptions, trust_options
 
 
 @click.group("config")
@@ -65,26 +65,21 @@ def schema(*, as_json: bool) -> None:  # noqa: ARG001 - a JSON Schema is JSON ei
 
 @config.command()
 @click.option("--from-list", metavar="URL", help="Write a subscription to this list instead, switched off.")
-@click.option(
-    "--anchors",
-    type=click.Path(path_type=Path),
-    default="/etc/grid-security/certificates",
-    show_default=True,
-    help="The trust anchors for --from-list (IGTF layout).",
-)
-@crl_mode
+@trust_options
 @click.option("--vo", metavar="VO", help="The VO of the list, where it does not say so itself.")
 @click.option("--name", metavar="NAME", help="What to call the subscription.  [default: from the VO]")
 @as_json
-def init(*, from_list: str | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - as declared by the options
+@click.pass_context
+def init(ctx: click.Context, /, *, from_list: str | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - as declared by the options
     """Write a commented configuration to begin with to standard output.
 
     With --from-list it is a subscription that pins who signed the list now. It is switched off: nothing is trusted
     before somebody has confirmed it with the publisher and has set "enabled: true". A list that does not verify gives
-    no subscription: exit code 3, or 5 when it could not be read.
+    no subscription: exit code 3, or 5 when it could not be read. With a configuration and without --anchors, the list
+    is judged by what that has for trust, CRLs in the cache included.
     """
     if from_list is not None:
-        _propose(from_list, options, as_json=as_json)
+        _propose(from_list, options, ctx.obj, as_json=as_json)
         return
     from imagesync.config.reference import INITIAL
 
@@ -96,10 +91,12 @@ def init(*, from_list: str | None, as_json: bool, **options: Any) -> None:  # no
     click.echo(INITIAL, nl=False)
 
 
-def _propose(url: str, options: dict[str, Any], *, as_json: bool) -> None:
+def _propose(url: str, chosen: dict[str, Any], options: Options, *, as_json: bool) -> None:
     from imagesync.cli import first_use, verification
+    from imagesync.cli.basis import basis
 
-    wish = first_use.FirstUse(url, now=clock(), **options)
+    said = TrustOptions(*(chosen.pop(name) for name in ("anchors", "crls", "crl")))
+    wish = first_use.FirstUse(url, now=clock(), by=basis(said, options, fetch=True), **chosen)
     proposal = first_use.propose(wish, verification.read(url))
     if as_json:
         write_json(first_use.as_json(proposal))

@@ -79,12 +79,3 @@ def _is_utf8() -> bool:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Write the result to standard output as JSON.")
 """The option that every command has."""
-
-crl_mode = click.option(
-    "--crl",
-    type=click.Choice(["require", "if-present", "off"]),
-    default="require",
-    show_default=True,
-    help="What to do about certificate revocation lists.",
-)
-"""The option of every command that judges a list by a directory of anchors."""

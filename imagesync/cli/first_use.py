@@ -8,12 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from imagesync.cli.basis import Basis, verified
 from imagesync.errors import ConfigError
 from imagesync.http import redact
 from imagesync.lists.admit import AdmissionRules, admit
-from imagesync.lists.anchors import CrlMode, load_anchors
 from imagesync.lists.hepix import parse
-from imagesync.lists.smime import SignaturePolicy, verify
 from imagesync.model import SignedPayload, TrustedList
 from imagesync.plan.render import printable
 from imagesync.plan.spec import timestamp
@@ -27,8 +26,7 @@ class FirstUse:
     """What the command line says about a list that nobody follows yet."""
 
     url: str
-    anchors: Path
-    crl: str
+    by: Basis
     vo: str | None
     name: str | None
     now: datetime
@@ -50,10 +48,9 @@ def propose(wish: FirstUse, blob: bytes) -> Proposal:
 
     Raises:
         TrustError: the list must not be trusted, whoever is pinned.
-        ConfigError: the anchors cannot be used, or the list names no VO and the command line neither.
+        ConfigError: the list names no VO and the command line neither.
     """
-    anchors = load_anchors(wish.anchors)
-    payload = verify(blob, anchors, SignaturePolicy(CrlMode(wish.crl), pinned=True), wish.now)
+    payload = verified(blob, wish.by, wish.now, pinned=True)
     trusted = _admitted(payload, wish)
     content = trusted.content
     signer = content.signer.identity

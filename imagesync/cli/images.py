@@ -15,7 +15,7 @@ from imagesync.cli.context import Options, as_json, write_json
 
 if TYPE_CHECKING:
     from imagesync.config.schema import Config, Target
-    from imagesync.images.examine import Examination
+    from imagesync.images.examine import Examination, Room
 
 REFUSED = 3
 
@@ -35,9 +35,11 @@ def inspect(ctx: click.Context, source: str, *, private: bool, as_json: bool) ->
 
     Only rules about the bytes are applied: whether anybody endorsed them is another question, which `list verify`
     answers. The limits and the targets are those of the configuration, where there is one. What is downloaded or
-    unpacked goes to the directory for temporary files (TMPDIR) and is removed.
+    unpacked goes to the directory for temporary files (TMPDIR), as far as cache_reserve_bytes stay free there, and is
+    removed.
 
-    Exit codes: 0 accepted, and taken by every target; 3 refused, by the rules or by a target; 5 it could not be read.
+    Exit codes: 0 accepted, and taken by every target; 1 there is no room to look at it; 3 refused, by the rules or by a
+    target; 5 it could not be read.
     """
     options: Options = ctx.obj
     config = options.config() if options.config_path.exists() else None
@@ -62,14 +64,21 @@ def _file(source: str, work: Path, config: Config | None, *, private: bool) -> I
         NoSpaceError: there is no room for it.
     """
     from imagesync.config.sections import Limits
-    from imagesync.errors import UnreachableError
+    from imagesync.errors import TooLargeError, UnreachableError
     from imagesync.http import HttpPolicy
     from imagesync.images.download import fetch
 
     if "://" in source:
         limit = (config.limits if config else Limits()).max_image_bytes
-        path = work / "download"
-        fetch(source, HttpPolicy(allow_private=private), limit, path)
+        room = _room(work, config)
+        room.ask(1)
+        path, free = work / "download", room.free()
+        try:
+            fetch(source, HttpPolicy(allow_private=private), min(limit, free), path)
+        except TooLargeError:
+            if free < limit:
+                room.ask(free + 1)
+            raise
     else:
         path = Path(source)
     try:
@@ -78,6 +87,13 @@ def _file(source: str, work: Path, config: Config | None, *, private: bool) -> I
         hint = "check the path and its permissions"
         raise UnreachableError(source, f"cannot be read: {(error.strerror or '').lower()}", hint) from error
     yield path
+
+
+def _room(directory: Path, config: Config | None) -> Room:
+    from imagesync.images.examine import Room
+    from imagesync.images.store import GIB
+
+    return Room(directory, config.cache_reserve_bytes if config else GIB)
 
 
 def _examined(path: Path, work: Path, source: str, config: Config | None) -> Examination:
@@ -92,7 +108,7 @@ def _examined(path: Path, work: Path, source: str, config: Config | None) -> Exa
     try:
         return examine(
             path,
-            inside,
+            _room(inside, config),
             subject=redact(source) if "://" in source else path.name,
             max_virtual_size=limits.max_virtual_size,
             unpack_ratio=limits.unpack_ratio,
@@ -131,7 +147,7 @@ def _at(target: Target, examined: Examination) -> dict[str, Any]:
 
     if examined.found is None:
         raise AssertionError
-    options = ConversionOptions(compress=target.convert.compress)
+    options = ConversionOptions(target.convert.compress)
     wrapped = examined.wrapper is not None
     try:
         choice = choose(target.formats, options, examined.found.format, wrapped=wrapped, subject=target.name)

@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from imagesync.cli.context import Options, as_json, clock, crl_mode, write_json
+from imagesync.cli.context import Options, as_json, clock, write_json
 from imagesync.cli.moments import MOMENT
 from imagesync.cli.passes import check_names
 from imagesync.cli.signing import sign, write
+from imagesync.cli.trust import TrustOptions, trust_options
 from imagesync.errors import ConfigError
 
 
@@ -21,8 +22,7 @@ def lists() -> None:
 
 @lists.command()
 @click.argument("source")
-@click.option("--anchors", type=click.Path(path_type=Path), required=True, help="The trust anchors (IGTF layout).")
-@crl_mode
+@trust_options
 @click.option("--endorser-dn", metavar="DN", help="The signer's subject; goes with --endorser-ca.")
 @click.option("--endorser-ca", metavar="DN", help="The signer's issuer; goes with --endorser-dn.")
 @click.option("--vo", metavar="VO", help="The VO that the list must be for.")
@@ -36,10 +36,14 @@ def verify(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:  # 
     Exit codes: 0 it may be trusted; 2 wrong usage or unusable anchors; 3 it must not be trusted; 5 it could not
     be read.
     Without --endorser-dn and --endorser-ca it is only checked that somebody whom an anchor vouches for signed it.
+    With a configuration and without --anchors, the list is judged as a pass would: by the same anchors and CRLs, those
+    in the cache included, and one that is missing there is fetched if trust.fetch_crls says so. Nothing is written.
     """
     from imagesync.cli import verification
 
-    ctx.exit(verification.run(verification.Question(**options), as_json=as_json))
+    trust = TrustOptions(*(options.pop(name) for name in ("anchors", "crls", "crl")))
+    question = verification.Question(**options, trust=trust)
+    ctx.exit(verification.run(question, ctx.obj, as_json=as_json))
 
 
 @lists.command()

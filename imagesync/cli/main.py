@@ -35,6 +35,7 @@ COMMANDS = {
     "list": "imagesync.cli.lists:lists",
     "image": "imagesync.cli.images:image",
     "store": "imagesync.cli.store:store",
+    "bundle": "imagesync.cli.bundle:bundle",
     "config": "imagesync.cli.config:config",
     "backends": "imagesync.cli.backends:backends",
     "prune": "imagesync.cli.prune:prune",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,7 @@ from imagesync.errors import ConfigError
 if TYPE_CHECKING:
     from imagesync.cli.context import Options
     from imagesync.config.schema import Config
+    from imagesync.run.export import ListExport
     from imagesync.run.progress import Display
     from imagesync.run.report import Exit
     from imagesync.run.settings import Scope
@@ -58,6 +60,7 @@ class Wish:
     allow_removals: int | None = None
     dry: bool = False
     patient: bool = False
+    any_time: bool = False
 
     def scope(self, config: Config) -> Scope:
         """Return the scope, after checking that every name is configured.
@@ -92,6 +95,7 @@ def execute(options: Options, wish: Wish, shown_on: Display | None = None) -> tu
     """
     from imagesync.cli.context import clock, environment
     from imagesync.cli.display import display
+    from imagesync.run.hours import Hours
     from imagesync.run.report import as_json, exit_code
     from imagesync.run.sync import run_pass
     from imagesync.run.wiring import open_ports, task
@@ -100,7 +104,7 @@ def execute(options: Options, wish: Wish, shown_on: Display | None = None) -> tu
     run_id = options.start_logging()
     now = clock()
     work = task(config, wish.scope(config), now, allowed=wish.allow_removals, dry=wish.dry)
-    work = replace(work, honour_back_off=wish.patient)
+    work = replace(work, honour_back_off=wish.patient, hours=Hours() if wish.any_time else work.hours)
     showing = display() if shown_on is None else nullcontext(shown_on)
     with showing as shown, open_ports(config, environment(), work, shown) as ports, stopping(ports.stop.set):
         if not wish.dry:
@@ -172,6 +176,33 @@ def recall(options: Options) -> dict[str, Any]:
         report = as_json(result, run_id) | {"exit": int(code)}
         ports.state.finish_run(run_id, clock(), report["exit"], report)
     return {"exit": int(code), "targets": report["targets"]}
+
+
+def export_bundles(options: Options, wish: Wish, directory: Path) -> tuple[tuple[ListExport, ...], Exit]:
+    """Look at the lists, write those that are trusted with their images below ``directory``; return what became of it.
+
+    Raises:
+        ConfigError: the configuration or a selector is wrong.
+        StateError: the state cannot be read.
+    """
+    from imagesync.cli.context import clock, environment
+    from imagesync.cli.display import display
+    from imagesync.run.export import Ending, Supply, export
+    from imagesync.run.preparation import open_store, sources
+    from imagesync.run.report import Exit, exit_code, worst_code
+    from imagesync.run.sync import run_pass
+    from imagesync.run.wiring import open_ports, task
+
+    config = options.config()
+    options.start_logging()
+    work = replace(task(config, wish.scope(config), clock(), dry=True), targets=())
+    subscriptions = {item.name: item for item in work.subscriptions}
+    with display() as shown, open_ports(config, environment(), work, shown) as ports, stopping(ports.stop.set):
+        result = run_pass(work, ports)
+        supply = Supply(open_store(config), sources(config, subscriptions), shown, ports.stop)
+        exports = export(result, directory, supply)
+    failed = any(item.error or Ending.FAILED in {one.outcome for one in item.images} for item in exports)
+    return exports, worst_code({exit_code(result), Exit.SOME_FAILED if failed else Exit.DONE})
 
 
 def clean_up(options: Options, wish: Wish, *, unsubscribed: bool) -> tuple[dict[str, Any], Exit]:

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from threading import Thread
@@ -91,24 +91,27 @@ def _sync(options: Options, name: str, told: Events) -> tuple[int, dict[str, Any
     from imagesync.plan.spec import timestamp
 
     result, report, code = execute(options, Wish(lists=(name,), patient=True), told)
-    retry = _first_retry(options, result)
     return int(code), {
         "run": report["run"],
         "lists": [{key: item[key] for key in ("name", "verdict", "reason")} for item in report["lists"]],
         "totals": report["totals"],
-        "image_retry": timestamp(retry) if retry else None,
+        "image_retry": min((timestamp(at) for at in _retries(options, result)), default=None),
     }
 
 
-def _first_retry(options: Options, result: PassResult) -> datetime | None:
-    """Return when the first image of these lists that failed may be tried again."""
+def _retries(options: Options, result: PassResult) -> Iterator[datetime]:
+    """Yield when images of these lists that failed, or wait for the hours of heavy work, may be tried again."""
+    from imagesync.plan.values import Cause
     from imagesync.run.wiring import open_configured_state
 
-    lists = {item.identifier for item in result.seen}
+    lists, now = {item.identifier for item in result.seen}, result.task.now
     with open_configured_state(options.config(), readonly=True) as state:
         records = [record for target in result.targets for record in state.images(target.name)]
-    times = [record.retry_at for record in records if record.retry_at and record.key.list in lists]
-    return min((at for at in times if at > result.task.now), default=None)
+        yield from (one.retry_at for one in records if one.key.list in lists and one.retry_at and one.retry_at > now)
+        yield from (one.retry_at for one in state.attempts() if one.list in lists and one.retry_at > now)
+    plans = (target.plan for target in result.targets if target.plan)
+    if result.task.hours.opens and any(action.cause is Cause.WAITING for plan in plans for action in plan.actions):
+        yield result.task.hours.opens
 
 
 def _clean_up(options: Options) -> tuple[int, dict[str, Any]]:

@@ -19,9 +19,10 @@ from imagesync.cli.passes import Wish, allow_removals, execute, selectors
     is_flag=True,
     help="Leave alone what failed a short time ago (for timers); otherwise everything is tried at once.",
 )
+@click.option("--any-time", is_flag=True, help="Download and convert now, whatever limits.heavy_work says.")
 @as_json
 @click.pass_context
-def sync(ctx: click.Context, /, *, allow_removals: int | None, patient: bool, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 - the selectors
+def sync(ctx: click.Context, /, *, as_json: bool, **wish: Any) -> None:  # noqa: ANN401 - the fields of a wish
     """Make every target equal to what the trusted lists say.
 
     Exit codes: 0 done; 1 done, but some images or targets failed; 2 usage or configuration error; 3 a list was refused;
@@ -30,7 +31,7 @@ def sync(ctx: click.Context, /, *, allow_removals: int | None, patient: bool, as
     from imagesync.cli import show
 
     options: Options = ctx.obj
-    _, report, code = execute(options, Wish(**chosen, allow_removals=allow_removals, patient=patient))
+    _, report, code = execute(options, Wish(**wish))
     if as_json:
         write_json(report)
     else:

@@ -11,7 +11,9 @@ from typing import Any, BinaryIO
 
 import click
 
+from imagesync.cli.basis import basis, verified
 from imagesync.cli.context import Options, clock, write_json
+from imagesync.cli.trust import TrustOptions
 from imagesync.errors import (
     ConfigError,
     ImagesyncError,
@@ -24,10 +26,8 @@ from imagesync.errors import (
 from imagesync.http import HttpPolicy
 from imagesync.lists import envelope
 from imagesync.lists.admit import AdmissionRules, admit
-from imagesync.lists.anchors import CrlMode, load_anchors
 from imagesync.lists.hepix import parse
 from imagesync.lists.names import normalise
-from imagesync.lists.smime import SignaturePolicy, verify
 from imagesync.lists.source import MAX_BYTES, Fetched, ListRequest, fetch
 from imagesync.model import Identity, ImageList, ListId, SignedPayload, Signer, TrustedList
 from imagesync.plan.render import printable
@@ -41,8 +41,7 @@ class Question:
     """What the command line asked about one message."""
 
     source: str
-    anchors: Path
-    crl: str
+    trust: TrustOptions
     endorser_dn: str | None
     endorser_ca: str | None
     vo: str | None
@@ -68,21 +67,22 @@ class Question:
         )
 
 
-def run(question: Question, *, as_json: bool) -> int:
+def run(question: Question, options: Options, *, as_json: bool) -> int:
     """Judge the message, write the verdict, and return the exit code.
 
     Raises:
-        ConfigError: half an endorser was given, or the source is no path or URL that can be used.
+        ConfigError: half an endorser was given, the source is no path or URL that can be used, or the configuration
+            is wrong.
         TrustStoreUnusableError: the anchors directory is missing, empty or unreadable.
     """
     if (question.endorser_dn is None) != (question.endorser_ca is None):
         raise ConfigError("list verify", "an endorser is a DN and a CA", "give both --endorser-dn and --endorser-ca")
-    anchors = load_anchors(question.anchors)
+    by = basis(question.trust, options, fetch=question.at is None)
     now = question.at or clock()
     payload: SignedPayload | None = None
     try:
         blob = read(question.source)
-        payload = verify(blob, anchors, SignaturePolicy(CrlMode(question.crl), pinned=question.pinned), now)
+        payload = verified(blob, by, now, pinned=question.pinned)
         content = parse(payload)
         trusted = admit(content, question.rules(content), None, now)
     except TrustStoreUnusableError:

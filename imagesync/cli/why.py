@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,8 @@ def why(ctx: click.Context, /, *, key: str, directory: Path | None, as_json: boo
     config = options.config()
     with open_configured_state(config, readonly=True) as state:
         found = stories(key, state, [target.name for target in config.targets], denials(config))
-        told = [_story(story, state) for story in found]
+        paths = cache(lambda sha256: _path(state, sha256))  # a version endorses many images
+        told = [_story(story, paths) for story in found]
         commands = _export(found, state, directory) if directory is not None else []
     if as_json:
         write_json({"key": key, "exit": 0 if found else 1, "images": told, "verify": commands})
@@ -60,7 +62,13 @@ def why(ctx: click.Context, /, *, key: str, directory: Path | None, as_json: boo
 
 
 # --- as values -------------------------------------------------------------------------------------------------------
-def _story(story: Story, state: Repository) -> dict[str, Any]:
+def _path(state: Repository, message: str) -> list[dict[str, str]]:
+    from imagesync.run.proof import path_of
+
+    return [asdict(link) for link in path_of(state.evidence(message))]
+
+
+def _story(story: Story, paths: Callable[[str], list[dict[str, str]]]) -> dict[str, Any]:
     from imagesync.plan.spec import timestamp
 
     return {
@@ -68,7 +76,7 @@ def _story(story: Story, state: Repository) -> dict[str, Any]:
         "identifier": story.image,
         "title": story.title,
         "denied": story.denied or None,
-        "endorsements": [_endorsement(one, state) for one in story.endorsements],
+        "endorsements": [_endorsement(one, paths) for one in story.endorsements],
         "targets": [
             {
                 "name": target,
@@ -96,9 +104,8 @@ def _story(story: Story, state: Repository) -> dict[str, Any]:
     }
 
 
-def _endorsement(one: Endorsement, state: Repository) -> dict[str, Any]:
+def _endorsement(one: Endorsement, paths: Callable[[str], list[dict[str, str]]]) -> dict[str, Any]:
     from imagesync.plan.spec import timestamp
-    from imagesync.run.proof import path_of
 
     version, entry = one.version, one.entry
     return {
@@ -107,7 +114,7 @@ def _endorsement(one: Endorsement, state: Repository) -> dict[str, Any]:
         "first_seen": timestamp(version.first_seen),
         "last_seen": timestamp(version.last_seen),
         "signer": {"dn": version.signer.dn, "ca": version.signer.ca},
-        "chain": [asdict(link) for link in path_of(state.evidence(version.message))],
+        "chain": paths(version.message),
         "message_sha256": version.message,
         "title": entry.title,
         "image_version": entry.version,

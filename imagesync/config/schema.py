@@ -25,7 +25,7 @@ from imagesync.config.notice import AgeLimits, Notices
 from imagesync.config.notifications import Receiver
 from imagesync.config.presentation import NameTemplate, PropertyRule
 from imagesync.config.secrets import SecretRef, read_references
-from imagesync.config.sections import Guard, GuardOverride, Limits, Proxy, State, Trust
+from imagesync.config.sections import Guard, GuardOverride, Limits, Proxy, State, Trust, UrlRewrite
 from imagesync.config.selection import DenyEntry, Select
 from imagesync.config.urls import check_source_url
 from imagesync.config.values import (
@@ -122,8 +122,14 @@ class Subscription(Section):
     )
     ca_bundle: AbsolutePath | None = Field(
         default=None,
-        description="TLS certificates of the list's server: a PEM file or a hashed directory.",
+        description="TLS authorities for the servers of the list and its images: a PEM file or a hashed directory.",
         json_schema_extra={"default_text": "the system's"},
+    )
+    system_store: Flag = Field(
+        default=False, description="Whether the system's TLS certificates count beside ``ca_bundle``."
+    )
+    url_rewrite: tuple[UrlRewrite, ...] = Field(
+        default=(), description="Mirrors: where to look for images first, in this order."
     )
     guard: GuardOverride | None = Field(default=None, description="Exceptions from the guard for this list.")
     expiry_grace: Duration | None = Field(default=None, description="Exception from ``expiry_grace`` for this list.")
@@ -145,6 +151,10 @@ class Convert(Section):
     """How images are converted, where they are."""
 
     compress: Flag = Field(default=False, description="Whether converted images are compressed, where the format can.")
+    compare: Flag = Field(
+        default=False,
+        description="Whether ``qemu-img compare`` has to find what is converted equal to its source before it is used.",
+    )
 
 
 class Target(BaseModel):

@@ -10,8 +10,22 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from imagesync.config.secrets import SecretRef
-from imagesync.config.urls import check_proxy_url, check_state_url
-from imagesync.config.values import AbsolutePath, Count, Duration, Flag, Section, Share, Size, Text, off_for_false
+from imagesync.config.urls import check_place, check_proxy_url, check_state_url
+from imagesync.config.values import (
+    AbsolutePath,
+    Count,
+    Duration,
+    Flag,
+    Section,
+    Share,
+    Size,
+    Span,
+    Text,
+    off_for_false,
+    one_or_more,
+)
+
+Positive = Annotated[Count, Field(ge=1)]
 
 
 class State(Section):
@@ -66,6 +80,20 @@ class Proxy(Section):
         return urlunsplit(parts._replace(netloc=f"{quote(self.user, safe='')}{password}@{parts.netloc}"))
 
 
+class UrlRewrite(Section):
+    """Another place to get images from. Whatever it serves must have the SHA-512 that the list says."""
+
+    prefix: Annotated[str, Field(strict=True)] = Field(
+        description="The beginning of the URLs in the list, with the host and a slash after it."
+    )
+    replacement: Annotated[str, Field(strict=True)] = Field(
+        description="What stands there instead; its host may have a private address."
+    )
+    only: Flag = Field(default=False, description="Whether the published URL is not asked where this rule fits.")
+
+    _check_places = field_validator("prefix", "replacement")(check_place)
+
+
 class Guard(Section):
     """How many removals of one list at one target are believed within 24 hours."""
 
@@ -99,7 +127,9 @@ class Limits(Section):
         default=200, description="How many times larger than its archive an image may be (over 16 MiB)."
     )
     max_redirects: Count = Field(default=5, description="How many HTTP redirects are followed.")
-    attempts: Annotated[Count, Field(ge=1)] = Field(default=3, description="How often a download is tried in one pass.")
+    attempts: Positive = Field(
+        default=3, description="How often in a row a download is tried in one pass without getting 16 MiB further."
+    )
     connect_timeout: Duration = Field(
         default=timedelta(seconds=15),
         description="How long connecting to one address may take.",
@@ -107,5 +137,32 @@ class Limits(Section):
     header_timeout: Duration = Field(default=timedelta(seconds=60), description="How long a server may take to answer.")
     stall_timeout: Duration = Field(default=timedelta(seconds=60), description="How long no byte may come.")
     minimum_rate: Size = Field(default=32 << 10, description="The lowest mean rate, in bytes per second over a minute.")
+    parallel_images: Positive = Field(
+        default=4, description="How many images are downloaded or converted at once, while another is uploaded."
+    )
+    parallel_conversions: Positive = Field(default=2, description="How many of them are unpacked or converted at once.")
+    downloads_per_host: Positive = Field(
+        default=2, description="How many of them are downloaded from one host at once."
+    )
+    bandwidth: Annotated[Size, Field(ge=1)] | None = Field(
+        default=None,
+        description="What all downloads of images may take together, in bytes per second.",
+        json_schema_extra={"default_text": "no limit"},
+    )
+    heavy_work: Annotated[tuple[Span, ...], BeforeValidator(one_or_more)] = Field(
+        default=(),
+        description="Times of the day, by this machine's clock, at which images are downloaded and converted.",
+        json_schema_extra={"default_text": "always"},
+    )
     convert_timeout: Duration = Field(default=timedelta(hours=4), description="How long one conversion may take.")
     convert_memory: Size = Field(default=2 << 30, description="How much memory one conversion may use.")
+
+    @field_validator("bandwidth")
+    @classmethod
+    def _enough_for_all(cls, value: int | None, info: ValidationInfo) -> int | None:
+        least = info.data.get("minimum_rate", 0) * info.data.get("parallel_images", 0)
+        if value is not None and value < least:
+            raise ValueError(
+                f"is too little: {least} bytes per second are minimum_rate for each of parallel_images; lower those"
+            )
+        return value

@@ -36,6 +36,19 @@ def check_proxy_url(value: str) -> str:
     return value
 
 
+def check_place(value: str) -> str:
+    """Return ``value`` if it is the beginning of URLs of one host.
+
+    Raises:
+        ValueError: no http or https URL with a path, or one with a user, password, query or fragment in it.
+    """
+    parts = _split(value)
+    _refuse_userinfo(parts, "none: a mirror is asked without")
+    if parts.scheme not in {"https", "http"} or not parts.hostname or not parts.path or parts.query or parts.fragment:
+        raise ValueError("is no beginning of URLs: write https://HOST/ and as much of the path as is the same")
+    return value
+
+
 def check_state_url(value: str, directory: Path | None) -> str:
     """Return ``value`` with an absolute path, if it is an SQLite file or a PostgreSQL database.
 

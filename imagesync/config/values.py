@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, timedelta
+from datetime import UTC, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +25,8 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+")
 _PARTS = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _LONGEST = timedelta(days=36_500)
+
+_SPAN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|24:00)")
 
 _UNITS = {"": 1, "B": 1} | {
     f"{letter}{suffix}": base**power
@@ -79,6 +81,26 @@ def format_size(value: int) -> str:
     """Return ``value`` in the largest binary unit in which it is whole, as ``parse_size`` reads it."""
     unit = next((unit for unit in ("TiB", "GiB", "MiB", "KiB") if value and value % _UNITS[unit] == 0), "")
     return f"{value // _UNITS[unit]}{unit}" if unit else str(value)
+
+
+def parse_span(value: object) -> tuple[time, time]:
+    """Return from when to when ``22:00-06:00`` is; ``24:00`` ends a day.
+
+    Raises:
+        ValueError: not of this form, or of no length.
+    """
+    match = _SPAN.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('is no time of the day: write from when to when, like "22:00-06:00"')
+    start, end = time(int(match[1]), int(match[2])), time(int(match[3] or 0), int(match[4] or 0))
+    if start == end:
+        raise ValueError("begins when it ends: leave it out if any time will do")
+    return start, end
+
+
+def format_span(value: tuple[time, time]) -> str:
+    """Return ``value`` as ``parse_span`` reads it."""
+    return f"{value[0]:%H:%M}-{value[1]:%H:%M}"
 
 
 def parse_path(value: object, info: ValidationInfo) -> Path:
@@ -173,6 +195,14 @@ Size = Annotated[
     BeforeValidator(parse_size),
     PlainSerializer(format_size, return_type=str),
     WithJsonSchema(_SIZE_SCHEMA),
+]
+Span = Annotated[
+    tuple[time, time],
+    BeforeValidator(parse_span),
+    PlainSerializer(format_span, return_type=str),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9]$", "x-kind": "time span"}
+    ),
 ]
 AbsolutePath = Annotated[
     Path,

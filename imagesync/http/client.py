@@ -22,13 +22,15 @@ from imagesync.http.watchdog import Watchdog
 
 _BLOCK = 1 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Beside 200, what a request may be answered with that has such a header.
+_ASKED_FOR = {"If-None-Match": 304, "If-Modified-Since": 304, "Range": 206}
 
 
 @contextmanager
 def get(
     url: str, policy: HttpPolicy, *, max_bytes: int, headers: Mapping[str, str] | None = None
 ) -> Iterator[Response]:
-    """Ask for ``url`` and yield the answer: status 200, or 304 if ``headers`` made the request conditional.
+    """Ask for ``url`` and yield the answer: status 200, or 304 or 206 if ``headers`` ask for a change or a range.
 
     At most ``max_bytes`` of the body are handed out. Everything that leaves this function or the response is a
     ``SourceError``, but for the configuration's own faults.
@@ -44,7 +46,7 @@ def get(
     began = time.monotonic()
     with Watchdog() as watchdog:
         direct, proxied = _Direct(policy, watchdog), _Proxied(watchdog)
-        with open_session(direct, proxied, policy.ca_bundle) as session:
+        with open_session(direct, proxied, policy.ca_bundle, system_store=policy.system_store) as session:
             visit = _Visit(session, policy, watchdog, began + policy.deadline(max_bytes))
             answer, subject = visit.follow(url, headers or {})
             try:
@@ -57,7 +59,7 @@ class Response:
     """An answer whose body is read in a bounded way.
 
     Attributes:
-        status: 200 or 304.
+        status: 200, 304 or 206.
         url: where the answer came from in the end, as it may be shown.
         headers: case-insensitive.
         length: the announced length of the body in bytes, ``None`` where the server does not say.
@@ -143,7 +145,7 @@ class _Visit:
             answer = self._send(request)
             target = answer.headers.get("Location") if answer.status_code in _REDIRECTS else None
             if target is None:
-                return _accepted(answer, redact(url), conditional=bool(headers)), redact(url)
+                return _accepted(answer, redact(url), headers), redact(url)
             answer.close()
             # The watchdog guards the newest connection: none may stay in the pool for a later hop.
             self.session.close()
@@ -277,10 +279,11 @@ def _join(url: str, location: str) -> str:
         raise ForbiddenAddressError(redact(url), "redirects to an unreadable URL", "tell who runs the server") from None
 
 
-def _accepted(answer: requests.Response, subject: str, *, conditional: bool) -> requests.Response:
+def _accepted(answer: requests.Response, subject: str, asked: Mapping[str, str]) -> requests.Response:
     problem: SourceError | None = None
+    accepted = {200, *(status for name, status in _ASKED_FOR.items() if name in asked)}
     encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
-    if answer.status_code != 200 and not (answer.status_code == 304 and conditional):
+    if answer.status_code not in accepted:
         problem = failure.from_status(subject, answer.status_code, answer.headers)
     elif encoding not in {"", "identity"}:
         hint = "let the server send the file as it is, without Content-Encoding"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,16 +40,17 @@ class Gate(Protocol):
         ...
 
 
-def open_session(direct: Gate, proxied: Gate, ca_bundle: Path | None) -> Session:
+def open_session(direct: Gate, proxied: Gate, ca_bundle: Path | None, *, system_store: bool = False) -> Session:
     """Return a session that reads no environment, follows no redirect and keeps no cookie.
 
+    It trusts ``ca_bundle``, the system's store where there is none, and both with ``system_store``.
     ``proxied`` decides about connections to a proxy, ``direct`` about all others. Using the session raises
     ``ConfigError`` when the CA bundle cannot be read or a proxy is of a kind that is not supported.
     """
     session = _PlainSession()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    adapter = _Adapter(_pools(direct), _pools(proxied), ca_bundle)
+    adapter = _Adapter(_pools(direct), _pools(proxied), partial(_tls, ca_bundle, system_store=system_store))
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
@@ -62,14 +64,14 @@ class _PlainSession(Session):
 class _Adapter(HTTPAdapter):
     """Requests' adapter with our connection classes and our TLS context."""
 
-    def __init__(self, direct: _Pools, proxied: _Pools, ca_bundle: Path | None) -> None:
-        self._direct, self._proxied, self._ca_bundle = direct, proxied, ca_bundle
+    def __init__(self, direct: _Pools, proxied: _Pools, trust: Callable[[], ssl.SSLContext]) -> None:
+        self._direct, self._proxied, self._trust = direct, proxied, trust
         super().__init__(max_retries=0)
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         """Reading a CA bundle takes 40 ms, which a plain http request need not wait for."""
-        return _tls(self._ca_bundle)
+        return self._trust()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the overridden method has it
         super().init_poolmanager(*args, **kwargs)
@@ -156,12 +158,13 @@ def _passed(gate: Gate, host: str, connection: socket.socket) -> socket.socket:
     return connection
 
 
-def _tls(ca_bundle: Path | None) -> ssl.SSLContext:
+def _tls(ca_bundle: Path | None, *, system_store: bool = False) -> ssl.SSLContext:
     # Not ssl.create_default_context: that one reads SSL_CERT_FILE, SSL_CERT_DIR and SSLKEYLOGFILE.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ca_bundle is None:
+    if ca_bundle is None or system_store:
         _load_system_store(context)
+    if ca_bundle is None:
         return context
     try:
         if ca_bundle.is_dir():

@@ -65,6 +65,7 @@ class HttpPolicy:
         base_deadline: what ``deadline`` adds for everything that does not depend on the size.
         proxies: scheme, or ``scheme://host``, to proxy URL.
         ca_bundle: a PEM file, or a directory with OpenSSL's hashed names; ``None`` is the system's store.
+        system_store: whether the system's store counts beside ``ca_bundle``.
         credential: sent where its origin is the one asked.
     """
 
@@ -81,6 +82,7 @@ class HttpPolicy:
     # Proxy URLs may hold a password.
     proxies: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     ca_bundle: Path | None = None
+    system_store: bool = False
     credential: Credential | None = None
 
     def deadline(self, size: int) -> float:

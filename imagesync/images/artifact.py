@@ -18,9 +18,13 @@ _COMPRESSED = "compressed"
 
 @dataclass(frozen=True, slots=True)
 class ConversionOptions:
-    """What a target may choose. ``compress`` makes qcow2 with zstd clusters and vmdk stream-optimized."""
+    """What a target may choose. ``compress`` makes qcow2 with zstd clusters and vmdk stream-optimized.
+
+    ``compare`` has the result compared with the source, every byte of the disk, before it is used.
+    """
 
     compress: bool = False
+    compare: bool = False
 
     def tag(self) -> str:
         """Return what tells results of these options apart in a fingerprint: empty for the defaults."""

@@ -7,8 +7,9 @@ options, backing chains are cut, paths are absolute and chosen by us. The output
 from __future__ import annotations
 
 import logging
+import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,13 +29,16 @@ from imagesync.images.faults import Fault
 from imagesync.images.file import opened
 from imagesync.images.identify import identify
 from imagesync.images.inspect import TIB, Inspection, inspect
-from imagesync.images.process import Outcome, Watch, run
+from imagesync.images.process import Outcome, Watch, answer, run
 from imagesync.model import Digest, Format
 
 log = logging.getLogger(__name__)
 
 _GIB = 1 << 30
 _MIB = 1 << 20
+
+_OLDEST = (5, 1)
+"""The oldest QEMU that knows every option used here: zstd in qcow2 came with it. Asked only where one failed."""
 
 # vpc: Virtual PC and Hyper-V disagree about the size of one disk, so the larger is asked for by name.
 _INPUT: Mapping[Format, str] = {
@@ -93,7 +97,8 @@ def convert(conversion: Conversion, progress: Progress) -> Inspection:
 
     Raises:
         ToolMissingError: qemu-img, setpriv or prlimit is not installed.
-        ConversionError: qemu-img failed, was killed, took too long, or wrote something else than asked.
+        ConversionError: qemu-img failed, was killed, took too long, or wrote something else than asked; or the two
+            disks differ, where they are compared.
         HostileImageError: the disk's content would be taken for an image of another format.
         UnsupportedFormatError: there is no conversion from or to that format.
         NoSpaceError: the disk is full.
@@ -106,6 +111,8 @@ def convert(conversion: Conversion, progress: Progress) -> Inspection:
         _run(conversion, progress)
         result = _checked(conversion)
         stamp.derive_identifiers(conversion.into, result, conversion.identity)
+        if conversion.options.compare:
+            _compare(conversion, result, progress)
         done = True
     finally:
         if not done:
@@ -125,8 +132,7 @@ def command(conversion: Conversion) -> tuple[str, ...]:
         ToolMissingError: qemu-img is not installed.
     """
     program = find("qemu-img", conversion.limits.path, "qemu-utils")
-    name = str(conversion.source.absolute()).replace(",", ",,")
-    source = f"driver={conversion.found.format},file.driver=file,file.filename={name}{_INPUT[conversion.found.format]}"
+    source = _described(conversion.source, conversion.found.format)
     output = _OUTPUT[conversion.target]
     if conversion.options.compress:
         output = _COMPRESSED_OUTPUT.get(conversion.target, output)
@@ -135,27 +141,46 @@ def command(conversion: Conversion) -> tuple[str, ...]:
     return (program, "convert", "-p", "-O", conversion.target.value, *output, *tail)
 
 
+def _described(path: Path, kind: Format) -> str:
+    """Return an image for ``--image-opts``: nothing is left to be found out, or to be followed."""
+    name = str(path.absolute()).replace(",", ",,")
+    return f"driver={kind},file.driver=file,file.filename={name}{_INPUT[kind]}"
+
+
 def _run(conversion: Conversion, progress: Progress) -> None:
-    limits, size = conversion.limits, conversion.found.virtual_size
-    gib = -(-size // _GIB)
-    kernel = Limits(limits.memory, limits.cpu + limits.cpu_per_gib * gib, worst_case(size))
-    qemu = command(conversion)
-    confinement = confine(kernel, conversion.source.absolute(), conversion.into.absolute().parent, limits.path)
-    log.debug("converting %s to %s under %s", conversion.found.format, conversion.target, confinement.name)
-    reported = 0
+    size, reported = conversion.found.virtual_size, 0
 
     def share(done: float) -> None:
         nonlocal reported
         progress(int(done * size) - reported)
         reported = int(done * size)
 
+    _judge(conversion, _supervised(conversion, command(conversion), share))
+    share(1.0)
+
+
+def _compare(conversion: Conversion, result: Inspection, progress: Progress) -> None:
+    """Read both disks and refuse the result unless they hold the same."""
+    program = find("qemu-img", conversion.limits.path, "qemu-utils")
+    disks = (_described(conversion.source, conversion.found.format), _described(conversion.into, result.format))
+    outcome = _supervised(conversion, (program, "compare", "-p", "--image-opts", *disks), lambda _: progress(0))
+    if (outcome.status, outcome.gave_up) == (1, ""):
+        detail = f"qemu-img made a {result.format} that differs from its source"
+        raise ConversionError(conversion.subject, detail, "install another version of qemu-img, or check the disk")
+    _judge(conversion, outcome)
+
+
+def _supervised(conversion: Conversion, qemu: tuple[str, ...], share: Callable[[float], None]) -> Outcome:
+    limits, size = conversion.limits, conversion.found.virtual_size
+    gib = -(-size // _GIB)
+    kernel = Limits(limits.memory, limits.cpu + limits.cpu_per_gib * gib, worst_case(size))
+    confinement = confine(kernel, conversion.source.absolute(), conversion.into.absolute().parent, limits.path)
+    log.debug("%s of %s to %s under %s", qemu[1], conversion.found.format, conversion.target, confinement.name)
     watch = Watch(conversion.into, limits.stall, limits.deadline + limits.deadline_per_gib * gib, share)
     try:
-        outcome = run((*confinement.prefix, *qemu), environment(limits.path), watch)
+        return run((*confinement.prefix, *qemu), environment(limits.path), watch)
     except OSError as error:
         raise ConversionError(conversion.subject, f"qemu-img cannot be started: {error.strerror}") from error
-    _judge(conversion, outcome)
-    share(1.0)
 
 
 def _judge(conversion: Conversion, outcome: Outcome) -> None:
@@ -169,7 +194,17 @@ def _judge(conversion: Conversion, outcome: Outcome) -> None:
         why = " (its processor time was used up)" if outcome.signal == signal.SIGXCPU else ""
         raise ConversionError(subject, f"qemu-img was killed by {name}{why}{said}")
     if outcome.status:
-        raise ConversionError(subject, f"qemu-img ended with status {outcome.status}{said or ' without a word'}")
+        detail = f"qemu-img ended with status {outcome.status}{said or ' without a word'}"
+        raise ConversionError(subject, detail, _advice(conversion.limits.path))
+
+
+def _advice(path: str) -> str:
+    """Return what to do where qemu-img failed because it is too old for what it was asked, else nothing."""
+    said = answer((find("qemu-img", path, "qemu-utils"), "--version"), environment(path))
+    version = re.search(r"version (\d+)\.(\d+)", said)
+    if version is None or (int(version[1]), int(version[2])) >= _OLDEST:
+        return ""
+    return f"qemu-img {version[1]}.{version[2]} is too old: install {_OLDEST[0]}.{_OLDEST[1]} or later"
 
 
 def _checked(conversion: Conversion) -> Inspection:

@@ -1,21 +1,17 @@
-"""Downloading an image: exactly the endorsed bytes end up in the file, or an error and no file."""
+"""Downloading an image: exactly the endorsed bytes are the result, or there is an error."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
-import queue
-import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
 from tenacity.wait import wait_base
 
 from imagesync.backend import Progress
@@ -30,6 +26,8 @@ from imagesync.errors import (
     UnreachableError,
 )
 from imagesync.http import HttpPolicy, Response, get
+from imagesync.images.hashing import BackgroundHash
+from imagesync.images.partial import Mark, drop_mark, is_rest, kept, mark_of, read_mark, write_mark
 from imagesync.model import Digest
 
 _LOG = logging.getLogger(__name__)
@@ -39,15 +37,32 @@ LONGEST_WAIT = 60.0
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_REPORT_EVERY = 1 << 20
-_QUEUED_BLOCKS = 8
+# How servers refuse a range: wrong condition, outside of the file, not known.
+_NO_RANGES = frozenset({400, 412, 416, 501})
+_BLOCK = 1 << 20
+_NAP = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A place that may have the file, and what asking it may cost."""
+
+    uri: str
+    policy: HttpPolicy
+
+
+def _unthrottled(_count: int) -> float:
+    return 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadRequest:
     """What to get: ``size`` in bytes and ``sha512`` as the list endorses them.
 
-    ``attempts`` counts the first one too; ``backoff`` is the first wait between attempts in seconds, doubled each time.
+    ``mirrors`` are asked before ``uri``, in order. ``attempts`` is how often in a row each is asked in vain, the first
+    time included; one that brings the file ``further`` bytes on was not in vain. ``backoff`` is the first
+    wait between attempts in seconds, doubled each time. ``throttle`` is told of bytes that came over the network, and
+    says for how many seconds to read no more.
     """
 
     uri: str
@@ -56,12 +71,19 @@ class DownloadRequest:
     policy: HttpPolicy
     attempts: int = 3
     backoff: float = 1.0
+    mirrors: tuple[Source, ...] = ()
+    further: int = 16 << 20
+    throttle: Callable[[int], float] = _unthrottled
 
 
-def download(request: DownloadRequest, into: Path, progress: Progress) -> None:
-    """Write the endorsed bytes to ``into`` and make them durable; on any failure ``into`` is gone.
+def download(request: DownloadRequest, into: Path, progress: Progress) -> int:
+    """Write the endorsed bytes to ``into``, make them durable, and return how many came over the network.
 
-    ``progress`` counts what came over the network: an attempt that is repeated counts again.
+    What an interrupted download left in ``into`` is gone on with if the server still has the same version of the file.
+    When this one fails, ``into`` stays as far as it came if a later one can go on with it, else it is gone.
+
+    ``progress`` counts how far the file is: what is there already counts at once, and is taken back if it has to be
+    fetched anew.
 
     Raises:
         DigestMismatchError: SHA-512 or size are not the endorsed ones.
@@ -70,19 +92,15 @@ def download(request: DownloadRequest, into: Path, progress: Progress) -> None:
         ContentError: the file cannot be written for another reason.
         ConfigError: the CA bundle or a proxy of the policy cannot be used.
     """
-    retrying = Retrying(
-        stop=stop_after_attempt(request.attempts),
-        wait=_Wait(request.backoff),
-        retry=retry_if_exception(_worth_repeating),
-        before_sleep=_log_retry,
-        reraise=True,
-    )
-    try:
-        retrying(_attempt, request, into, progress)
-    except BaseException:
-        with suppress(OSError):
-            into.unlink()
-        raise
+    with _opened_file(into) as descriptor:
+        work = _Download(request, into, descriptor, progress)
+        try:
+            work.run()
+        except BaseException as error:
+            work.leave(error)
+            raise
+    drop_mark(into)
+    return work.received
 
 
 def fetch(url: str, policy: HttpPolicy, limit: int, into: Path) -> None:
@@ -93,35 +111,161 @@ def fetch(url: str, policy: HttpPolicy, limit: int, into: Path) -> None:
         NoSpaceError: the file system is full or a quota is reached.
         ContentError: the file cannot be written for another reason.
     """
-    with _created(into) as descriptor, get(url, policy, max_bytes=limit) as response:
+    with _opened_file(into, os.O_TRUNC) as descriptor, get(url, policy, max_bytes=limit) as response:
         for block in response.blocks():
             _write(descriptor, block, into)
 
 
-def _attempt(request: DownloadRequest, into: Path, progress: Progress) -> None:
-    with _created(into) as descriptor:
-        progress(0)  # which may raise: whoever was asked to stop wants no further attempt
-        _receive(request, descriptor, into, progress)
+class _UselessError(Exception):
+    """What is there of the file, or what the server says about the rest of it, is of no use: begin anew."""
 
 
-def _receive(request: DownloadRequest, descriptor: int, into: Path, progress: Progress) -> None:
-    with _opened(request) as response, _Hash() as sha512:
-        received = 0
-        for block in _reported(response.blocks(), progress):
+@dataclass(slots=True)
+class _Download:
+    """One download: how much of the file is there and was reported, and how much came over the network.
+
+    ``furthest`` and ``fruitless`` say how far the file ever was, and how many attempts in a row brought it no further.
+    """
+
+    request: DownloadRequest
+    into: Path
+    descriptor: int
+    progress: Progress
+    position: int = 0
+    reported: int = 0
+    received: int = 0
+    furthest: int = 0
+    fruitless: int = 0
+
+    def run(self) -> None:
+        """Ask the mirrors and then the published place, each until it has the file or asking again is no use."""
+        for mirror in self.request.mirrors:
+            try:
+                return self._persist(mirror)
+            except (SourceError, DigestMismatchError) as error:
+                _LOG.warning("a mirror does not help, the next place is asked: %s", error)
+        return self._persist(Source(self.request.uri, self.request.policy))
+
+    def leave(self, error: BaseException) -> None:
+        """Remove what no later attempt can go on with: also what could not be written, because it takes room."""
+        with suppress(OSError):
+            unwritable = isinstance(error, ContentError) and not isinstance(error, DigestMismatchError)
+            if unwritable or not self.position or read_mark(self.into) is None:
+                drop_mark(self.into)
+                self.into.unlink()
+
+    def _persist(self, source: Source) -> None:
+        self.fruitless = 0
+        Retrying(
+            stop=self._is_hopeless,
+            wait=_Wait(self.request.backoff),
+            retry=retry_if_exception(_worth_repeating),
+            before_sleep=_log_retry,
+            reraise=True,
+        )(self._attempt, source)
+
+    def _is_hopeless(self, _state: RetryCallState) -> bool:
+        """Return whether to stop. Whoever brings a large file further by each attempt gets another one."""
+        further = self.position >= self.furthest + self.request.further
+        self.furthest = self.position if further else self.furthest
+        self.fruitless = 0 if further else self.fruitless + 1
+        return self.fruitless >= self.request.attempts
+
+    def _attempt(self, source: Source) -> None:
+        self.progress(0)  # which may raise: whoever was asked to stop wants no further attempt
+        mark, start = kept(self.into, source.uri), os.fstat(self.descriptor).st_size
+        if mark is not None and 0 < start <= self.request.size:
+            try:
+                return self._continue(source, mark, start)
+            except (DigestMismatchError, HttpStatusError, _UselessError) as error:
+                if isinstance(error, HttpStatusError) and error.status not in _NO_RANGES:
+                    raise
+                _LOG.info("not gone on with after %d bytes, but fetched anew: %s", start, error)
+        return self._begin(source)
+
+    def _continue(self, source: Source, mark: Mark, start: int) -> None:
+        """Fetch what is missing, after reading again what is there."""
+        with BackgroundHash() as sha512:
+            self._read_again(sha512, start)
+            if start == self.request.size:
+                self._finish(source.uri, sha512)
+                return
+            with _opened(self.request, source, mark.headers(start)) as response:
+                length = self.request.size - start
+                if response.status != 206 or response.length not in {None, length} or not mark.fits(response.headers):
+                    raise _UselessError(f"{response.url}: has another version, or knows no ranges")
+                if not is_rest(response.headers, start, self.request.size):
+                    raise _UselessError(f"{response.url}: sends another part than the one asked for")
+                self._receive(response, sha512)
+
+    def _begin(self, source: Source) -> None:
+        """Fetch the file from its first byte."""
+        with _opened(self.request, source, {}) as response, BackgroundHash() as sha512:
+            self._empty(mark_of(source.uri, response.headers))
+            try:
+                self._receive(response, sha512)
+            except DigestMismatchError:
+                drop_mark(self.into)
+                raise
+
+    def _read_again(self, sha512: BackgroundHash, size: int) -> None:
+        self._count(-self.position)
+        for at in range(0, size, _BLOCK):
+            block = os.pread(self.descriptor, min(_BLOCK, size - at), at)
             sha512.update(block)
-            _write(descriptor, block, into)
-            received += len(block)
-        _check_complete(response, received, request.size)
-        _check_digest(response.url, sha512.hexdigest(), request.sha512)
-        _sync(descriptor, into)
+            self._count(len(block))
+
+    def _empty(self, mark: Mark | None) -> None:
+        self._count(-self.position)
+        try:
+            # In this order, killed anywhere: never the mark of one version with bytes of another.
+            drop_mark(self.into)
+            os.ftruncate(self.descriptor, 0)
+            if mark is not None:
+                write_mark(self.into, mark)
+        except OSError as error:
+            raise _unwritable(self.into, error) from error
+
+    def _receive(self, response: Response, sha512: BackgroundHash) -> None:
+        os.lseek(self.descriptor, self.position, os.SEEK_SET)
+        for block in response.blocks():
+            if self.position + len(block) > self.request.size:
+                raise _wrong_size(response.url, "the server sends more", self.request.size)
+            sha512.update(block)
+            _write(self.descriptor, block, self.into)
+            self.received += len(block)
+            self._count(len(block))
+            self._pause(self.request.throttle(len(block)))
+        _check_complete(response, self.position, self.request.size)
+        self._finish(response.url, sha512)
+
+    def _pause(self, seconds: float) -> None:
+        """Let others have the line. The bounds on a slow server count only the time spent waiting for its bytes."""
+        due = time.monotonic() + seconds
+        while (left := due - time.monotonic()) > 0:
+            time.sleep(min(left, _NAP))
+            self.progress(0)
+
+    def _finish(self, subject: str, sha512: BackgroundHash) -> None:
+        self._count(0)
+        _check_digest(subject, sha512.hexdigest(), self.request.sha512)
+        _sync(self.descriptor, self.into)
+
+    def _count(self, size: int) -> None:
+        """Count bytes, and report them once they are many, or no more come."""
+        self.position += size
+        pending = self.position - self.reported
+        if abs(pending) >= _BLOCK or (pending and size <= 0):
+            self.reported = self.position
+            self.progress(pending)
 
 
 @contextmanager
-def _opened(request: DownloadRequest) -> Iterator[Response]:
+def _opened(request: DownloadRequest, source: Source, headers: Mapping[str, str]) -> Iterator[Response]:
     """Yield the answer; its body ends the download as soon as it is longer than endorsed."""
     try:
-        with get(request.uri, request.policy, max_bytes=request.size) as response:
-            if response.length is not None and response.length != request.size:
+        with get(source.uri, source.policy, max_bytes=request.size, headers=headers) as response:
+            if response.status == 200 and response.length not in {None, request.size}:
                 raise _wrong_size(response.url, f"the server offers {response.length}", request.size)
             yield response
     except TooLargeError as error:
@@ -146,18 +290,6 @@ def _check_digest(subject: str, got: str, expected: Digest) -> None:
 def _wrong_size(subject: str, what: str, size: int) -> DigestMismatchError:
     hint = "the publisher changed the file or is not ready; tried again later"
     return DigestMismatchError(subject, f"{what}, the list says {size} bytes", hint)
-
-
-def _reported(blocks: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
-    pending = 0
-    for block in blocks:
-        pending += len(block)
-        if pending >= _REPORT_EVERY:
-            progress(pending)
-            pending = 0
-        yield block
-    if pending:
-        progress(pending)
 
 
 # --- trying again ----------------------------------------------------------------------------------------------------
@@ -191,9 +323,9 @@ def _log_retry(state: RetryCallState) -> None:
 
 # --- disk ------------------------------------------------------------------------------------------------------------
 @contextmanager
-def _created(into: Path) -> Iterator[int]:
+def _opened_file(into: Path, flags: int = 0) -> Iterator[int]:
     try:
-        descriptor = os.open(into, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(into, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o644)
     except OSError as error:
         raise _unwritable(into, error) from error
     try:
@@ -223,40 +355,3 @@ def _unwritable(into: Path, error: OSError) -> ContentError:
     if error.errno in _NO_SPACE:
         return NoSpaceError(str(into), text, "make room in the cache's file system, or give the cache another")
     return ContentError(str(into), text, "check the cache directory, its owner and its file system")
-
-
-# --- hashing ---------------------------------------------------------------------------------------------------------
-class _Hash:
-    """SHA-512 in a thread of its own: it takes a whole core, so the socket and the disk must not wait for it."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha512()
-        self._blocks: queue.Queue[bytes] = queue.Queue(_QUEUED_BLOCKS)
-        self._thread = threading.Thread(target=self._run, name="sha512", daemon=True)
-
-    def __enter__(self) -> Self:
-        """Start the thread."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """End the thread."""
-        self._finish()
-
-    def update(self, block: bytes) -> None:
-        """Add a block, waiting while too many are queued."""
-        self._blocks.put(block)
-
-    def hexdigest(self) -> str:
-        """Return the digest of everything added. Nothing can be added afterwards."""
-        self._finish()
-        return self._hash.hexdigest()
-
-    def _finish(self) -> None:
-        if self._thread.is_alive():
-            self._blocks.put(b"")
-            self._thread.join()
-
-    def _run(self) -> None:
-        while block := self._blocks.get():
-            self._hash.update(block)

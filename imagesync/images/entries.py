@@ -14,14 +14,22 @@ from typing import NewType
 from imagesync.model import Digest, Format
 
 EntryName = NewType("EntryName", str)
-"""``sources/<sha512>`` or ``converted/<sha512>-<format>[-<tag>]``: the path below the store's root."""
+"""``sources/<sha512>``, ``converted/<sha512>-<format>[-<tag>]`` or ``partial/<sha512>``: the path below the root."""
 
 RECORD_SUFFIX = ".json"
+
+PARTIAL_AREA = "partial"
+"""Where interrupted downloads are; see ``imagesync.images.partial``."""
 
 
 def source_name(sha512: Digest) -> EntryName:
     """Return the name of a file as published."""
     return EntryName(f"sources/{sha512}")
+
+
+def partial_name(sha512: Digest) -> EntryName:
+    """Return the name of what there is of a download that was interrupted."""
+    return EntryName(f"{PARTIAL_AREA}/{sha512}")
 
 
 def converted_name(sha512: Digest, format: Format, tag: str = "") -> EntryName:  # noqa: A002 - the field's word
@@ -76,6 +84,11 @@ class Entry:
     record: Record
     allocated: int
     used_ns: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether it is something to use, and no download that was interrupted or still runs."""
+        return not self.name.startswith(f"{PARTIAL_AREA}/")
 
 
 def read_entry(root: Path, name: EntryName) -> Entry | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagesync.errors import ContentError
+from imagesync.errors import ContentError, NoSpaceError
 from imagesync.images.archive import UnpackLimits, unwrap
 from imagesync.images.convert import worst_case
 from imagesync.images.file import opened
@@ -29,16 +30,41 @@ class Examination:
     refusal: ContentError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A directory to work in, of whose file system ``reserve`` bytes stay free."""
+
+    directory: Path
+    reserve: int
+
+    def free(self) -> int:
+        """Return how many bytes may be written."""
+        status = os.statvfs(self.directory)
+        return status.f_bavail * status.f_frsize - self.reserve
+
+    def ask(self, needed: int) -> None:
+        """Make sure that ``needed`` bytes may be written.
+
+        Raises:
+            NoSpaceError: there is no room for them.
+        """
+        if (free := self.free()) < needed:
+            detail = f"{needed} bytes needed, {max(free, 0)} free beside the {self.reserve} that stay reserved"
+            hint = "set TMPDIR to a directory with more room, or lower cache_reserve_bytes"
+            raise NoSpaceError(str(self.directory), detail, hint)
+
+
 def examine(
-    path: Path, work: Path, *, subject: str = "", max_virtual_size: int = TIB, unpack_ratio: int = 200
+    path: Path, room: Room, *, subject: str = "", max_virtual_size: int = TIB, unpack_ratio: int = 200
 ) -> Examination:
     """Return what the file at ``path`` is, by the same rules as in a pass.
 
-    What is inside of an archive is unpacked into the empty directory ``work``. ``subject`` is what errors call the
+    What is inside of an archive is unpacked into the empty directory of ``room``. ``subject`` is what errors call the
     file (default: its name); ``max_virtual_size`` is in bytes.
 
     Raises:
-        OSError: the file cannot be read, or ``work`` not written.
+        NoSpaceError: there is no room for what is inside of an archive.
+        OSError: the file cannot be read, or the directory not written.
     """
     subject = subject or path.name
     with path.open("rb") as file:
@@ -49,9 +75,11 @@ def examine(
         with opened(path, subject) as image:
             kind = identify(image)
         wrapper = kind if isinstance(kind, Wrapper) else None
-        limits = UnpackLimits(worst_case(max_virtual_size), ratio=unpack_ratio)
-        unpacked = unwrap(path, work, limits, subject)
+        limits = UnpackLimits(worst_case(max_virtual_size), ratio=unpack_ratio, reserve=room.ask)
+        unpacked = unwrap(path, room.directory, limits, subject)
         found = inspect(unpacked or path, subject=subject, max_virtual_size=max_virtual_size)
+    except NoSpaceError:
+        raise  # says nothing about the file
     except ContentError as error:
         return Examination(size, digest, wrapper, refusal=error)
     return Examination(size, digest, wrapper, found)

@@ -66,8 +66,13 @@ class Fault(StrEnum):
 
     @property
     def text(self) -> str:
-        """Return the sentence that explains the fault."""
+        """Return the sentence that says what is wrong."""
         return _TEXTS[self]
+
+    @property
+    def why(self) -> str:
+        """Return the sentence that says what would happen if it were not refused."""
+        return _WHY[self]
 
 
 _UNSUPPORTED = frozenset(
@@ -126,4 +131,45 @@ _TEXTS: dict[Fault, str] = {
     Fault.OVA_XML: "the OVF descriptor is no well-formed XML, or declares a document type",
     Fault.OVA_DISKS: "the OVF descriptor does not describe exactly one whole, uncompressed disk of the archive",
     Fault.OVA_MANIFEST: "the manifest is malformed or a digest differs",
+}
+
+_WHY: dict[Fault, str] = {
+    Fault.NOT_A_FILE: "A device or pipe has no end, and reading some has effects.",
+    Fault.EMPTY: "There is nothing to boot.",
+    Fault.WEB_PAGE: "Somebody signed what a web server said instead of the image.",
+    Fault.UNKNOWN_FORMAT: "What nobody recognises nobody can check; a disk without partitions does not boot either.",
+    Fault.FOREIGN_FORMAT: "Its rules are not known here, so that it could refer to other files unseen.",
+    Fault.IS_ARCHIVE: "A cloud would store the archive itself, which does not boot.",
+    Fault.NESTED_ARCHIVE: "Each level multiplies what a small file can unpack to.",
+    Fault.TWO_FORMATS: "What is checked as one format would be opened as the other (CVE-2024-40767).",
+    Fault.SECOND_OPINION: "Glance, Nova and Cinder would refuse it too, or read it otherwise than we do.",
+    Fault.CONTENT_CONFUSION: "A guest could choose what a later program takes its disk for (CVE-2024-32498).",
+    Fault.DAMAGED: "It would not boot, or programs would read beyond it.",
+    Fault.TOO_LARGE_DISK: "A small file can describe a disk that fills every host; see limits.max_virtual_size.",
+    Fault.EMPTY_DISK: "There is nothing to boot.",
+    Fault.ENCRYPTED: "Nobody has its key, and what is in it cannot be checked.",
+    Fault.UNCLEAN: "What was written last is only in its log, which no other program replays.",
+    Fault.OVERSIZED_TABLE: "Programs would take gigabytes of memory to read it.",
+    Fault.DIFFERENCING: "A parent is a file of the machine that reads it: its content would end up in the image.",
+    Fault.QCOW1: "It is obsolete, and can have a backing file.",
+    Fault.QCOW2_BACKING_FILE: "A file of this machine, or of its network, would end up in the image (CVE-2015-5163).",
+    Fault.QCOW2_DATA_FILE: "A file of this machine would end up in the image (CVE-2024-32498).",
+    Fault.QCOW2_UNKNOWN_FEATURES: "Whoever does not know a feature cannot say what it makes of the image.",
+    Fault.QCOW2_CORRUPT: "Its own tables are not to be believed.",
+    Fault.VMDK_DESCRIPTOR: "The descriptor says which files belong to the disk: without it nothing is known.",
+    Fault.VMDK_SUBFORMAT: "Other types name files of the machine that reads them (CVE-2022-47951).",
+    Fault.VMDK_EXTENTS: "A file of this machine would end up in the image (CVE-2022-47951).",
+    Fault.VMDK_FOOTER: "Some programs read the header, others the footer: they would see different disks.",
+    Fault.ARCHIVE_DAMAGED: "What is missing cannot be told from what was never there.",
+    Fault.ARCHIVE_BOMB: "A few kilobytes would fill the disk; see limits.unpack_ratio.",
+    Fault.ARCHIVE_TOO_SLOW: "It would keep a processor busy for as long as it likes.",
+    Fault.ARCHIVE_MEMBERS: "Which of several files was meant, or whether all, is anybody's guess.",
+    Fault.ARCHIVE_METHOD: "There is no safe reader of it here.",
+    Fault.OVA_MEMBER_TYPE: "A link or device would be read in place of the disk; a sparse file claims any size.",
+    Fault.OVA_MEMBER_NAME: "Whoever unpacks it by name would write elsewhere, or take one disk for another.",
+    Fault.OVA_MEMBER_SIZE: "What was described is not what is there.",
+    Fault.OVA_DESCRIPTOR: "The descriptor says which member is the disk.",
+    Fault.OVA_XML: "A document type can pull in files and expand to gigabytes.",
+    Fault.OVA_DISKS: "An image of a cloud has one disk.",
+    Fault.OVA_MANIFEST: "Something was changed after the appliance was packed.",
 }

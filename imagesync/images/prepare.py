@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,15 +34,19 @@ from imagesync.model import UNPACKED, Digest, Format
 
 log = logging.getLogger(__name__)
 
-Fetch = Callable[[Path, Progress], None]
-"""Writes the published bytes, verified against the SHA-512, to the given path."""
+Fetch = Callable[[Path, Progress], int]
+"""Writes the published bytes, verified against the SHA-512, to the given path; returns how many came over the network.
+
+An earlier attempt may have left some of them there. What it leaves itself when it fails is for the next one.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactRequest:
     """What a target wants. ``formats`` in order of preference; sizes in bytes.
 
-    ``unpack_ratio`` is how many times larger than its archive an image may be.
+    ``unpack_ratio`` is how many times larger than its archive an image may be. ``turn`` is entered while an image is
+    unpacked and converted.
     """
 
     sha512: Digest
@@ -52,6 +56,7 @@ class ArtifactRequest:
     max_virtual_size: int = TIB
     limits: ConversionLimits = field(default_factory=ConversionLimits)
     unpack_ratio: int = 200
+    turn: AbstractContextManager[object] = field(default_factory=nullcontext)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +202,7 @@ def _source(job: _Job, name: EntryName, held: ExitStack) -> tuple[Entry, int]:
     with job.store.working(name):
         if (entry := _borrowed(job, name, held)) is not None:
             return entry, 0
-        return held.enter_context(_downloaded(job, name)), job.request.size
+        return held.enter_context(_downloaded(job, name))
 
 
 def _borrowed(job: _Job, name: EntryName, held: ExitStack) -> Entry | None:
@@ -206,19 +211,27 @@ def _borrowed(job: _Job, name: EntryName, held: ExitStack) -> Entry | None:
 
 
 @contextmanager
-def _downloaded(job: _Job, name: EntryName) -> Iterator[Entry]:
+def _downloaded(job: _Job, name: EntryName) -> Iterator[tuple[Entry, int]]:
     with ExitStack() as held:
         with job.store.workspace() as work:
             file = work / "source"
-            job.store.make_room(job.request.size, kept=job.request.size)
-            with job.store.errors():
-                job.fetch(file, job.progress)
-                size = file.stat().st_size
-            if size != job.request.size:
-                detail = f"{size} bytes were fetched, {job.request.size} are endorsed"
-                raise DigestMismatchError(job.subject, detail)
-            entry = held.enter_context(job.store.add(name, file, Record(job.request.sha512, size)))
-        yield entry
+            fetched = _fetched(job, file)
+            entry = held.enter_context(job.store.add(name, file, Record(job.request.sha512, job.request.size)))
+        yield entry, fetched
+
+
+def _fetched(job: _Job, file: Path) -> int:
+    """Download to ``file``, by way of what interrupted attempts left, and return how many bytes that took."""
+    size = job.request.size
+    with job.store.partial(job.request.sha512) as partial, job.store.errors():
+        missing = max(0, size - partial.stat().st_size)
+        job.store.make_room(missing, kept=missing)
+        fetched = job.fetch(partial, job.progress)
+        found = partial.stat().st_size
+        if found != size:
+            raise DigestMismatchError(job.subject, f"{found} bytes were fetched, {size} are endorsed")
+        partial.replace(file)
+    return fetched
 
 
 def _passed_through(job: _Job, source: Entry, downloaded: int) -> Artifact | None:
@@ -257,7 +270,7 @@ def _produced(job: _Job, source: Entry, held: ExitStack, downloaded: int) -> Art
     if not downloaded:
         with job.store.errors():
             _check_cached(job, source)
-    with job.store.workspace() as work, job.store.errors():
+    with job.request.turn, job.store.workspace() as work, job.store.errors():
         request = job.request
         reserve = job.store.make_room
         limits = UnpackLimits(worst_case(request.max_virtual_size), ratio=request.unpack_ratio, reserve=reserve)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 _TAIL = 4096
 _TICK = 1.0
+_PATIENCE = 10.0
 _PERCENT = re.compile(rb"\((\d+(?:\.\d+)?)/100%\)")
 
 
@@ -70,6 +71,15 @@ def run(command: Sequence[str], environment: dict[str, str], watch: Watch) -> Ou
     finally:
         _end(child)
     return Outcome(*_meaning(child.returncode, gave_up), _text(state.tails["err"]), gave_up)
+
+
+def answer(command: Sequence[str], environment: dict[str, str]) -> str:
+    """Return what ``command`` prints within some seconds, or nothing if it fails."""
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=_PATIENCE, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout[:_TAIL].decode("utf-8", "replace")
 
 
 def _follow(child: subprocess.Popen[bytes], watch: Watch, state: _State) -> str:

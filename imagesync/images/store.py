@@ -5,6 +5,7 @@ Layout below the root::
     sources/<sha512>                        a file as published
     converted/<sha512>-<format>[-<tag>]     what was made from it; <sha512> is the source's
     <entry>.json                            its side record
+    partial/<sha512>                        what came of an interrupted download (``imagesync.images.partial``)
     tmp/<n>/                                one private directory per piece of work
     locks/                                  one lock file per source digest and area
 
@@ -15,7 +16,7 @@ itself; eviction takes only what it can lock exclusively.
 Eviction is by least recent use, over sources and converted results alike; a use is a pass that wanted that entry.
 Making a converted result uses its source first and the result after, and a later pass finds the result without touching
 the source: so of the two the source is the older and goes first, which is right, because the result saves download and
-conversion both. Where the ages are equal the source goes first too.
+conversion both. Where the ages are equal the source goes first too. Interrupted downloads go before anything whole.
 """
 
 from __future__ import annotations
@@ -28,30 +29,34 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from imagesync.errors import NoSpaceError, StoreError
+from imagesync.images import partial
 from imagesync.images.entries import (
+    PARTIAL_AREA,
     RECORD_SUFFIX,
     Entry,
     EntryName,
     Record,
     exclusively,
     lock_file,
+    partial_name,
     read_entry,
     record_path,
     sync_directory,
     write_durably,
 )
+from imagesync.model import Digest
 
 log = logging.getLogger(__name__)
 
 GIB = 1 << 30
-_AREAS = ("sources", "converted")
+_AREAS = ("sources", "converted", PARTIAL_AREA)
 
 
 class Store:
@@ -114,6 +119,17 @@ class Store:
             os.close(descriptor)
 
     @contextmanager
+    def partial(self, sha512: Digest) -> Iterator[Path]:
+        """Yield the file to download into, with what an interrupted attempt left; it stays if it can be gone on with.
+
+        Call it only while ``working`` on the source, and move the file away when it is whole.
+        """
+        with ExitStack() as held:
+            with self.errors():
+                path = held.enter_context(partial.held(self.root / partial_name(sha512)))
+            yield path
+
+    @contextmanager
     def add(self, name: EntryName, file: Path, record: Record) -> Iterator[Entry]:
         """Move ``file``, which is in a workspace, into the store and yield the entry, held against eviction.
 
@@ -172,7 +188,10 @@ class Store:
         return status.f_bavail * status.f_frsize - self.reserve_bytes
 
     def _by_last_use(self) -> list[Entry]:
-        return sorted(self.ls(), key=lambda entry: (entry.used_ns, not entry.name.startswith("sources/"), entry.name))
+        def order(entry: Entry) -> tuple[bool, int, bool, str]:
+            return entry.is_whole, entry.used_ns, not entry.name.startswith("sources/"), entry.name
+
+        return sorted(self.ls(), key=order)
 
     def _evict(self, entry: Entry) -> bool:
         """Remove an entry if nobody uses it, and return whether it is gone."""
@@ -185,16 +204,20 @@ class Store:
 
     # --- upkeep -------------------------------------------------------------------------------------------------
     def ls(self) -> tuple[Entry, ...]:
-        """Return the entries that are whole, by name."""
+        """Return the entries, and what there is of interrupted downloads, by name."""
         with self.errors():
-            found = (read_entry(self.root, name) for name in self._names())
+            found = (self._read(name) for name in self._names())
             return tuple(entry for entry in found if entry is not None)
 
     def discard(self, name: EntryName) -> bool:
         """Remove an entry that must not be used again, unless somebody uses it now; return whether it is gone."""
         with self.errors():
-            entry = read_entry(self.root, name)
+            entry = self._read(name)
             return entry is None or self._evict(entry)
+
+    def _read(self, name: EntryName) -> Entry | None:
+        read = partial.read_partial if name.startswith(f"{PARTIAL_AREA}/") else read_entry
+        return read(self.root, name)
 
     def prune(self) -> tuple[EntryName, ...]:
         """Remove leftovers and broken entries, then evict down to cap and reserve. Return what is gone, by name.
@@ -219,7 +242,7 @@ class Store:
         Raises:
             StoreError: the directory cannot be read or written.
         """
-        damaged = [entry for entry in self.ls() if self._is_damaged(entry)]
+        damaged = [entry for entry in self.ls() if entry.is_whole and self._is_damaged(entry)]
         for entry in damaged:
             log.warning("the cache entry %s is damaged", entry.name)
             self.discard(entry.name)
@@ -233,12 +256,13 @@ class Store:
             return hashlib.file_digest(file, "sha512").hexdigest() != entry.record.digest
 
     def sweep(self) -> None:
-        """Remove the workspaces of dead processes: those whose lock nobody holds."""
+        """Remove the workspaces of dead processes, and their downloads that nobody can or will go on with."""
         for path in (self.root / "tmp").iterdir():
             with exclusively(path) as ours:
                 if ours:
                     log.info("removing what an interrupted process left: %s", path)
                     shutil.rmtree(path, ignore_errors=True)
+        partial.sweep(self.root)
 
     def _names(self) -> Iterator[EntryName]:
         for area in _AREAS:
@@ -252,7 +276,7 @@ class Store:
         except Timeout:
             return
         try:
-            if read_entry(self.root, name) is None:
+            if self._read(name) is None:
                 log.warning("removing the broken cache entry %s", name)
                 record_path(self.root / name).unlink(missing_ok=True)
                 (self.root / name).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ pyasn1 leaves this module.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -45,6 +45,11 @@ _SCHEMES = {
     "1.2.840.10045.4.3.4": ("ecdsa", "sha512"),
     "1.3.101.112": ("ed25519", "sha512"),  # RFC 8419 section 3.1: SHA-512 where there are signed attributes
 }
+_SIGNING_CERTIFICATE = {
+    str(grammar.ID_SIGNING_CERTIFICATE): grammar.SIGNING_CERTIFICATE,
+    str(grammar.ID_SIGNING_CERTIFICATE_V2): grammar.SIGNING_CERTIFICATE_V2,
+}
+_DIRECTORY_NAME = 0xA4
 _LONGEST_OID = 64
 _NULL = b"\x05\x00"
 _TIME = re.compile(r"(?:\d{12}|\d{14})Z", re.ASCII)
@@ -66,6 +71,15 @@ class KeyIdentifier:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateId:
+    """A certificate named by the digest of its DER, and perhaps by issuer and serial number too (RFC 5035)."""
+
+    digest: str
+    value: bytes
+    named: IssuerSerial | None
+
+
+@dataclass(frozen=True, slots=True)
 class Scheme:
     """How the signature was made: key ``kind`` (rsa, rsa-pss, ecdsa, ed25519), digest name, PSS salt in bytes."""
 
@@ -76,7 +90,11 @@ class Scheme:
 
 @dataclass(frozen=True, slots=True)
 class SignedMessage:
-    """What a detached SignedData with one signer says. ``attributes`` is the DER SET OF that was signed."""
+    """What a detached SignedData with one signer says. ``attributes`` is the DER SET OF that was signed.
+
+    ``bound`` has, for each signing-certificate attribute, the certificates to which the signer bound the signature:
+    first its own, then others of its path.
+    """
 
     signer: IssuerSerial | KeyIdentifier
     scheme: Scheme
@@ -85,6 +103,7 @@ class SignedMessage:
     signing_time: datetime | None
     signature: bytes
     certificates: tuple[bytes, ...]
+    bound: tuple[tuple[CertificateId, ...], ...] = ()
 
 
 def parse(der: bytes, *, allow_sha1: bool = False) -> SignedMessage:
@@ -105,6 +124,7 @@ def parse(der: bytes, *, allow_sha1: bool = False) -> SignedMessage:
     if len(data["signerInfos"]) != 1:
         raise _bad(f"it has {len(data['signerInfos'])} signers where exactly one is needed")
     info = data["signerInfos"][0]
+    _check_versions(data, info)
     scheme = _scheme(info, _DIGESTS | _SHA1 if allow_sha1 else _DIGESTS)
     if str(info["digestAlgorithm"]["algorithm"]) not in {str(a["algorithm"]) for a in data["digestAlgorithms"]}:
         raise _bad("the signer's digest algorithm is not among those of the message")
@@ -171,6 +191,14 @@ def _check_encapsulated(info: Asn1) -> None:
         raise _bad("it carries the content as well (it must be detached)")
 
 
+def _check_versions(data: Asn1, info: Asn1) -> None:
+    """Check both version numbers, which follow from the rest (sections 5.1 and 5.3): plain data, X.509 certificates."""
+    right = 1 if info["sid"].getName() == "issuerAndSerialNumber" else 3
+    for version, what in ((info["version"], "SignerInfo"), (data["version"], "SignedData")):
+        if version != right:
+            raise _bad(f"the {what} is of another version than its content ({right})")
+
+
 def _certificates(data: Asn1) -> tuple[bytes, ...]:
     if not data["certificates"].isValue:
         raise _bad("it carries no certificate of the signer")
@@ -194,6 +222,7 @@ def _message(info: Asn1, scheme: Scheme, certificates: tuple[bytes, ...]) -> Sig
         signing_time=_signing_time(attributes),
         signature=bytes(info["signature"]),
         certificates=certificates,
+        bound=tuple(_bound(attributes)),
     )
 
 
@@ -242,6 +271,35 @@ def _signing_time(attributes: dict[str, bytes]) -> datetime | None:
         return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
     except ValueError as error:
         raise _bad(f"the signing time {text!r} does not exist") from error
+
+
+def _bound(attributes: Mapping[str, bytes]) -> Iterator[tuple[CertificateId, ...]]:
+    """Yield what each signing-certificate attribute says (RFC 5035 section 3; the older one has SHA-1)."""
+    for kind, spec in _SIGNING_CERTIFICATE.items():
+        if kind in attributes:
+            found = _decode(attributes[kind], spec, f"the signed attribute {kind}")["certs"]
+            if not len(found):
+                raise _bad(f"the signed attribute {kind} names no certificate")
+            yield tuple(_certificate_id(one) for one in found)
+
+
+def _certificate_id(one: Asn1) -> CertificateId:
+    if "hashAlgorithm" not in one:
+        digest = "sha1"
+    elif one["hashAlgorithm"].isValue:
+        digest = _digest(one["hashAlgorithm"], "certificate's digest")
+    else:
+        digest = "sha256"
+    named = _issuer_serial(one["issuerSerial"]) if one["issuerSerial"].isValue else None
+    return CertificateId(digest, bytes(one["certHash"]), named)
+
+
+def _issuer_serial(said: Asn1) -> IssuerSerial:
+    names = [bytes(name) for name in said["issuer"]]
+    if len(names) != 1 or names[0][0] != _DIRECTORY_NAME:
+        raise _bad("a certificate is named by an issuer that is not one distinguished name")
+    start, end = _contents(names[0], 0, len(names[0]))
+    return IssuerSerial(names[0][start:end], int(said["serialNumber"]))
 
 
 # --- algorithms ------------------------------------------------------------------------------------------------------

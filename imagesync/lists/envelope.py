@@ -19,6 +19,8 @@ from itertools import islice
 from imagesync.errors import BadEnvelopeError
 
 MAX_MESSAGE_BYTES = 20 * 1024 * 1024
+MAX_LINES = 1_000_000
+"""Each may grow by a byte when its end becomes CRLF; a list of 10,000 images has some 300,000."""
 MAX_HEADER_BYTES = 16 * 1024
 MAX_HEADERS = 64
 MAX_SIGNATURE_BYTES = 1024 * 1024
@@ -59,6 +61,8 @@ def split(blob: bytes) -> Envelope:
     """
     if len(blob) > MAX_MESSAGE_BYTES:
         raise _bad(f"larger than {MAX_MESSAGE_BYTES} bytes")
+    if blob.count(b"\n") > MAX_LINES:
+        raise _bad(f"it has more than {MAX_LINES} lines")
     _refuse_known_others(blob)
     headers, body = _headers(blob, "the message")
     boundary = _multipart_boundary(headers)

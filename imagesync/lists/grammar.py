@@ -19,6 +19,8 @@ ID_SIGNED_DATA = univ.ObjectIdentifier("1.2.840.113549.1.7.2")
 ID_CONTENT_TYPE = univ.ObjectIdentifier("1.2.840.113549.1.9.3")
 ID_MESSAGE_DIGEST = univ.ObjectIdentifier("1.2.840.113549.1.9.4")
 ID_SIGNING_TIME = univ.ObjectIdentifier("1.2.840.113549.1.9.5")
+ID_SIGNING_CERTIFICATE = univ.ObjectIdentifier("1.2.840.113549.1.9.16.2.12")
+ID_SIGNING_CERTIFICATE_V2 = univ.ObjectIdentifier("1.2.840.113549.1.9.16.2.47")
 
 _field = namedtype.NamedType
 _optional = namedtype.OptionalNamedType
@@ -36,6 +38,10 @@ def _set_of(component: Asn1, **constraints: Asn1) -> Asn1:
     return univ.SetOf(componentType=component, **constraints)
 
 
+def _sequence_of(component: Asn1, **constraints: Asn1) -> Asn1:
+    return univ.SequenceOf(componentType=component, **constraints)
+
+
 def _implicit(number: int, kind: Asn1) -> Asn1:
     return kind.subtype(implicitTag=tag.Tag(tag.tagClassContext, tag.tagFormatSimple, number))
 
@@ -50,7 +56,8 @@ ALGORITHM = _sequence(_field("algorithm", univ.ObjectIdentifier()), _optional("p
 """RFC 5280 section 4.1.1.2."""
 
 _ATTRIBUTE = _sequence(_field("attrType", univ.ObjectIdentifier()), _field("attrValues", _set_of(univ.Any())))
-_ATTRIBUTES = _set_of(_ATTRIBUTE, subtypeSpec=constraint.ValueSizeConstraint(1, float("inf")))
+_SOME = constraint.ValueSizeConstraint(1, float("inf"))
+_ATTRIBUTES = _set_of(_ATTRIBUTE, subtypeSpec=_SOME)
 
 _ENCAPSULATED = _sequence(
     _field("eContentType", univ.ObjectIdentifier()), _optional("eContent", _explicit(0, univ.OctetString()))
@@ -86,3 +93,18 @@ SIGNED_DATA = _sequence(
 
 TIME = _choice(_field("utcTime", useful.UTCTime()), _field("generalTime", useful.GeneralizedTime()))
 """Section 11.3."""
+
+_ISSUER_SERIAL = _sequence(
+    _field("issuer", _sequence_of(univ.Any(), subtypeSpec=_SOME)), _field("serialNumber", univ.Integer())
+)
+_CERTIFICATE_ID = (_field("certHash", univ.OctetString()), _optional("issuerSerial", _ISSUER_SERIAL))
+_POLICIES = _optional("policies", _sequence_of(univ.Any()))
+
+SIGNING_CERTIFICATE = _sequence(_field("certs", _sequence_of(_sequence(*_CERTIFICATE_ID))), _POLICIES)
+"""RFC 5035 section 5, from RFC 2634: with SHA-1."""
+
+# SHA-256 is the default of ``hashAlgorithm``. Some write it nevertheless, so that it is read as optional.
+SIGNING_CERTIFICATE_V2 = _sequence(
+    _field("certs", _sequence_of(_sequence(_optional("hashAlgorithm", ALGORITHM), *_CERTIFICATE_ID))), _POLICIES
+)
+"""RFC 5035 section 3."""

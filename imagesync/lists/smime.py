@@ -5,7 +5,8 @@ The steps, in order; each refuses with an error of its own kind:
 1. The envelope: which bytes were signed (``envelope``, RFC 8551).
 2. The signature's structure: strict DER, one signer, signed attributes, strong algorithms (``cms``, RFC 5652).
 3. The content's digest equals the signed one (RFC 5652 section 5.4), and nobody signed in the future.
-4. The signer's certificate is the one that is named, and its key made the signature (section 5.6).
+4. The signer's certificate is the one that is named, in a signing-certificate attribute too if there is one
+   (RFC 5035 section 4), and its key made the signature (section 5.6).
 5. The certificate is fit for signing lists, and a path leads to a root in the anchors directory (``path``, RFC 5280).
 6. Nothing on that path is revoked (``revocation``).
 
@@ -92,6 +93,7 @@ def _verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetim
         _check_signature(message, certificate)
         others = [other for other in certificates if other is not certificate]
         expects_pin, chain, warnings = _check_trust(certificate, others, anchors, policy, now)
+        _check_bound(message, chain)
     return SignedPayload(
         content=parts.content,
         json=parts.json,
@@ -172,6 +174,22 @@ def _is_named(certificate: x509.Certificate, named: cms.IssuerSerial | cms.KeyId
     except x509.ExtensionNotFound:
         return False
     return extension.value.digest == named.value
+
+
+def _check_bound(message: cms.SignedMessage, chain: Sequence[x509.Certificate]) -> None:
+    """Check that the certificates to which the signature was bound are those by which it is judged."""
+    for first, *others in message.bound:
+        if not _is_meant(chain[0], first):
+            raise _bad("it was bound to another certificate than the one that it names (RFC 5035)")
+        if not all(any(_is_meant(link, other) for link in chain) for other in others):
+            raise _bad("it was bound to a certificate that is not on its path (RFC 5035)")
+
+
+def _is_meant(certificate: x509.Certificate, meant: cms.CertificateId) -> bool:
+    der = certificate.public_bytes(Encoding.DER)
+    return hashlib.new(meant.digest, der).digest() == meant.value and (
+        meant.named is None or _is_named(certificate, meant.named)
+    )
 
 
 def _check_signature(message: cms.SignedMessage, certificate: x509.Certificate) -> None:

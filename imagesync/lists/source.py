@@ -1,4 +1,4 @@
-"""Getting a list's bytes: http, https, file. Nothing here looks at what they say."""
+"""Getting a list's bytes: http, https, file, or a bundle (a directory). Nothing here looks at what they say."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import stat
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import unquote
 
-from imagesync.errors import ForbiddenAddressError, TooLargeError, UnreachableError
-from imagesync.http import HttpPolicy, Response, get, http_date, origin_of, redact, split
+from imagesync.errors import TooLargeError, UnreachableError
+from imagesync.http import HttpPolicy, Response, get, http_date, origin_of, redact
+from imagesync.lists.local import LIST, local_path
 
 MAX_BYTES = 16 << 20
 """The default bound: a list of ten thousand images has about 10 MiB."""
@@ -57,8 +57,9 @@ def fetch(request: ListRequest) -> Fetched | NotModified:
         SourceError: it could not be had within the bounds; the subclass and its text say why.
         ConfigError: the CA bundle or a proxy of the policy cannot be used.
     """
-    if split(request.url).scheme.lower() == "file":
-        return _read(request)
+    path = local_path(request.url)
+    if path is not None:
+        return _read(path, request)
     named = request.policy.named_hosts | {origin_of(request.url).host}
     deadline = min(request.policy.base_deadline, BASE_DEADLINE)
     policy = replace(request.policy, named_hosts=named, base_deadline=deadline)
@@ -80,11 +81,13 @@ def _answer(response: Response) -> Fetched | NotModified:
     )
 
 
-def _read(request: ListRequest) -> Fetched:
-    path = _local_path(request.url)
+def _read(path: Path, request: ListRequest) -> Fetched:
+    is_bundle = path.is_dir()
+    path = path / LIST if is_bundle else path
     try:
-        # O_NONBLOCK: opening a named pipe must not wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        # O_NONBLOCK: opening a named pipe must not wait for a writer. What is in a bundle was put there by others.
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | (os.O_NOFOLLOW if is_bundle else 0)
+        descriptor = os.open(path, flags)
         with open(descriptor, "rb") as file:  # noqa: PTH123 - takes over the descriptor
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise UnreachableError(str(path), "not a regular file", "name the file that holds the list")
@@ -96,11 +99,3 @@ def _read(request: ListRequest) -> Fetched:
         detail = f"more than the {request.max_bytes} bytes allowed for a list"
         raise TooLargeError(str(path), detail, "check that it is a list, or raise `max_list_bytes`")
     return Fetched(blob, redact(request.url))
-
-
-def _local_path(url: str) -> Path:
-    parts = split(url)
-    path = unquote(parts.path)
-    if parts.netloc not in {"", "localhost"} or not path.startswith("/") or "\0" in path:
-        raise ForbiddenAddressError(redact(url), "not the URL of a local file", "write file:///absolute/path")
-    return Path(path)

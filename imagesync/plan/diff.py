@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
 
-from imagesync.backend import DEACTIVATED, ImageKey, OwnedImage, State
+from imagesync.backend import DEACTIVATED, RECALLED, ImageKey, OwnedImage, State
 from imagesync.lists.select import Cause as SkipCause
 from imagesync.lists.select import Skipped
 from imagesync.model import ImageId, ListId, TrustedList, Unknown, Verdict
@@ -26,6 +26,7 @@ from imagesync.plan.floor import advice, objection
 from imagesync.plan.guard import COUNTED, WINDOW, guard
 from imagesync.plan.spec import Wanted, timestamp
 from imagesync.plan.values import Action, Cause, Kind, ListView, Plan, TargetView
+from imagesync.plan.waiting import put_off
 
 _ORDER = (
     (Kind.RETIRE, Cause.REVOKED),
@@ -143,6 +144,7 @@ def _decide(case: _Situation) -> list[Action]:
 def _recall(case: _Situation) -> list[Action]:
     """Decide about records that are denied locally, then about the key as if they were not there.
 
+    One that was retired for another reason is retired once more: the target may show it to more than it ought to.
     Where one of them is what would be made for the list, that is denied too: it would come back as the same bytes.
     """
     reasons = case.target.revoked
@@ -152,9 +154,15 @@ def _recall(case: _Situation) -> list[Action]:
     if same is not None:
         skipped = Skipped(case.key.image, same.metadata.name, SkipCause.REVOKED, reasons[same.ref])
         others = replace(others, wanted=None, skipped=skipped)
-    gone = replace(case, copies=denied)
-    retired = [_retire(case, copy, Cause.REVOKED, reasons[copy.ref]) for copy in _published(gone)]
+    due = tuple(copy for copy in denied if _is_to_recall(copy))
+    retired = [_retire(case, copy, Cause.REVOKED, reasons[copy.ref]) for copy in due]
+    gone = replace(case, copies=tuple(copy for copy in denied if copy not in due))
     return [*retired, *_settled(gone), *_decide(others)]
+
+
+def _is_to_recall(copy: OwnedImage) -> bool:
+    retirement = copy.retirement
+    return copy.state is State.PUBLISHED or (retirement is not None and retirement.reason != RECALLED)
 
 
 # --- what should be offered ------------------------------------------------------------------------------------------
@@ -180,9 +188,10 @@ def _upload(case: _Situation, wanted: Wanted, published: tuple[OwnedImage, ...])
     if postponed is not None:
         return case.act(Kind.HOLD if published else Kind.SKIP, Cause.BACK_OFF, postponed, *published[:1])
     if not published:
-        return case.act(Kind.REGISTER, *_why_registered(case))
+        return put_off(case.act(Kind.REGISTER, *_why_registered(case)), case.target.waiting)
     cause, reason = _why_replaced(case, wanted, published)
-    return replace(case.act(Kind.REPLACE, cause, reason, published[0]), superseded=published)
+    replacing = replace(case.act(Kind.REPLACE, cause, reason, published[0]), superseded=published)
+    return put_off(replacing, case.target.waiting)
 
 
 def _why_double(copy: OwnedImage, best: OwnedImage) -> tuple[Cause, str]:

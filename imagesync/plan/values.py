@@ -61,6 +61,7 @@ class Cause(StrEnum):
     MOVED = "moved"
     GUARD = "guard"
     BACK_OFF = "back-off"
+    WAITING = "waiting"
     CLOCK = "clock"
 
 
@@ -128,6 +129,7 @@ class TargetView:
 
     ``owned`` are the records in scope. ``recorded`` are the digests of files uploaded earlier, by fingerprint, as the
     state remembers them. ``revoked`` gives a reason for single records, by ``ref``, ``postponed`` for single images.
+    ``waiting`` is why nothing is to be uploaded now, if that is so.
     ``trust_clock`` is off when the clock contradicts the servers: then nothing expires. ``subscriptions`` are the names
     of all that are configured.
     ``expected`` are the images that were published here when the last pass ended, ``remembered`` all that were here.
@@ -140,6 +142,7 @@ class TargetView:
     recorded: Mapping[Fingerprint, Digest] = field(default_factory=dict)
     revoked: Mapping[str, str] = field(default_factory=dict)
     postponed: Mapping[ImageKey, str] = field(default_factory=dict)
+    waiting: str = ""
     delete_after: timedelta = timedelta(days=30)
     trust_clock: bool = True
     subscriptions: frozenset[str] = frozenset()

@@ -6,7 +6,8 @@ Rules this module keeps:
 * What adds comes before what removes, but for local recalls. When an addition failed, the guard judges the removals
   again.
 * Images are prepared ahead by a bounded number of threads, so that the next one downloads or converts while one is
-  uploaded; the target itself is used by one thread only, in the order of the plan.
+  uploaded; the target itself is used by one thread only. The smallest come first: they are of use soonest.
+* When the time for heavy work is over, what is being prepared is finished and nothing more is begun.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from imagesync.model import ListId
 from imagesync.plan.guard import guard
 from imagesync.plan.spec import File, Wanted, complete, fingerprint
 from imagesync.plan.values import BESIDE_ANOTHER, Action, Cause, GuardRules, Kind, Plan
+from imagesync.plan.waiting import put_off
+from imagesync.run.hours import Hours
 from imagesync.run.progress import Display, Step, both, interruptible, lazily
 
 log = structlog.get_logger(__name__)
@@ -79,20 +82,25 @@ class Workshop:
     display: Display
     ahead: int = 2
     stop: Event = field(default_factory=Event)
+    hours: Hours = field(default_factory=Hours)
+
+    def begun(self, action: Action) -> Action:
+        """Return the upload as it is to be done now, or as waiting."""
+        return put_off(action, self.hours.objection())
 
 
 def apply(
     plan: Plan, backend: Backend, workshop: Workshop, owned: Sequence[OwnedImage], rules: Mapping[ListId, GuardRules]
 ) -> list[Outcome]:
-    """Carry out ``plan`` and return what became of each of its actions, in order."""
+    """Carry out ``plan`` and return what became of each of its actions, in the order in which they were done."""
     first = [action for action in plan.actions if _comes_first(action)]
-    uploads = [action for action in plan.actions if action.kind in _UPLOADS]
+    uploads = sorted((action for action in plan.actions if action.kind in _UPLOADS), key=_size)
     restores = [action for action in plan.actions if action.kind in _CHANGES_OF_RECORDS]
     outcomes = [_carry_out(action, backend, plan) for action in first]
     outcomes += _upload_all(uploads, plan, backend, workshop)
     outcomes += [_carry_out(action, backend, plan) for action in restores]
-    failed = {outcome.action.key for outcome in outcomes if outcome.outcome is Ending.FAILED}
-    judged = guard(_without_failed(plan.actions, failed), owned, rules, plan.at)
+    missed = {outcome.action.key for outcome in outcomes if _is_missed(outcome)}
+    judged = guard(_without_missed(plan.actions, missed), owned, rules, plan.at)
     rest = (action for action in judged if action.kind not in _BEFORE_REMOVALS and not _comes_first(action))
     return outcomes + [_carry_out(action, backend, plan) for action in rest]
 
@@ -102,16 +110,27 @@ def _comes_first(action: Action) -> bool:
     return (action.kind, action.cause) in {(Kind.RETIRE, Cause.REVOKED), (Kind.DELETE, Cause.LEFTOVER)}
 
 
-def _without_failed(actions: Sequence[Action], failed: set[ImageKey]) -> list[Action]:
+def _size(action: Action) -> int:
+    return action.wanted.image.size if action.wanted else 0
+
+
+def _is_missed(outcome: Outcome) -> bool:
+    return outcome.outcome is Ending.FAILED or outcome.action.cause is Cause.WAITING
+
+
+def _without_missed(actions: Sequence[Action], missed: set[ImageKey]) -> list[Action]:
     adding = _UPLOADS | {Kind.RESTORE}
-    return [action for action in actions if not (action.kind in adding and action.key in failed)]
+    return [action for action in actions if not (action.kind in adding and action.key in missed)]
 
 
 # --- actions that need the bytes -------------------------------------------------------------------------------------
 def _upload_all(actions: Sequence[Action], plan: Plan, backend: Backend, workshop: Workshop) -> Iterator[Outcome]:
     with closing(_prepared(actions, workshop)) as ready:
         for action, artifact in ready:
-            yield _attempt(action, partial(_upload, action, artifact, plan, (backend, workshop)))
+            if action.kind in _UPLOADS:
+                yield _attempt(action, partial(_upload, action, artifact, plan, (backend, workshop)))
+            else:
+                yield _carry_out(action, backend, plan)
 
 
 def _upload(action: Action, ready: _Ready, plan: Plan, tools: tuple[Backend, Workshop]) -> Outcome:
@@ -153,9 +172,9 @@ _Ready = Callable[[], AbstractContextManager[Artifact]]
 
 
 def _prepared(actions: Sequence[Action], workshop: Workshop) -> Generator[tuple[Action, _Ready]]:
-    """Yield each action with a function that gives its artifact, while the next ones are being prepared."""
+    """Yield each action, or that it waits, with what gives its artifact, while the next ones are being prepared."""
     if not workshop.ahead:
-        yield from ((action, partial(_prepare, action, workshop)) for action in actions)
+        yield from ((action, partial(_prepare, action, workshop)) for action in map(workshop.begun, actions))
         return
     waiting = deque(actions)
     running: deque[tuple[Action, Future[_Held]]] = deque()
@@ -163,10 +182,14 @@ def _prepared(actions: Sequence[Action], workshop: Workshop) -> Generator[tuple[
         cleanup.callback(_abandon, running, workshop.stop)
         while waiting or running:
             while waiting and len(running) < workshop.ahead:
-                action = waiting.popleft()
-                running.append((action, pool.submit(copy_context().run, _open, action, workshop)))
-            action, future = running.popleft()
-            yield action, partial(_taken, future)
+                action = workshop.begun(waiting.popleft())
+                if action.kind in _UPLOADS:
+                    running.append((action, pool.submit(copy_context().run, _open, action, workshop)))
+                else:
+                    yield action, partial(_prepare, action, workshop)
+            if running:
+                action, future = running.popleft()
+                yield action, partial(_taken, future)
 
 
 _Held = tuple[ExitStack, Artifact]

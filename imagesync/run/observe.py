@@ -9,7 +9,14 @@ from enum import StrEnum
 
 import structlog
 
-from imagesync.errors import HttpStatusError, ImagesyncError, TooLargeError, TrustError, UnreachableError
+from imagesync.errors import (
+    HttpStatusError,
+    ImagesyncError,
+    TooLargeError,
+    TrustError,
+    TrustStoreUnusableError,
+    UnreachableError,
+)
 from imagesync.lists.admit import admit
 from imagesync.lists.anchors import Anchors
 from imagesync.lists.hepix import parse
@@ -75,7 +82,13 @@ class Seen:
         return list_of(self.observation, self.accepted)
 
 
-def observe(subscription: Subscription, find: FindFetch, anchors: Anchors, memory: Memory, now: datetime) -> Seen:
+def observe(
+    subscription: Subscription,
+    find: FindFetch,
+    anchors: Anchors | TrustStoreUnusableError,
+    memory: Memory,
+    now: datetime,
+) -> Seen:
     """Return what is known of a subscription's list at ``now``; never raises for what is wrong with the list.
 
     A 304 means that the stored message is verified and admitted again, with this pass's clock, CRLs and
@@ -104,8 +117,14 @@ def _ask(subscription: Subscription, find: FindFetch, memory: Memory) -> Fetched
 
 
 def _judge(
-    subscription: Subscription, answer: Fetched | NotModified, anchors: Anchors, memory: Memory, now: datetime
+    subscription: Subscription,
+    answer: Fetched | NotModified,
+    anchors: Anchors | TrustStoreUnusableError,
+    memory: Memory,
+    now: datetime,
 ) -> Seen:
+    if isinstance(anchors, TrustStoreUnusableError):
+        raise anchors
     listing = _listing(subscription, answer, memory.stored)
     payload = verify(listing.blob, anchors, subscription.signature, now)
     rules = subscription.admission(memory.pinned_elsewhere or {}, floor_lifted=memory.floor_lifted)

@@ -8,18 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from pathlib import Path
 
 from imagesync.backend import Progress
 from imagesync.config.schema import Config
-from imagesync.errors import TooLargeError
-from imagesync.http import HttpPolicy
+from imagesync.errors import DigestMismatchError, ImagesyncError, SourceError, TooLargeError
 from imagesync.images.artifact import Artifact, ConversionLimits
+from imagesync.images.bundle import fetch_image
 from imagesync.images.confine import STANDARD_PATH
-from imagesync.images.download import DownloadRequest, download
-from imagesync.images.prepare import ArtifactRequest, prepare
+from imagesync.images.download import DownloadRequest, Source, download
+from imagesync.images.prepare import ArtifactRequest, Fetch, prepare
 from imagesync.images.store import Store
+from imagesync.lists.local import bundle_of
+from imagesync.model import Digest, Image
 from imagesync.plan.spec import Wanted
-from imagesync.run.settings import Target
+from imagesync.run.pace import Pace
+from imagesync.run.settings import Subscription, Target
 
 
 def open_store(config: Config) -> Store:
@@ -32,26 +36,23 @@ def open_store(config: Config) -> Store:
 
 
 def preparation(
-    config: Config, policies: Mapping[str, HttpPolicy], environment: Mapping[str, str]
+    config: Config, subscriptions: Mapping[str, Subscription], environment: Mapping[str, str]
 ) -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
     """Return the function that brings an image into a target's form. The cache is opened when it is first needed.
 
-    ``policies`` bound what is fetched, by subscription; of ``environment`` only the PATH is used.
+    ``subscriptions``, by name, say where to ask and what that may cost; of ``environment`` only the PATH is used.
     """
     stores: list[Store] = []
     limits = _conversion_limits(config, environment.get("PATH", STANDARD_PATH))
+    pace = _pace(config)
+    source = sources(config, subscriptions, pace)
 
     @contextmanager
     def bring(wanted: Wanted, target: Target, downloading: Progress, converting: Progress) -> Iterator[Artifact]:
         image = wanted.image
-        if image.size > config.limits.max_image_bytes:
-            bound = f"{image.size} bytes are more than {config.limits.max_image_bytes}"
-            raise TooLargeError(wanted.title, bound, "raise limits.max_image_bytes if that is right")
+        fetch = source(wanted.subscription, image)
         if not stores:
             stores.append(open_store(config))
-        source = DownloadRequest(
-            image.uri, image.size, image.sha512, policies[wanted.subscription], config.limits.attempts
-        )
         request = ArtifactRequest(
             image.sha512,
             image.size,
@@ -60,11 +61,57 @@ def preparation(
             config.limits.max_virtual_size,
             limits,
             config.limits.unpack_ratio,
+            pace.conversion,
         )
-        with prepare(request, stores[0], partial(download, source), downloading, converting) as artifact:
+        with prepare(request, stores[0], fetch, downloading, converting) as artifact:
             yield artifact
 
     return bring
+
+
+def sources(
+    config: Config, subscriptions: Mapping[str, Subscription], pace: Pace | None = None
+) -> Callable[[str, Image], Fetch]:
+    """Return a function from a subscription's name and an image to what writes the image's verified bytes.
+
+    ``subscriptions``, by name, say where to ask and what that may cost.
+    """
+    pace = pace or _pace(config)
+    failed: dict[tuple[str, Digest], ImagesyncError] = {}
+
+    def fetch(request: DownloadRequest, into: Path, progress: Progress) -> int:
+        # What one target could not be given is not asked for again for the next one in the same pass.
+        key = (request.uri, request.sha512)
+        if key in failed:
+            raise failed[key]
+        try:
+            with pace.turn(request.uri):
+                return download(request, into, progress)
+        except (SourceError, DigestMismatchError) as error:
+            failed[key] = error
+            raise
+
+    def source(subscription: str, image: Image) -> Fetch:
+        if image.size > config.limits.max_image_bytes:
+            bound = f"{image.size} bytes are more than {config.limits.max_image_bytes}"
+            raise TooLargeError(image.title, bound, "raise limits.max_image_bytes if that is right")
+        bundle = bundle_of(subscriptions[subscription].url)
+        if bundle is not None:
+            return partial(fetch_image, bundle, image.sha512, image.size)
+        return partial(fetch, _request(image, subscriptions[subscription], config.limits.attempts, pace))
+
+    return source
+
+
+def _request(image: Image, subscription: Subscription, attempts: int, pace: Pace) -> DownloadRequest:
+    *mirrors, (uri, policy) = subscription.places(image.uri)
+    places = tuple(Source(*mirror) for mirror in mirrors)
+    return DownloadRequest(uri, image.size, image.sha512, policy, attempts, mirrors=places, throttle=pace.throttle)
+
+
+def _pace(config: Config) -> Pace:
+    limits = config.limits
+    return Pace(conversions=limits.parallel_conversions, per_host=limits.downloads_per_host, bandwidth=limits.bandwidth)
 
 
 def _conversion_limits(config: Config, path: str) -> ConversionLimits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -50,10 +51,13 @@ def stories(key: str, state: Repository, targets: Sequence[str], denials: Sequen
         StateError: the state cannot be read.
     """
     endorsed = _endorsements(state)
+    by_name: defaultdict[tuple[ListId, ImageId], list[Endorsement]] = defaultdict(list)
+    for one in endorsed:
+        by_name[one.version.list, ImageId(one.entry.identifier)].append(one)
     records = [(target, record) for target in targets for record in state.images(target)]
-    names = {(one.version.list, ImageId(one.entry.identifier)) for one in endorsed if _is_named(key, one)}
+    names = {name for name, found in by_name.items() if any(_is_named(key, one) for one in found)}
     names |= {(record.key.list, record.key.image) for _, record in records if _is_meant(key, record)}
-    return tuple(_story(name, endorsed, records, state, denials) for name in sorted(names))
+    return tuple(_story(name, by_name[name], records, state, denials) for name in sorted(names))
 
 
 def _endorsements(state: Repository) -> list[Endorsement]:
@@ -63,18 +67,17 @@ def _endorsements(state: Repository) -> list[Endorsement]:
 
 def _story(
     name: tuple[ListId, ImageId],
-    endorsed: Iterable[Endorsement],
+    endorsed: Sequence[Endorsement],
     records: Iterable[tuple[str, ImageRecord]],
     state: Repository,
     denials: Sequence[Denial],
 ) -> Story:
-    own = tuple(one for one in endorsed if (one.version.list, one.entry.identifier) == name)
     return Story(
         *name,
-        endorsements=own,
+        endorsements=tuple(endorsed),
         standings=tuple((target, record) for target, record in records if (record.key.list, record.key.image) == name),
         history=state.actions_about(f"{name[0]}/{name[1]}"),
-        denied=next((reason for one in own[:1] if (reason := denial_of(one.entry, one.version, denials))), ""),
+        denied=next((reason for one in endorsed[:1] if (reason := denial_of(one.entry, one.version, denials))), ""),
     )
 
 

@@ -17,6 +17,8 @@ FIRST_RETRY = timedelta(minutes=5)
 LAST_RETRY = timedelta(hours=24)
 """After a failure the next attempt waits this long, doubling up to the second, until the list or image changes."""
 
+_OFFERED = frozenset({"published", "held", "tampered"})
+
 _SAID = attrgetter(*(field.name for field in fields(ImageRecord) if field.name != "since"))
 """What a record says but for the time: that is of the pass, and stays as long as the rest does."""
 
@@ -58,6 +60,14 @@ def _is_new(record: ImageRecord, before: ImageRecord | None) -> bool:
     return before is None or _SAID(record) != _SAID(before)
 
 
+def is_offered(record: ImageRecord) -> bool:
+    """Return whether a version of the image was published when the last pass ended.
+
+    Also while its list was unknown, or its replacement failed: the guard counts the removal of such an image too.
+    """
+    return record.state in _OFFERED or (record.state == "failed" and record.digest is not None)
+
+
 def attempt(wanted: Wanted | None) -> str:
     """Return what is being attempted for an image: when this changes, the back-off is over."""
     if wanted is None:
@@ -86,8 +96,8 @@ def _tells(outcome: Outcome) -> bool:
         case Action(kind=Kind.DELETE) | Action(cause=Cause.SUPERSEDED) | Action(kind=Kind.RETIRE, cause=Cause.TAMPERED):
             return False
         case Action(kind=Kind.SKIP, cause=cause):
-            return cause in {Cause.BACK_OFF, Cause.BROKEN}
-        case Action(kind=Kind.KEEP | Kind.UPDATE, image=image) if image is not None and image.retirement is not None:
+            return cause in {Cause.BACK_OFF, Cause.WAITING, Cause.BROKEN}
+        case Action(kind=Kind.KEEP | Kind.UPDATE | Kind.RETIRE, image=image) if image is not None and image.retirement:
             return image.retirement.reason != Cause.SUPERSEDED
         case _:
             return True
@@ -129,9 +139,13 @@ def _standing(outcome: Outcome) -> tuple[str, str]:
         return state, f"{action.kind} failed: {outcome.error}"
     if action.cause in {Cause.BACK_OFF, Cause.BROKEN} and action.kind in {Kind.HOLD, Kind.SKIP}:
         return "failed", action.reason
-    if action.kind is Kind.HOLD:
-        return "held", action.reason
-    return "published", "as endorsed"
+    return _standing_unworked(action)
+
+
+def _standing_unworked(action: Action) -> tuple[str, str]:
+    if action.cause is Cause.WAITING:
+        return ("published" if action.image else "missing"), action.reason
+    return ("held", action.reason) if action.kind is Kind.HOLD else ("published", "as endorsed")
 
 
 def _retired_for(outcome: Outcome) -> str:
@@ -150,7 +164,7 @@ def _file(outcome: Outcome, image: OwnedImage | None) -> tuple[Digest | None, st
 
 
 def _back_off(outcome: Outcome, before: ImageRecord | None, now: datetime) -> tuple[int, datetime | None]:
-    if outcome.action.cause is Cause.BACK_OFF and before is not None:
+    if outcome.action.cause in {Cause.BACK_OFF, Cause.WAITING} and before is not None:
         return before.failures, before.retry_at
     if outcome.outcome is not Ending.FAILED and outcome.action.kind is not Kind.DELETE:
         return 0, None

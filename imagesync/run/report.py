@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import IntEnum
 from typing import Any
 
@@ -45,10 +45,15 @@ SEVERITY = (
 """When several apply, the first of them is the exit code."""
 
 
+def worst_code(applying: Collection[Exit]) -> Exit:
+    """Return the exit code when several apply."""
+    return next(code for code in SEVERITY if code in applying)
+
+
 def worst_of(results: Iterable[TargetResult]) -> Exit:
     """Return the exit code that the targets alone lead to."""
     applying = {Exit.DONE, *_of_targets(results)}
-    return next(code for code in SEVERITY if code in applying)
+    return worst_code(applying)
 
 
 def targets_as_json(results: Iterable[TargetResult]) -> list[dict[str, Any]]:
@@ -61,7 +66,7 @@ def exit_code(result: PassResult) -> Exit:
     applying = {Exit.DONE, *_of_lists(result.seen), *_of_targets(result.targets)}
     if result.clock is Clock.CLOCK:
         applying.add(Exit.SOME_FAILED)
-    return next(code for code in SEVERITY if code in applying)
+    return worst_code(applying)
 
 
 def _of_lists(seen: Iterable[Seen]) -> set[Exit]:

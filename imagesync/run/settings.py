@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from imagesync.backend import Format
 from imagesync.errors import ConfigError
-from imagesync.http import HttpPolicy
+from imagesync.http import HttpPolicy, origin_of
 from imagesync.images.artifact import ConversionOptions
 from imagesync.lists.admit import AdmissionRules
 from imagesync.lists.select import SelectionRules
@@ -20,11 +20,25 @@ from imagesync.run.notice import NoticeRules
 
 
 @dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A mirror: what stands for ``prefix`` in the URLs of images. ``only``: what they say is not asked itself."""
+
+    prefix: str
+    replacement: str
+    only: bool = False
+
+    def __call__(self, uri: str) -> str | None:
+        """Return where the mirror has what is published at ``uri``, ``None`` if it does not."""
+        return self.replacement + uri.removeprefix(self.prefix) if uri.startswith(self.prefix) else None
+
+
+@dataclass(frozen=True, slots=True)
 class Subscription:
     """One subscribed list.
 
-    ``list_policy`` and ``image_policy`` bound what is fetched for it. ``fault`` is what is wrong with its part of the
-    configuration beyond the words, such as a token that cannot be read: it makes this list unknown and no other.
+    ``mirrors`` are asked for its images before the place that it names, in order. ``list_policy`` and ``image_policy``
+    bound what is fetched for it. ``fault`` is what is wrong with its part of the configuration beyond the words, such
+    as a token that cannot be read: it makes this list unknown and no other.
     """
 
     name: str
@@ -45,6 +59,20 @@ class Subscription:
     properties: tuple[PropertyRule, ...] = ()
     notices: NoticeRules = field(default_factory=NoticeRules)
     fault: ConfigError | None = None
+    mirrors: tuple[Rewrite, ...] = ()
+
+    def places(self, uri: str) -> tuple[tuple[str, HttpPolicy], ...]:
+        """Return where to ask for an image that is published at ``uri``, in order, and what each may cost.
+
+        A mirror may have a private address, because the operator named it; what a list names does not gain by that.
+        """
+        found = [(rule, place) for rule in self.mirrors if (place := rule(uri)) is not None]
+        mirrors = tuple((place, self._named(rule.replacement)) for rule, place in found)
+        published = () if any(rule.only for rule, _ in found) else ((uri, self.image_policy),)
+        return mirrors + published
+
+    def _named(self, url: str) -> HttpPolicy:
+        return replace(self.image_policy, named_hosts=self.image_policy.named_hosts | {origin_of(url).host})
 
     def admission(self, pinned_elsewhere: Mapping[ListId, str], *, floor_lifted: bool) -> AdmissionRules:
         """Return the rules by which this subscription admits a list."""

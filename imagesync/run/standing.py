@@ -95,10 +95,12 @@ def _properties(action: Action) -> Mapping[str, str]:
 def _state_now(action: Action) -> str | None:
     """Return the state that the target's own records show, or ``None`` for what is not endorsed and not there."""
     retirement = action.image.retirement if action.image is not None else None
-    if retirement is not None and action.kind in {Kind.KEEP, Kind.UPDATE, Kind.DELETE}:
+    if retirement is not None and action.kind in {Kind.KEEP, Kind.UPDATE, Kind.RETIRE, Kind.DELETE}:
         return None if retirement.reason == Cause.SUPERSEDED else _gone(retirement.reason)
     if action.cause is Cause.TAMPERED:
         return "tampered"
+    if action.cause is Cause.WAITING:
+        return "published" if action.image else "missing"
     return None if action.cause is Cause.SUPERSEDED else _STATES.get(action.kind)
 
 

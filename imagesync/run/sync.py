@@ -15,7 +15,7 @@ from threading import Event
 import structlog
 
 from imagesync.backend import Backend, Context, ImageKey, Notice, OwnedImage, Progress
-from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError
+from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError, TrustStoreUnusableError
 from imagesync.images.artifact import Artifact
 from imagesync.lists.anchors import Anchors
 from imagesync.model import Accepted, ImageId, ListId, TrustedList, Unknown
@@ -23,16 +23,18 @@ from imagesync.plan.diff import make_plan
 from imagesync.plan.spec import Wanted
 from imagesync.plan.values import ListView, Plan, TargetView
 from imagesync.run.apply import Outcome, Workshop, apply
+from imagesync.run.attempts import alarms, learn, unready
 from imagesync.run.denial import Denial, Facts, Remembered, remembered_list, revoked
+from imagesync.run.hours import Hours
 from imagesync.run.notice import Level
 from imagesync.run.observe import Clock, FindFetch, Memory, Seen, accepted_from, judge_clock, observe
 from imagesync.run.progress import Display, Silent
 from imagesync.run.prune import prune_plan
-from imagesync.run.record import memory, postponed
+from imagesync.run.record import is_offered, memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.settle import refused, settle
 from imagesync.run.views import chosen, in_scope, views
-from imagesync.state import ImageRecord
+from imagesync.state import AttemptRecord, ImageRecord
 from imagesync.state.repository import Repository
 
 log = structlog.get_logger(__name__)
@@ -40,10 +42,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything outside that a pass touches."""
+    """Everything outside that a pass touches. ``anchors`` may be why there are none: then no list is known."""
 
     fetch: FindFetch
-    anchors: Anchors
+    anchors: Anchors | TrustStoreUnusableError
     open_target: Callable[[Target, Context], AbstractContextManager[Backend]]
     prepare: Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]
     state: Repository
@@ -55,8 +57,8 @@ class Ports:
 class Task:
     """What one pass is to do. ``now`` is the only time it knows; ``dry`` plans and changes nothing.
 
-    ``ahead`` images are prepared in parallel; ``honour_back_off`` leaves alone what failed a short time ago. ``check``
-    asks the targets for what would keep changes from being made.
+    ``ahead`` images are prepared in parallel, at times for heavy work, which are the ``hours``; ``honour_back_off``
+    leaves alone what failed a short time ago. ``check`` asks the targets for what would keep changes from being made.
     """
 
     instance: str
@@ -67,6 +69,7 @@ class Task:
     scope: Scope = field(default_factory=Scope)
     dry: bool = False
     ahead: int = 2
+    hours: Hours = field(default_factory=Hours)
     honour_back_off: bool = False
     check: bool = False
 
@@ -270,11 +273,20 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
         return TargetResult(target.name, plan, notices=notices)
     rules = {identifier: target.guard(item.subscription.name) for item in run.seen if (identifier := item.identifier)}
     outcomes = apply(plan, backend, _workshop(target, task, run.ports), view.countable, rules)
+    state.attempted(*learn(outcomes, _attempts(state), task.now))
+    wanted = [item for view in lists for item in view.wanted]
+    told = alarms(_attempts(state), wanted, task.now)
+    for text in told:
+        log.error("image cannot be got", reason=text)
     known = memory(outcomes, before, task.now)
     state.record(target.name, known.records)
     state.forget(target.name, known.gone)
     state.remember(*known.artifacts)
-    return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, run.seen), notices)
+    return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, run.seen), (*notices, *told))
+
+
+def _attempts(state: Repository) -> dict[tuple[ListId, ImageId], AttemptRecord]:
+    return {(record.list, record.image): record for record in state.attempts()}
 
 
 def _of_abandoned(
@@ -295,7 +307,7 @@ def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:
     def prepare(wanted: Wanted, *steps: Progress) -> AbstractContextManager[Artifact]:
         return ports.prepare(wanted, target, *steps)
 
-    return Workshop(prepare, ports.display, task.ahead, ports.stop)
+    return Workshop(prepare, ports.display, task.ahead, ports.stop, task.hours)
 
 
 def _target_view(
@@ -307,17 +319,19 @@ def _target_view(
 ) -> TargetView:
     made = run.ports.state.artifacts({image.fingerprint for image in owned})
     wanted = {item.key: item for view in lists for item in view.wanted}
-    failed = before if run.task.honour_back_off else ()
+    patient, now = run.task.honour_back_off, run.task.now
+    put_off = postponed(before, wanted, now) | unready(_attempts(run.ports.state), wanted.values(), now)
     return TargetView(
         target.name,
         owned,
         recorded={fingerprint: record.digest for fingerprint, record in made.items()},
         revoked=_revoked(run, owned, before, wanted),
-        postponed=postponed(failed, wanted, run.task.now),
+        postponed=put_off if patient else {},
+        waiting=run.task.hours.objection(),
         delete_after=target.delete_after,
         trust_clock=run.trust_clock,
         subscriptions=run.task.names,
-        expected=frozenset(record.key for record in before if record.state == "published"),
+        expected=frozenset(record.key for record in before if is_offered(record)),
         remembered=frozenset(record.key for record in before),
         former=frozenset(image.key.owner for image in owned).difference(*(view.owners for view in lists)),
     )

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import structlog
@@ -18,7 +19,7 @@ from imagesync.config.schema import Config
 from imagesync.config.schema import Subscription as ConfiguredSubscription
 from imagesync.config.schema import Target as ConfiguredTarget
 from imagesync.config.selection import Rules, Select
-from imagesync.errors import ConfigError
+from imagesync.errors import ConfigError, TrustStoreUnusableError
 from imagesync.http import Credential, HttpPolicy, ignored_proxy_warning, origin_of
 from imagesync.images.artifact import Artifact, ConversionOptions
 from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
@@ -30,13 +31,17 @@ from imagesync.model import Identity, ListId
 from imagesync.plan.spec import PropertyRule, Wanted
 from imagesync.plan.values import GuardRules
 from imagesync.run.denial import Denial
+from imagesync.run.hours import hours
 from imagesync.run.notice import Limits, NoticeRules
 from imagesync.run.observe import Fetch
 from imagesync.run.progress import Display
-from imagesync.run.settings import Scope, Subscription, Target
+from imagesync.run.settings import Rewrite, Scope, Subscription, Target
 from imagesync.run.sync import Ports, Task
 from imagesync.state import open_state
 from imagesync.state.repository import Repository
+
+if TYPE_CHECKING:
+    from imagesync.lists.crls import CrlStore
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +62,8 @@ def task(config: Config, scope: Scope, now: datetime, *, allowed: int | None = N
         denials=denials(config),
         scope=scope,
         dry=dry,
+        ahead=config.limits.parallel_images,
+        hours=hours(config.limits.heavy_work, now),
     )
 
 
@@ -89,6 +96,7 @@ def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
         properties=_properties(item.properties),
         notices=notice_rules(item, config),
         fault=fault,
+        mirrors=tuple(Rewrite(rule.prefix, rule.replacement, rule.only) for rule in item.url_rewrite),
     )
 
 
@@ -107,6 +115,7 @@ def _policy(item: ConfiguredSubscription, config: Config, credential: Credential
         _limited(config),
         allow_private=item.allow_private_addresses,
         ca_bundle=item.ca_bundle,
+        system_store=item.system_store,
         credential=credential,
     )
 
@@ -158,7 +167,7 @@ def _target(item: ConfiguredTarget, config: Config, allowed: int | None) -> Targ
         backend=item.backend,
         formats=item.formats,
         settings=item.settings,
-        options=ConversionOptions(compress=item.convert.compress),
+        options=ConversionOptions(item.convert.compress, item.convert.compare),
         subscriptions=None if item.subscriptions is None else frozenset(item.subscriptions),
         selection=_selection(item.select),
         delete_after=item.delete_after,
@@ -176,40 +185,61 @@ def open_ports(config: Config, environment: Mapping[str, str], work: Task, displ
     A dry ``work`` gets a state that is opened for reading only.
 
     Raises:
-        ConfigError: the anchors directory cannot be used, or the cache cannot be made.
+        ConfigError: the cache cannot be made.
+        TrustStoreUnusableError: the anchors directory cannot be used, and the pass is not about recalls only.
         StateError: the state cannot be opened.
     """
     warning = ignored_proxy_warning(environment, {key: proxy.url for key, proxy in config.proxies.items()})
     if warning:
         log.warning(warning)
-    anchors = _anchors(config, work)
-    for problem in anchors.warnings:
-        log.debug("trust anchor not usable", problem=problem)
-    policies = {item.name: item.image_policy for item in work.subscriptions}
+    anchors = _anchors_if_needed(config, work)
+    subscriptions = {item.name: item for item in work.subscriptions}
     installed = registry.snapshot()
     with open_configured_state(config, readonly=work.dry) as state:
         yield Ports(
             fetch=partial(_source, installed),
             anchors=anchors,
             open_target=partial(_open_target, installed),
-            prepare=_preparation(config, policies, environment),
+            prepare=_preparation(config, subscriptions, environment),
             state=state,
             display=display,
         )
 
 
+def _anchors_if_needed(config: Config, work: Task) -> Anchors | TrustStoreUnusableError:
+    """Return the trust anchors, or why there are none where that must not stop the pass: a recall only removes."""
+    try:
+        anchors = _anchors(config, work)
+    except TrustStoreUnusableError as error:
+        if not work.scope.recalls_only:
+            raise
+        log.error("trust anchors cannot be used, no list is known", reason=str(error))
+        return error
+    for problem in anchors.warnings:
+        log.debug("trust anchor not usable", problem=problem)
+    return anchors
+
+
 def _anchors(config: Config, work: Task) -> Anchors:
     """Return the trust anchors, with revocation lists of our own beside theirs if that is configured."""
-    anchors = load_anchors(config.trust.anchors)
-    if not config.trust.fetch_crls or config.trust.crl == "off":
+    anchors, store = load_anchors(config.trust.anchors), crl_store(config)
+    if store is None:
         return anchors
-    from imagesync.lists.crls import CrlStore, refresh, with_fetched
+    from imagesync.lists.crls import refresh, with_fetched
 
-    store = CrlStore(config.cache / "crls", _limited(config), config.limits.max_list_bytes)
     if not work.dry and not work.scope.recalls_only:
         names = {endorser.ca for item in work.subscriptions if item.enabled for endorser in item.endorsers}
         refresh(anchors, names, store, work.now)
     return with_fetched(anchors, store)
+
+
+def crl_store(config: Config) -> CrlStore | None:
+    """Return where revocation lists of our own are, if that is configured."""
+    if not config.trust.fetch_crls or config.trust.crl == "off":
+        return None
+    from imagesync.lists.crls import CrlStore
+
+    return CrlStore(config.cache / "crls", _limited(config), config.limits.max_list_bytes)
 
 
 def open_configured_state(config: Config, *, readonly: bool = False) -> Repository:
@@ -239,7 +269,7 @@ def _open_target(installed: registry.Installed, target: Target, context: Context
 
 
 def _preparation(
-    config: Config, policies: Mapping[str, HttpPolicy], environment: Mapping[str, str]
+    config: Config, subscriptions: Mapping[str, Subscription], environment: Mapping[str, str]
 ) -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
     """Return the function that brings an image into a target's form. What it needs is loaded with the first image."""
 
@@ -247,7 +277,7 @@ def _preparation(
     def workbench() -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
         from imagesync.run.preparation import preparation
 
-        return preparation(config, policies, environment)
+        return preparation(config, subscriptions, environment)
 
     def bring(
         wanted: Wanted, target: Target, downloading: Progress, converting: Progress

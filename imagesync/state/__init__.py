@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from imagesync.state.records import (
     ActionRecord,
     ArtifactRecord,
+    AttemptRecord,
     Evidence,
     EvidenceKind,
     ImageRecord,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ActionRecord",
     "ArtifactRecord",
+    "AttemptRecord",
     "Evidence",
     "EvidenceKind",
     "ImageRecord",

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from imagesync.model import Digest, Fingerprint, Format, Identity, ImageKey, ListId
+from imagesync.model import Digest, Fingerprint, Format, Identity, ImageId, ImageKey, ListId
 
 
 class EvidenceKind(StrEnum):
@@ -72,6 +72,27 @@ class ImageRecord:
     failures: int = 0
     retry_at: datetime | None = None
     attempted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """An image that could not be got, whatever target it was for.
+
+    ``attempted`` is a digest of what was tried: when it changes, the next attempt is at once. ``failures`` counts
+    passes in a row, ``last`` is when the latest one was, ``since`` when these bytes could not be got first.
+    ``cause`` names the kind of error, ``error`` says it.
+    """
+
+    list: ListId
+    image: ImageId
+    attempted: str
+    sha512: Digest
+    failures: int
+    since: datetime
+    last: datetime
+    retry_at: datetime
+    cause: str
+    error: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Any, Self
 
 from imagesync.errors import StateError
-from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageKey, ListId
-from imagesync.state import acceptance, history, images, lock, notifications, passes, provenance
+from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageId, ImageKey, ListId
+from imagesync.state import acceptance, attempts, history, images, lock, notifications, passes, provenance
 from imagesync.state.database import Database, connect
 from imagesync.state.records import (
     ActionRecord,
     ArtifactRecord,
+    AttemptRecord,
     Evidence,
     ImageRecord,
     ListVersion,
@@ -143,6 +144,19 @@ class Repository:
         with self._database.write() as connection:
             images.forget(connection, target, keys)
 
+    # --- attempts ---
+    def attempts(self) -> tuple[AttemptRecord, ...]:
+        """Return the images that could not be got, whatever the target, by list and image."""
+        with self._database.read() as connection:
+            return attempts.find_all(connection)
+
+    def attempted(self, failed: Sequence[AttemptRecord], got: Collection[tuple[ListId, ImageId]]) -> None:
+        """Insert or replace ``failed``, and forget what is known of ``got``, all or none."""
+        if failed or got:
+            with self._database.write() as connection:
+                attempts.record(connection, failed)
+                attempts.forget(connection, got)
+
     # --- artifacts ---
     def artifact(self, fingerprint: Fingerprint) -> ArtifactRecord | None:
         """Return the file that was made for ``fingerprint``, ``None`` if it is not known."""
@@ -221,6 +235,7 @@ class Repository:
     def prune(self, before: datetime) -> Pruned:
         """Forget runs, and messages that are no longer current, from before ``before``. Return how many of each."""
         with self._database.write() as connection:
+            attempts.prune(connection, before)
             return Pruned(history.prune(connection, before), acceptance.prune(connection, before))
 
     # --- the daemon ---

@@ -23,7 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision under ``migrations``. Kept here so that opening an up-to-date state needs no Alembic."""
 
 VERSION_TABLE = "imagesync_version"
@@ -165,6 +165,23 @@ image = Table(
 
 Identifiers come from strangers and may be longer than PostgreSQL can index: the primary key has their hash.
 """
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("key_sha256", String(64), primary_key=True),
+    Column("list", CleanText, nullable=False),
+    Column("image", CleanText, nullable=False),
+    Column("attempted", String(64), nullable=False),
+    Column("sha512", String(128), nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("last", UtcDateTime, nullable=False),
+    Column("retry_at", UtcDateTime, nullable=False),
+    Column("cause", CleanText, nullable=False),
+    Column("error", CleanText, nullable=False),
+)
+"""Images that could not be got, whatever the target. The primary key has a hash, as above."""
 
 artifact = Table(
     "artifact",

@@ -197,7 +197,9 @@ class FakeBackend:
         image = self._get(ref)
         if image.state is State.PUBLISHED:
             self._put(_moved(image, State.RETIRED, retirement))
-        elif image.state is not State.RETIRED:
+        elif image.retirement is not None:
+            self._put(_moved(image, State.RETIRED, image.retirement.followed_by(retirement)))
+        else:
             raise BackendConflictError(ref, "was never published", "observe the target again")
 
     def delete(self, ref: str) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from imagesync.backend import Metadata, Retirement, State, state_properties
+from imagesync.backend import RECALLED, Metadata, Retirement, State, state_properties
 from imagesync.errors import BackendConflictError
 from imagesync.testing.subject import LATER, NOW, Bench, described, listed
 
@@ -51,6 +51,17 @@ class ChangePromises:
             backend.retire(published.ref, Retirement(NOW + timedelta(days=9), "expired"))
 
             assert listed(backend)[published.ref].retirement == LATER
+
+    def test_a_recall_becomes_the_reason_of_an_earlier_retirement(self, bench: Bench) -> None:
+        with bench.subject.open() as backend:
+            published = bench.publish(backend)
+            backend.retire(published.ref, replace(LATER, superseded=True))
+            for _ in range(2):
+                backend.retire(published.ref, Retirement(NOW + timedelta(days=9), RECALLED))
+
+                recalled = listed(backend)[published.ref]
+                assert recalled.retirement == replace(LATER, superseded=True, reason=RECALLED)
+                assert (recalled.state, recalled.metadata.name) == (State.RETIRED, published.metadata.name)
 
     def test_publishing_undoes_a_retirement(self, bench: Bench) -> None:
         with bench.subject.open() as backend:

@@ -22,24 +22,27 @@ _FROM, _UNTIL = datetime(2020, 1, 1, tzinfo=UTC), datetime(2049, 12, 31, tzinfo=
 class TlsAuthority:
     """A CA with its files in ``directory``, an existing one.
 
-    ``bundle`` is the path of its certificate, for clients to trust.
+    Two that one client trusts need two names. ``bundle`` is the path of its certificate, for clients to trust.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, name: str = "imagesync test authority") -> None:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name("imagesync test authority")
+        self._name = _name(name)
         unsigned = _builder(self._name, self._name, self._key).add_extension(
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )
         self.bundle = directory / "authority.pem"
         self.bundle.write_bytes(unsigned.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
 
-    def server(self, *names: str) -> ssl.SSLContext:
-        """Return a server's context with a fresh certificate for ``names``, host names or addresses."""
+    def server(self, *names: str, until: datetime | None = None) -> ssl.SSLContext:
+        """Return a server's context with a fresh certificate for ``names``, host names or addresses.
+
+        It is valid until 2049, or ``until`` another time.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
-        unsigned = _builder(_name(names[0]), self._name, key).add_extension(alternatives, critical=False)
+        unsigned = _builder(_name(names[0]), self._name, key, until).add_extension(alternatives, critical=False)
         certificate = unsigned.sign(self._key, hashes.SHA256())
         file = self._directory / f"server-{certificate.serial_number:x}.pem"
         secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -60,12 +63,14 @@ def _alternative(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, until: datetime | None = None
+) -> x509.CertificateBuilder:
     return x509.CertificateBuilder(
         issuer_name=issuer,
         subject_name=subject,
         public_key=key.public_key(),
         serial_number=x509.random_serial_number(),
         not_valid_before=_FROM,
-        not_valid_after=_UNTIL,
+        not_valid_after=until or _UNTIL,
     )

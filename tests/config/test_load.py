@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from imagesync.config.load import default_places, load
 from imagesync.config.schema import Config
+from imagesync.config.urls import check_place
 from imagesync.errors import ConfigError
 from imagesync.model import Format, Identity
 
@@ -34,6 +35,16 @@ def test_a_small_configuration_has_defaults_for_the_rest(loaded: Load, tmp_path:
     (target,) = config.targets
     assert target.formats == (Format.QCOW2, Format.RAW)
     assert target.delete_after == timedelta(days=30)
+
+
+def test_hours_for_heavy_work_may_be_one_word(files: Any, minimal: str) -> None:
+    files.write(minimal + "limits: {heavy_work: 22:00-06:00, bandwidth: 1MiB}\n")
+
+    limits = files.load().limits
+
+    assert limits.heavy_work == ((time(22), time(6)),)
+    assert limits.bandwidth == 1 << 20
+    assert limits.model_dump(mode="json")["heavy_work"] == ["22:00-06:00"]
 
 
 def test_the_example_of_the_design_loads(files: Any) -> None:
@@ -225,6 +236,18 @@ def test_every_problem_is_reported_at_once(problems: Problems) -> None:
             "cache_max_bytes: is no size: write a number with its unit, like 16MiB, 20GiB or 1TiB",
         ),
         (
+            "limits: {heavy_work: [night]}",
+            'limits.heavy_work[0]: is no time of the day: write from when to when, like "22:00-06:00"',
+        ),
+        (
+            "limits: {bandwidth: 64KiB}",
+            (
+                "limits.bandwidth: is too little: 131072 bytes per second are minimum_rate for each of parallel_images;"
+                " lower those"
+            ),
+        ),
+        ("limits: {parallel_images: 0}", "limits.parallel_images: is too small: write at least 1"),
+        (
             "trust: {anchors: ~/certificates}",
             "trust.anchors: begins with ~, which is not replaced here: write the whole path",
         ),
@@ -383,3 +406,14 @@ def test_default_places_are_used(files: Any, minimal: str) -> None:
 def test_nothing_of_it_imports_pydantic_before_a_configuration_is_loaded() -> None:
     code = "import sys, imagesync.config, imagesync.cli; assert not {'pydantic', 'yaml'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("place", ["https://images.example.org", "file:///images/", "https://h/?x=", "images/"])
+def test_a_mirror_stands_for_urls_of_one_host(place: str) -> None:
+    with pytest.raises(ValueError, match="is no beginning of URLs"):
+        check_place(place)
+
+
+def test_a_mirror_is_asked_without_a_password() -> None:
+    with pytest.raises(ValueError, match="has a user or password in it"):
+        check_place("https://me:word@h/")

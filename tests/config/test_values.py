@@ -1,12 +1,20 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import time, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync.config.values import format_duration, format_size, parse_duration, parse_format, parse_size
+from imagesync.config.values import (
+    format_duration,
+    format_size,
+    format_span,
+    parse_duration,
+    parse_format,
+    parse_size,
+    parse_span,
+)
 from imagesync.model import Format
 
 
@@ -70,3 +78,28 @@ def test_a_duration_is_read_as_it_is_written(seconds: int) -> None:
 @pytest.mark.parametrize(("name", "form"), [("qcow2", Format.QCOW2), ("VHD", Format.VHD), ("vpc", Format.VHD)])
 def test_formats_are_known_by_name(name: str, form: Format) -> None:
     assert parse_format(name) is form
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("22:00-06:00", (time(22), time(6))),
+        ("00:00-00:01", (time(0), time(0, 1))),
+        ("12:30-24:00", (time(12, 30), time(0))),
+    ],
+)
+def test_spans_are_two_times_of_the_day(text: str, span: tuple[time, time]) -> None:
+    assert parse_span(text) == span
+    assert parse_span(format_span(span)) == span
+
+
+@pytest.mark.parametrize("text", ["", "22-06", "24:00-06:00", "22:00-06:60", "22:00 - 06:00", "9:00-10:00", 22, None])
+def test_what_is_no_span_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="write from when to when"):
+        parse_span(text)
+
+
+@pytest.mark.parametrize("text", ["12:00-12:00", "00:00-24:00"])
+def test_a_span_of_no_length_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="leave it out if any time will do"):
+        parse_span(text)

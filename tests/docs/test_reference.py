@@ -11,6 +11,7 @@ import pytest
 from imagesync import errors
 from imagesync.cli.context import INTERRUPTED
 from imagesync.cli.main import cli
+from imagesync.images.faults import Fault
 from imagesync.plan.values import Cause, Kind
 from imagesync.run.notice import Matter
 from imagesync.run.report import SEVERITY, Exit
@@ -65,7 +66,7 @@ def test_the_runbook_says_what_a_notice_means_and_what_to_do(runbook: dict[str, 
 @pytest.mark.parametrize(
     "command",
     ["sync", "plan", "status", "why", "probe", "revoke", "list verify", "list show", "list make", "list sign", "list reset", "config check", "config show",
-     "config schema", "config init", "backends", "prune", "demo"],
+     "config schema", "config init", "bundle export", "image inspect", "backends", "prune", "demo"],
 )  # fmt: skip
 def test_the_command_reference_has_a_command(reference: ModuleType, command: str) -> None:
     assert f"\nimagesync {command}\n---" in reference.command_reference()
@@ -74,6 +75,19 @@ def test_the_command_reference_has_a_command(reference: ModuleType, command: str
 @pytest.mark.parametrize("key", ["instance", "cache", "anchors", "endorsers", "formats", "delete_after", "min_images"])
 def test_the_configuration_reference_has_a_key(reference: ModuleType, key: str) -> None:
     assert key in reference.option_reference()
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+def test_the_page_of_refusals_has_a_reason_and_why(reference: ModuleType, fault: Fault) -> None:
+    table = reference.refusal_reference()
+
+    assert f"   * - ``{fault.value}``\n     - {fault.text[0].upper()}{fault.text[1:]} (``" in table
+    assert f"\n     - {fault.why}\n" in table
+    assert fault.why.endswith(".")
+
+
+def test_the_page_of_refusals_is_made_from_the_code(root: Path) -> None:
+    assert "\n.. imagesync-refusals::\n" in (root / "docs" / "refusals.rst").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("cause", list(Cause))

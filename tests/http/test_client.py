@@ -172,7 +172,7 @@ BROKEN = {
     "garbage": (hazards.garbage(), "no proper HTTP answer"),
     "gzip": (hazards.encoded(BODY), "Content-Encoding gzip"),
     "unknown encoding": (hazards.encoded(BODY, "br, gzip"), "Content-Encoding br"),
-    "two lengths": (hazards.answer(b"12", headers={"Content-Length": "2, 3"}), "no proper HTTP answer"),
+    "two lengths": (hazards.two_lengths(b"12"), "no proper HTTP answer"),
 }
 
 

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import socket
+import ssl
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -379,3 +380,20 @@ def test_an_error_of_the_proxy_is_an_http_error(server: HazardServer) -> None:
 def test_a_socks_proxy_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="only http and https proxies"):
         read("https://images.example.org/", replace(PUBLIC, proxies={"https": "socks5://127.0.0.1:1080"}))
+
+
+def test_the_systems_store_can_count_beside_a_bundle(
+    secure: HazardServer, trusting: HttpPolicy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both are asked: a server is trusted that either of them vouches for."""
+    other = tmp_path / "other"
+    other.mkdir()
+    foreign = TlsAuthority(other, "another authority")
+    with HazardServer(foreign.server("127.0.0.1")) as elsewhere:
+        urls = [server.at("/", hazards.answer(BODY)) for server in (secure, elsewhere)]
+        store = ssl.get_default_verify_paths()._replace(openssl_cafile=str(foreign.bundle), openssl_capath="/missing")
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: store)
+
+        assert [read(url, replace(trusting, system_store=True)) for url in urls] == [BODY, BODY]
+        with pytest.raises(UnreachableError, match="not trusted"):
+            read(urls[1], trusting)

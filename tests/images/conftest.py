@@ -111,10 +111,11 @@ class Fetcher:
         self.source = source
         self.calls = 0
 
-    def __call__(self, into: Path, progress: Progress) -> None:
+    def __call__(self, into: Path, progress: Progress) -> int:
         self.calls += 1
         shutil.copyfile(self.source, into)
         progress(self.source.stat().st_size)
+        return self.source.stat().st_size
 
 
 @pytest.fixture

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -116,7 +118,7 @@ def test_a_child_gets_no_environment_but_a_path_and_limits(
 ) -> None:
     seen = tmp_path / "seen"
     with pytest.raises(ConversionError):
-        convert(ask(path=tool(f"(env; pwd; ulimit -a) > {seen}; exit 3")), quiet)
+        convert(ask(path=tool(f'[ "$1" != convert ] || (env; pwd; ulimit -a) > {seen}; exit 3')), quiet)
     lines = seen.read_text("utf-8").splitlines()
     assert {line.split("=")[0] for line in lines if "=" in line} == {"PATH", "LC_ALL", "MALLOC_ARENA_MAX", "PWD"}
     assert str(tmp_path / "work") in lines
@@ -148,6 +150,57 @@ def test_output_in_another_format_is_a_failure(
     with pytest.raises(ConversionError, match="wrote vmdk where qcow2 was asked for"):
         convert(ask(path=tool(f"cp {real['vmdk']} result")), quiet)
     assert list(work.iterdir()) == []
+
+
+@pytest.mark.parametrize("source", ["qcow2", "vmdk", "vpc"])
+@pytest.mark.parametrize("target", [Format.RAW, Format.VMDK, Format.VHD])
+def test_a_result_is_compared_with_its_source_on_request(source: str, target: Format, ask: Ask) -> None:
+    assert convert(comparing(ask(target, source)), quiet).format is target
+
+
+def comparing(conversion: Conversion) -> Conversion:
+    return replace(conversion, options=ConversionOptions(compare=True))
+
+
+def test_a_result_with_other_content_is_found_out_only_by_comparing(
+    ask: Ask, tool: Callable[[str], str], real: dict[str, Path], disk: Path, tmp_path: Path, work: Path
+) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(disk.read_bytes()[:-1] + b"x")
+    real_one = shutil.which("qemu-img")
+    path = tool(f'[ "$1" != convert ] || exec cp {other} result; exec {real_one} "$@"')
+
+    assert convert(ask(Format.RAW, "qcow2", path=path), quiet).format is Format.RAW
+    (work / "result").unlink()
+    with pytest.raises(ConversionError, match="a raw that differs from its source"):
+        convert(comparing(ask(Format.RAW, "qcow2", path=path)), quiet)
+    assert list(work.iterdir()) == []
+
+
+def test_a_comparison_that_fails_is_no_equality(ask: Ask, tool: Callable[[str], str], disk: Path, work: Path) -> None:
+    path = tool(f'[ "$1" != convert ] || exec cp {disk} result; echo "cannot read" >&2; exit 2')
+    with pytest.raises(ConversionError, match="status 2: cannot read"):
+        convert(comparing(ask(Format.RAW, "qcow2", path=path)), quiet)
+    assert list(work.iterdir()) == []
+
+
+OLD = 'if [ "$1" = --version ]; then echo "qemu-img version {} (Debian)"; else echo "Invalid parameter" >&2; exit 1; fi'
+
+
+def test_a_qemu_img_that_is_too_old_is_named_where_it_failed(ask: Ask, tool: Callable[[str], str]) -> None:
+    with pytest.raises(ConversionError) as failed:
+        convert(ask(path=tool(OLD.format("4.2.1"))), quiet)
+    assert failed.value.detail.endswith("status 1: Invalid parameter")
+    assert failed.value.hint == "qemu-img 4.2 is too old: install 5.1 or later"
+
+
+@pytest.mark.parametrize("said", ["5.1.0", "11.0.0", "of my own"])
+def test_the_failure_of_another_version_is_not_put_down_to_its_age(
+    said: str, ask: Ask, tool: Callable[[str], str]
+) -> None:
+    with pytest.raises(ConversionError) as failed:
+        convert(ask(path=tool(OLD.format(said))), quiet)
+    assert failed.value.hint == ""
 
 
 def test_output_of_another_size_is_a_failure(

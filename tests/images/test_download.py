@@ -4,7 +4,6 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,7 @@ from imagesync.errors import (
     DigestMismatchError,
     ForbiddenAddressError,
     HttpStatusError,
-    ImagesyncError,
     NoSpaceError,
-    TooSlowError,
-    UnreachableError,
 )
 from imagesync.http import HttpPolicy
 from imagesync.images.download import DownloadRequest, _write, download
@@ -78,39 +74,7 @@ def test_what_was_in_the_file_before_is_gone(server: HazardServer, tmp_path: Pat
     assert into.read_bytes() == IMAGE
 
 
-# --- not the endorsed bytes ------------------------------------------------------------------------------------------
-CHANGED = IMAGE[:-1] + b"\0"
-WRONG: dict[str, tuple[Behaviour, str]] = {
-    "other content": (hazards.answer(CHANGED), r"SHA-512 is [0-9a-f]{16}…, the list says [0-9a-f]{16}…"),
-    "announced longer": (hazards.answer(IMAGE + b"x"), "the list says 3145728 bytes"),
-    "announced shorter": (hazards.answer(IMAGE[:-1]), "the server offers 3145727"),
-    "one byte more": (hazards.without_length(IMAGE + b"x"), "the server sends more"),
-    "endless": (hazards.endless(), "the server sends more"),
-    "endless chunks": (hazards.endless_chunks(), "the server sends more"),
-    "html": (hazards.html(), "the list says 3145728 bytes"),
-}
-
-
-@pytest.mark.parametrize(("behaviour", "reason"), WRONG.values(), ids=WRONG.keys())
-def test_bytes_that_are_not_the_endorsed_ones_are_refused_and_not_asked_for_again(
-    server: HazardServer, tmp_path: Path, behaviour: Behaviour, reason: str
-) -> None:
-    with pytest.raises(DigestMismatchError, match=reason):
-        download(wanted(server.at("/image", behaviour)), tmp_path / "image", ignore)
-
-    assert list(tmp_path.iterdir()) == []
-    assert len(server.requests) == 1
-
-
-def test_a_complete_chunked_body_of_the_wrong_size_is_a_mismatch(server: HazardServer, tmp_path: Path) -> None:
-    def chunked(connection: hazards.Connection) -> None:
-        connection.head(headers={"Transfer-Encoding": "chunked"})
-        connection.send(b"5\r\nabcde\r\n0\r\n\r\n")
-
-    with pytest.raises(DigestMismatchError, match="the server sent 5"):
-        download(wanted(server.at("/image", chunked)), tmp_path / "image", ignore)
-
-
+# --- bounds ----------------------------------------------------------------------------------------------------------
 def test_no_more_than_the_endorsed_size_reaches_the_disk(server: HazardServer, tmp_path: Path) -> None:
     sizes: list[int] = []
     into = tmp_path / "image"
@@ -121,34 +85,7 @@ def test_no_more_than_the_endorsed_size_reaches_the_disk(server: HazardServer, t
     assert max(sizes) <= len(IMAGE)
 
 
-# --- could not be had ------------------------------------------------------------------------------------------------
-LOST: dict[str, tuple[Behaviour, type[ImagesyncError]]] = {
-    "truncated": (hazards.truncated(IMAGE[:1000], len(IMAGE)), UnreachableError),
-    "closed without length": (hazards.without_length(IMAGE[:1000]), UnreachableError),
-    "truncated chunks": (hazards.truncated_chunks(IMAGE[:1000]), UnreachableError),
-    "reset": (hazards.reset(IMAGE[:1000], len(IMAGE)), UnreachableError),
-    "garbage": (hazards.garbage(), UnreachableError),
-    "gzip": (hazards.encoded(IMAGE), UnreachableError),
-    "drip": (hazards.drip_body(length=len(IMAGE)), TooSlowError),
-    "drip of headers": (hazards.drip_headers(), TooSlowError),
-    "stall": (hazards.stall(IMAGE[:1000], len(IMAGE)), TooSlowError),
-    "503": (hazards.status(503, retry_after="0"), HttpStatusError),
-}
-
-
-@pytest.mark.parametrize(("behaviour", "error"), LOST.values(), ids=LOST.keys())
-def test_what_may_pass_is_tried_again_a_few_times_and_leaves_no_file(
-    server: HazardServer, tmp_path: Path, behaviour: Behaviour, error: type[ImagesyncError]
-) -> None:
-    hurried = replace(POLICY, header_timeout=0.4, stall_timeout=0.4, rate_window=0.3)
-
-    with pytest.raises(error):
-        download(wanted(server.at("/image", behaviour), policy=hurried), tmp_path / "image", ignore)
-
-    assert list(tmp_path.iterdir()) == []
-    assert len(server.requests) == 3
-
-
+# --- trying again ----------------------------------------------------------------------------------------------------
 def test_a_failure_that_passes_is_no_failure(server: HazardServer, tmp_path: Path) -> None:
     broken, busy = hazards.reset(IMAGE[:1000], len(IMAGE)), hazards.status(503)
     url = server.at("/image", hazards.in_turn(broken, busy, hazards.answer(IMAGE)))

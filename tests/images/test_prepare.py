@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +19,6 @@ from imagesync.errors import (
     ConversionError,
     DigestMismatchError,
     HostileImageError,
-    ImagesyncError,
     NoSpaceError,
     StoredDigestError,
     ToolMissingError,
@@ -216,22 +216,6 @@ def test_an_iso_is_taken_where_it_is_wanted(
         pass
 
 
-def test_a_hostile_image_never_reaches_qemu_img(
-    hostile_name: str, hostile: ModuleType, tmp_path: Path, store: Store, request_for: Any, fetcher: Any, tool: Any
-) -> None:
-    published = tmp_path / "published"
-    hostile.CASES[hostile_name].write(published)
-    limits = ConversionLimits(path=tool(f"touch {tmp_path}/called; exit 1"))
-    for wanted in (Format.RAW, Format.VMDK):
-        with (
-            pytest.raises(ImagesyncError),
-            prepare(request_for(published, wanted, limits=limits), store, fetcher(published), quiet),
-        ):
-            pass
-    assert not (tmp_path / "called").exists()
-    assert leftovers(store) == []
-
-
 def test_a_hostile_image_is_not_kept(
     store: Store, tmp_path: Path, hostile: ModuleType, request_for: Any, fetcher: Any
 ) -> None:
@@ -313,6 +297,30 @@ def test_progress_counts_the_download_and_the_conversion(
     with prepare(request, store, fetcher(real["vmdk"]), downloaded.append, converted.append):
         pass
     assert (sum(downloaded), sum(converted)) == (request.size, request.size)
+
+
+def test_a_turn_is_taken_for_unpacking_and_conversion_and_not_for_the_download(
+    store: Store, real: dict[str, Path], request_for: Any, fetcher: Any
+) -> None:
+    entered: list[bool] = []
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        entered.append(True)
+        yield
+        entered.clear()
+
+    seen: list[tuple[str, bool]] = []
+    request = request_for(real["vmdk"], Format.QCOW2, turn=turn())
+    with prepare(
+        request,
+        store,
+        fetcher(real["vmdk"]),
+        lambda _: seen.append(("download", bool(entered))),
+        lambda _: seen.append(("convert", bool(entered))),
+    ):
+        assert entered == []
+    assert set(seen) == {("download", False), ("convert", True)}
 
 
 def test_the_artifact_is_held_while_it_is_used(
@@ -412,6 +420,7 @@ def fetch(into, progress):
     if gate:
         open(gate).read()
     shutil.copyfile(source, into)
+    return into.stat().st_size
 
 peak = lambda who: resource.getrusage(who).ru_maxrss // 1024
 request = ArtifactRequest(Digest(digest), Path(source).stat().st_size, (Format(wanted),))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from imagesync.errors import NoSpaceError, StoreError
-from imagesync.images.entries import EntryName, Record, converted_name, record_path, source_name
+from imagesync.images.entries import EntryName, Record, converted_name, partial_name, record_path, source_name
 from imagesync.images.store import Store
 from imagesync.model import Digest, Format
 
@@ -221,3 +221,64 @@ def test_only_one_works_on_an_entry_at_a_time(store: Store) -> None:
             order.append("first")
     other.join()
     assert order == ["first", "second"]
+
+
+# --- interrupted downloads -------------------------------------------------------------------------------------------
+def begun(
+    store: Store, letter: str, content: bytes = b"begun", mark: str | None = '{"url": "u", "etag": "\\"v\\""}'
+) -> Path:
+    """Leave what a dead download leaves."""
+    path = store.root / partial_name(Digest(letter * 128))
+    path.write_bytes(content)
+    if mark is not None:
+        record_path(path).write_text(mark)
+    return path
+
+
+def test_an_interrupted_download_is_listed_and_survives_the_next_opening(store: Store) -> None:
+    begun(store, "a")
+
+    (entry,) = Store(store.root, reserve_bytes=0).ls()
+
+    assert (entry.name, entry.record.size, entry.is_whole) == (partial_name(Digest("a" * 128)), 5, False)
+    assert store.verify() == ()
+
+
+@pytest.mark.parametrize("mark", [None, "{", '{"url": "u"}', "[]"])
+def test_what_cannot_be_gone_on_with_is_swept(store: Store, mark: str | None) -> None:
+    begun(store, "a", mark=mark)
+
+    Store(store.root)
+
+    assert list((store.root / "partial").iterdir()) == []
+
+
+def test_a_mark_alone_and_what_is_a_week_old_are_swept(store: Store) -> None:
+    begun(store, "a").unlink()
+    os.utime(begun(store, "b"), (1, 1))
+
+    Store(store.root)
+
+    assert list((store.root / "partial").iterdir()) == []
+
+
+def test_what_is_being_downloaded_is_neither_swept_nor_evicted(store: Store) -> None:
+    digest = Digest("a" * 128)
+    with store.partial(digest) as path:
+        path.write_bytes(b"x" * MIB)
+        Store(store.root)
+        assert not store.discard(partial_name(digest))
+        with pytest.raises(NoSpaceError):
+            Store(store.root, max_bytes=10).make_room(0, kept=11)
+        assert path.stat().st_size == MIB
+    assert store.ls() == ()
+
+
+def test_interrupted_downloads_are_evicted_before_anything_whole(store: Store) -> None:
+    fill(store, name("b"), b"x" * MIB, used=1)
+    begun(store, "a", b"x" * MIB)
+
+    Store(store.root, max_bytes=MIB + 65536, reserve_bytes=0).make_room(0)
+
+    assert names(store) == [name("b")]
+    assert list((store.root / "partial").iterdir()) == []

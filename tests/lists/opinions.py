@@ -17,10 +17,10 @@ STRICT = ("-purpose", "any", "-x509_strict", "-auth_level", "2", "-crl_check_all
 _DIGESTS_THAT_ARE_WEAK = {"md2", "md5", "sha1"}
 
 
-def openssl_accepts(message: bytes, anchors: Path, now: datetime) -> bool:
-    """Return the verdict of ``openssl cms -verify`` at its strictest."""
+def openssl_accepts(message: bytes, anchors: Path, now: datetime, *more: str) -> bool:
+    """Return the verdict of ``openssl cms -verify`` at its strictest, with ``more`` options."""
     at = ["-CApath", str(anchors), "-attime", str(int(now.timestamp()))]
-    command = ["openssl", "cms", "-verify", *at, *STRICT, "-out", "/dev/null"]
+    command = ["openssl", "cms", "-verify", *at, *STRICT, *more, "-out", "/dev/null"]
     return subprocess.run(command, input=message, capture_output=True, check=False, timeout=60).returncode == 0
 
 

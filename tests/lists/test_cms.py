@@ -35,6 +35,18 @@ def test_says_what_the_bytes_say(signed: Callable[..., bytes], people: Mapping[s
     assert message.attributes[0] == 0x31
 
 
+def test_a_signature_over_attributes_is_none_over_them_as_content(
+    forge: ModuleType, signed: Callable[..., bytes], people: Mapping[str, Any]
+) -> None:
+    """The signed attributes of an honest message, as the content of one without, have a signature that fits."""
+    honest = parse(signed())
+    moved = forge.signer_info(honest.attributes, people["endorser"], forge.SignerWish(signed=False))
+    assert honest.signature in moved
+
+    with pytest.raises(BadSignatureError, match="it has no signed attributes"):
+        parse(forge.signed_data([moved], [people["endorser"].der]))
+
+
 def test_a_missing_signing_time_is_none(forge: ModuleType, signed: Callable[..., bytes]) -> None:
     kind, _, digest = forge.usual_attributes(CONTENT)
 

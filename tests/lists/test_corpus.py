@@ -76,6 +76,19 @@ def test_openssl_at_its_strictest_says_what_each_case_states(cases: Any, directo
     assert [c.name for c, other in zip(cases, found, strict=True) if other != page.openssl_accepts(c)] == []
 
 
+def test_openssl_with_cades_says_the_same_of_what_a_signature_is_bound_to(
+    cases: Any, directory: Path, now: datetime
+) -> None:
+    import opinions
+
+    bound = [case for case in cases if case.name.startswith("signature/bound-")]
+    judged = {case.name: opinions.openssl_accepts(case.message, directory, now, "-cades") for case in bound}
+
+    differing = {case.name for case in bound if judged[case.name] == bool(case.refusal)}
+    assert len(bound) > 20
+    assert differing == {"signature/bound-v2-by-md5", "signature/bound-v2-by-sha1"}  # which OpenSSL still takes
+
+
 def test_the_third_opinion_says_of_each_path_what_the_case_states(cases: Any, directory: Path, now: datetime) -> None:
     import opinions
     import page
@@ -105,6 +118,33 @@ def test_a_difference_is_stated_in_words(cases: Any) -> None:
             yield from filter(None, (case.openssl, case.third))
 
     assert all(len(reason.split()) > 2 for reason in stated())
+
+
+@pytest.mark.parametrize("name", ["attributes-as-content", "no-attributes", "attributes-empty"])
+def test_signed_attributes_are_never_confused_with_content(
+    cases: Any, ours: Callable[[Any], tuple[str, str]], name: str
+) -> None:
+    case = next(case for case in cases if case.name == f"signature/{name}")
+
+    assert ours(case)[0] == case.refusal != ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("certificate-of-somebody-else", "certificate-with-the-same-number", "both-certificates-of-one-number"),
+        *("names-the-endorser", "signature-of-another-list", "named-with-serial-plus-one", "bound-v2-to-another"),
+    ],
+)
+def test_no_signer_and_no_certificate_stands_in_for_another(
+    cases: Any, ours: Callable[[Any], tuple[str, str]], name: str
+) -> None:
+    case = next(case for case in cases if case.name == f"signature/{name}")
+
+    kind, text = ours(case)
+
+    assert kind == "bad-signature"
+    assert case.says in text
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,14 @@ from pathlib import Path
 import pytest
 
 from imagesync.errors import BadEnvelopeError
-from imagesync.lists.envelope import MAX_MESSAGE_BYTES, split
+from imagesync.lists.envelope import (
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    MAX_LINES,
+    MAX_MESSAGE_BYTES,
+    MAX_SIGNATURE_BYTES,
+    split,
+)
 
 FRAME = b"""Content-Type: multipart/signed; protocol="application/pkcs7-signature"; boundary=b
 
@@ -62,6 +69,14 @@ def test_the_end_of_the_file_may_end_the_last_delimiter() -> None:
         (b"{}", b"Content-Type: text/plain\n{}", "the signed part has no header block"),
         (b"{}", b"Content-Type: text/plain\nContent-type: text/plain\n\n{}", "two Content-type headers"),
         (b"{}", b"MIME-Version: 1.0\n\n{}", "the signed part has no Content-Type header"),
+        (
+            b"{}",
+            b"Content-Type: text/plain\nContent-Transfer-Encoding: x\n\n{}",
+            "the signed part has the transfer enc",
+        ),
+        (b"{}", b"Content-Type: text/plain\nX: 1\n\n{}", "the signed part has the header 'x', which does not belong"),
+        (b"--b\nContent-Type", b"--b\nX", "the signature part has no Content-Type header"),
+        (b"Transfer-Encoding", b"X", "the signature part has the transfer encoding '7bit'"),
         (b"base64", b"base64\nContent-Type: text/plain", "the signature part has two Content-Type headers"),
         (b"MAA=", b"M A=", "characters that are not base64"),
         (b"MAA=", b"MA==A", "is not base64"),
@@ -71,6 +86,8 @@ def test_the_end_of_the_file_may_end_the_last_delimiter() -> None:
             b"".join(b"X-%d: 1\n" % n for n in range(70)) + b"Content-Type: m",
             "more than 64 headers",
         ),
+        (b"{}", b"{\r}", "the signed part contains a carriage return that ends no line"),
+        (b"{}", b"{\x00}", "the signed part contains a NUL byte"),
         (b"--b--", b"--b--\n--b\n" * 20, "more than two parts"),
         (b"--b--", b"--b--\n--b--", "not exactly two parts and one closing delimiter"),
         (b"--b--", b"--b", "more than two parts"),
@@ -85,6 +102,79 @@ def test_what_can_be_read_in_two_ways_is_refused(old: bytes, new: bytes, text: s
 def test_a_message_beyond_the_limit_is_refused_before_it_is_read() -> None:
     with pytest.raises(BadEnvelopeError, match=f"larger than {MAX_MESSAGE_BYTES} bytes"):
         split(bytes(MAX_MESSAGE_BYTES + 1))
+
+
+def test_a_message_at_the_limit_is_read() -> None:
+    room = MAX_MESSAGE_BYTES - len(SIGNED)
+
+    assert len(split(SIGNED.replace(b"{}", b"{}" + b" " * room)).content) == 2 + room
+
+
+def test_headers_up_to_the_limit_are_read() -> None:
+    more = b"".join(b"X-%d: 1\n" % number for number in range(MAX_HEADERS - 1))
+
+    assert split(more + SIGNED).content == b"{}"
+    with pytest.raises(BadEnvelopeError, match=f"the message has more than {MAX_HEADERS} headers"):
+        split(b"X: 1\n" + more + SIGNED)
+
+
+def test_a_header_block_up_to_the_limit_is_read() -> None:
+    block = SIGNED.index(b"\n\n") + 2
+    room = MAX_HEADER_BYTES - block - len(b"X: \n")
+
+    assert split(b"X: " + b"x" * room + b"\n" + SIGNED).content == b"{}"
+    with pytest.raises(BadEnvelopeError, match="the message has no header block that ends within"):
+        split(b"X: x" + b"x" * room + b"\n" + SIGNED)
+
+
+def test_a_signature_up_to_the_limit_is_read() -> None:
+    full = b"A" * (2 * MAX_SIGNATURE_BYTES)
+
+    assert split(FRAME % full).signature == bytes(len(full) * 3 // 4)
+    with pytest.raises(BadEnvelopeError, match="the signature is larger than"):
+        split(FRAME % (full + b"AAAA"))
+
+
+@pytest.mark.parametrize(
+    ("blob", "text"),
+    [
+        (b"", "it is empty"),
+        (b" \r\n\t ", "it is empty"),
+        (b" " * 4096 + b"<", "it is empty"),
+        (b" " * 4095 + b"<", "a web page, not a signed list"),
+        (b"\n<html>", "a web page, not a signed list"),
+        (b"Content-Type: Text/HTML\n\n", "a web page, not a signed list"),
+        (b" [1]", "unsigned JSON, not a signed list"),
+        (b" {}", "unsigned JSON, not a signed list"),
+        *(
+            (start, "a bare PKCS#7 structure")
+            for start in (b"0\x80", b"0\x81", b"0\x82", b"0\x83", b"-----BEGIN PKCS7-----")
+        ),
+        (b"Content-Type: application/pkcs7-mime\n\n", "an opaque S/MIME message"),
+        (b"Content-Type: Application/X-PKCS7-MIME; x=y\n\n", "an opaque S/MIME message"),
+    ],
+)
+def test_what_is_no_detached_message_is_named(blob: bytes, text: str) -> None:
+    with pytest.raises(BadEnvelopeError, match=text):
+        split(blob)
+
+
+@pytest.mark.parametrize("charset", [b"utf-8", b"UTF-8", b"us-ascii", b'"US-ASCII"'])
+def test_a_signed_header_block_is_not_the_list(charset: bytes) -> None:
+    front = b"Content-Type: text/plain; charset=" + charset + b";\nContent-Transfer-Encoding: 8BIT\n\n"
+
+    parts = split(SIGNED.replace(b"{}", front + b"{}"))
+
+    assert (parts.content, parts.json) == (front.replace(b"\n", b"\r\n") + b"{}", b"{}")
+
+
+def test_more_lines_than_a_list_has_are_refused_before_they_are_read() -> None:
+    room = MAX_LINES - SIGNED.count(b"\n")
+    full = SIGNED.replace(b"{}", b"{}" + b"\n" * room)
+
+    assert len(split(full).content) == 2 + 2 * room
+    with pytest.raises(BadEnvelopeError, match=f"more than {MAX_LINES} lines"):
+        split(full + b"\n")
 
 
 @pytest.mark.parametrize("rest", [b'"no such vo"}', b'{"error": "x"', b"" + b"[" * 3000, b'"a\x1b[31m"}'])

@@ -5,13 +5,25 @@ from typing import Any
 
 import pytest
 from pyasn1.type import univ, useful
-from pyasn1_modules import rfc5280, rfc5652
+from pyasn1_modules import rfc5035, rfc5280, rfc5652
 
 from imagesync.lists import grammar
 
 # What stays bytes here because somebody else reads it, by the path of its fields.
-OPAQUE = {"certificates/*", "crls/*", "signerInfos/*/sid/issuerAndSerialNumber/issuer"}
-BASES = (univ.Sequence, univ.SetOf, univ.Choice, univ.Any, univ.Integer, univ.OctetString, univ.ObjectIdentifier)
+OPAQUE = {
+    *("certificates/*", "crls/*", "signerInfos/*/sid/issuerAndSerialNumber/issuer"),
+    *("certs/*/issuerSerial/issuer/*", "policies/*"),
+}
+BASES = (
+    univ.Sequence,
+    univ.SequenceOf,
+    univ.SetOf,
+    univ.Choice,
+    univ.Any,
+    univ.Integer,
+    univ.OctetString,
+    univ.ObjectIdentifier,
+)
 TIMES = (useful.UTCTime, useful.GeneralizedTime)
 
 
@@ -20,13 +32,19 @@ def shape(kind: Any, path: str = "") -> Iterator[tuple[Any, ...]]:
     if path in OPAQUE:
         return
     base = next(base for base in (*TIMES, *BASES) if isinstance(kind, base))
-    yield path, base.__name__, str(kind.tagSet), str(kind.subtypeSpec), dict(names(kind))
-    if isinstance(kind, univ.SetOf):
+    yield path, base.__name__, str(kind.tagSet), bounds(kind), tuple(names(kind))
+    if isinstance(kind, univ.SetOf | univ.SequenceOf):
         yield from shape(kind.componentType, f"{path}/*".lstrip("/"))
     elif isinstance(kind, univ.Sequence | univ.Choice):
         for field in kind.componentType.namedTypes:
             yield path, field.name, field.isOptional, field.isDefaulted
             yield from shape(field.asn1Object, f"{path}/{field.name}".lstrip("/"))
+
+
+def bounds(kind: Any) -> str:
+    """Return the constraints, of which one alone is the same within an intersection."""
+    text, around = str(kind.subtypeSpec), "<ConstraintsIntersection object, consts "
+    return text.removeprefix(around).removesuffix(">") if text.startswith(around) else text
 
 
 def names(kind: Any) -> Any:
@@ -40,11 +58,24 @@ def names(kind: Any) -> Any:
         (grammar.CONTENT_INFO, rfc5652.ContentInfo()),
         (grammar.ALGORITHM, rfc5280.AlgorithmIdentifier()),
         (grammar.TIME, rfc5652.SigningTime()),
+        (grammar.SIGNING_CERTIFICATE, rfc5035.SigningCertificate()),
     ],
-    ids=["SignedData", "ContentInfo", "AlgorithmIdentifier", "SigningTime"],
+    ids=["SignedData", "ContentInfo", "AlgorithmIdentifier", "SigningTime", "SigningCertificate"],
 )
 def test_a_type_is_that_of_the_library(ours: Any, theirs: Any) -> None:
     assert list(shape(ours)) == list(shape(theirs))
+
+
+def test_the_newer_signing_certificate_differs_in_its_default_alone() -> None:
+    ours, theirs = set(shape(grammar.SIGNING_CERTIFICATE_V2)), set(shape(rfc5035.SigningCertificateV2()))
+
+    assert ours - theirs == {("certs/*", "hashAlgorithm", True, False)}
+    assert theirs - ours == {("certs/*", "hashAlgorithm", False, True)}
+
+
+def test_the_identifiers_of_signing_certificates_are_those_of_the_library() -> None:
+    assert rfc5035.id_aa_signingCertificate == grammar.ID_SIGNING_CERTIFICATE
+    assert rfc5035.id_aa_signingCertificateV2 == grammar.ID_SIGNING_CERTIFICATE_V2
 
 
 @pytest.mark.parametrize("name", ["id_data", "id_signedData", "id_contentType", "id_messageDigest", "id_signingTime"])

@@ -10,7 +10,7 @@ from cryptography.x509.verification import Store
 
 from imagesync.errors import UntrustedSignerError
 from imagesync.lists.anchors import Anchors
-from imagesync.lists.path import build_path, check_signer
+from imagesync.lists.path import MAX_DEPTH, build_path, check_signer, check_trusted_itself, unusable
 
 BASE = "/DC=test/DC=imagesync/CN="
 
@@ -116,10 +116,49 @@ def test_a_path_that_is_too_long_is_refused(
     forge: ModuleType, people: Mapping[str, Any], cas: Mapping[str, Any], anchors: Anchors, now: datetime
 ) -> None:
     above, others = cas["root"], []
-    for number in range(12):
+    signers = []
+    for number in range(MAX_DEPTH + 1):
         above = forge.certify(f"{BASE}Level {number}", people["other"].key, forge.Wish(above, ca=True))
         others.append(above.certificate)
-    signer = forge.certify(f"{BASE}Deep", people["plain"].key, forge.Wish(above))
+        signers.append(forge.certify(f"{BASE}Deep", people["plain"].key, forge.Wish(above)).certificate)
+    *_, deep, too_deep = signers
 
+    assert MAX_DEPTH == 8
+    assert len(build_path(deep, others, anchors, now)) == MAX_DEPTH + 2
     with pytest.raises(UntrustedSignerError, match="no valid path"):
-        build_path(signer.certificate, others, anchors, now)
+        build_path(too_deep, others, anchors, now)
+
+
+def test_a_certificate_is_valid_from_its_first_second_to_its_last(
+    forge: ModuleType, people: Mapping[str, Any], cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    second = timedelta(seconds=1)
+    wish = forge.Wish(cas["root"], not_before=now, not_after=now + second)
+    signer = forge.certify(f"{BASE}Brief", people["plain"].key, wish).certificate
+
+    for moment in (now, now + second):
+        check_trusted_itself(signer, moment)
+        assert len(build_path(signer, [], anchors, moment)) == 2
+    for moment, text in ((now - second, "valid only from"), (now + 2 * second, "expired on")):
+        with pytest.raises(UntrustedSignerError, match=text):
+            check_trusted_itself(signer, moment)
+        with pytest.raises(UntrustedSignerError, match=text):
+            build_path(signer, [], anchors, moment)
+
+
+def test_an_authority_that_expired_or_cannot_certify_is_named_as_unusable(
+    forge: ModuleType, people: Mapping[str, Any], cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    wish = forge.Wish(ca=True, not_after=now - timedelta(seconds=1))
+    expired = forge.certify(f"{BASE}Expired root", people["other"].key, wish).certificate
+    mute = forge.certify(f"{BASE}Root without usage", people["other"].key, forge.Wish(ca=True, usage=None)).certificate
+
+    identifier = (x509.SubjectKeyIdentifier.from_public_key(people["other"].key.public_key()), True)
+    wish = forge.Wish(ca=True, identifiers=False, extra=(identifier,))
+    critical = forge.certify(f"{BASE}Root with criticism", people["other"].key, wish).certificate
+
+    first, second, third = unusable(only(anchors, cas["root"].certificate, expired, mute, critical), now)
+
+    assert first.startswith(f"{BASE}Expired root: the certificate expired on")
+    assert second.startswith(f"{BASE}Root without usage: it is no certificate of a CA: its key usage")
+    assert third.startswith(f"{BASE}Root with criticism: its key identifiers are critical")

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
 
 from imagesync.errors import RevocationUnknownError, RevokedSignerError
 from imagesync.lists.anchors import Anchors, CrlMode
-from imagesync.lists.revocation import check_revocation
+from imagesync.lists.revocation import check_revocation, fault_of
 
 ROOT = "/DC=test/DC=imagesync/CN=Root CA"
 
@@ -249,3 +249,15 @@ def test_a_ca_may_sign_crls_by_its_key_usage_or_without_one(judge_ca: Callable[.
 def test_a_ca_that_may_not_sign_crls_does_not(judge_ca: Callable[..., Any]) -> None:
     with pytest.raises(RevocationUnknownError, match="its CA may not sign CRLs"):
         judge_ca("sign")
+
+
+def test_what_keeps_a_crl_from_counting_is_said(
+    forge: ModuleType, people: Mapping[str, Any], cas: Mapping[str, Any], now: datetime
+) -> None:
+    root = cas["root"]
+    forged = forge.revocation_list(root, forge.CrlWish(key=people["other"].key))
+    future = forge.revocation_list(root, forge.CrlWish(this_update=now + timedelta(days=1)))
+
+    assert fault_of(forge.revocation_list(root), root.certificate, now) == ""
+    assert fault_of(forged, root.certificate, now) == "its signature is not by this CA"
+    assert "in the future" in fault_of(future, root.certificate, now)

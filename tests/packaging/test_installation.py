@@ -36,7 +36,18 @@ def test_without_root_it_prints_the_one_line_to_run(root: Path, tmp_path: Path) 
 
 
 def test_with_everything_there_it_says_nothing(root: Path, tmp_path: Path) -> None:
-    tools = ("qemu-img", "openssl", "bwrap", "chromium", "curl", "nginx", "initdb", "promtool", "systemd-analyze")
+    tools = (
+        "qemu-img",
+        "openssl",
+        "bwrap",
+        "chromium",
+        "curl",
+        "strace",
+        "nginx",
+        "initdb",
+        "promtool",
+        "systemd-analyze",
+    )
     for tool in (*tools, "python"):
         _program(tmp_path / tool, "#!/bin/sh\n")
 

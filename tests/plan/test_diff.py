@@ -211,6 +211,24 @@ def test_replacement_that_failed_lately_holds_the_old_record(world):
     assert world.decisions() == [("hold", "back-off", "a")]
 
 
+def test_outside_the_hours_for_heavy_work_uploads_wait(world):
+    world.offer("a").offer("b", content="new").hold("b", content="old").hold("c")
+    world.target["waiting"] = "waits until 22:00"
+
+    assert world.decisions() == [("retire", "withdrawn", "c"), ("hold", "waiting", "b"), ("skip", "waiting", "a")]
+    assert {action.reason for action in world.plan().actions if action.cause == "waiting"} == {
+        "endorsed by version 1; waits until 22:00",
+        "other content or form in version 1; waits until 22:00",
+    }
+
+
+def test_what_was_tampered_with_is_replaced_at_any_hour(world):
+    world.offer("a").hold("a").change(digest="0" * 128)
+    world.target["waiting"] = "waits until 22:00"
+
+    assert world.decisions() == [("replace", "tampered", "a")]
+
+
 # --- what is not endorsed any more ---
 def test_withdrawn_image_is_retired_and_counted(world):
     world.offer("a").hold("a", "b")
@@ -274,6 +292,22 @@ def test_a_denied_version_that_is_retired_does_not_keep_its_successor_away(world
     world.target["revoked"] = {world.owned[0].ref: "denied locally: CVE"}
 
     assert world.decisions() == [("keep", "grace", "a"), ("keep", "current", "a")]
+
+
+def test_a_record_that_was_retired_before_it_was_denied_is_retired_once_more(world):
+    world.hold("a", state=State.RETIRED, at=world.now - timedelta(days=99)).unknown = "HTTP 503"
+    world.target["revoked"] = {world.owned[0].ref: "denied locally: CVE"}
+
+    (action,) = world.plan().actions
+
+    assert (action.kind, action.cause, action.counted) == ("retire", "revoked", False)
+
+
+def test_a_superseded_record_that_is_denied_is_retired_once_more_and_its_successor_stays(world):
+    world.offer("a", content="repaired").hold("a", state=State.RETIRED, why="superseded").hold("a", content="repaired")
+    world.target["revoked"] = {world.owned[0].ref: "denied locally: CVE"}
+
+    assert world.decisions() == [("retire", "revoked", "a"), ("keep", "current", "a")]
 
 
 def test_a_denied_record_is_never_published_again(world):

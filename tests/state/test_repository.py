@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from imagesync.errors import StateError
 from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageId, ImageKey, ListId
-from imagesync.state import ArtifactRecord, ImageRecord, Pruned, StoredList
+from imagesync.state import ArtifactRecord, AttemptRecord, ImageRecord, Pruned, StoredList
 from imagesync.state.repository import Repository
 
 
@@ -306,3 +306,24 @@ def test_what_was_written_is_there_after_reopening(place: Any, make_accepted: Ca
         first.accept(make_accepted(), StoredList(b"signed"))
     with place.open() as second:
         assert second.accepted("fedcloud") == make_accepted()
+
+
+# --- attempts ---
+def test_images_that_could_not_be_got_are_remembered_until_they_are(repository: Repository, now: datetime) -> None:
+    digest = Digest("a" * 128)
+    first = AttemptRecord(
+        ListId("list"), ImageId("x" * 5000), "t" * 64, digest, 1, now, now, now + timedelta(hours=1), "cause", "why\0"
+    )
+    later = replace(first, failures=2, last=now + timedelta(hours=2), error="why")
+    other = replace(later, image=ImageId("other"))
+
+    repository.attempted([first, other], ())
+    repository.attempted([later], ())
+    assert repository.attempts() == (other, later)
+
+    repository.attempted([], {(other.list, other.image)})
+    assert repository.attempts() == (later,)
+    repository.prune(now + timedelta(hours=2))
+    assert repository.attempts() == (later,)
+    repository.prune(now + timedelta(hours=3))
+    assert repository.attempts() == ()

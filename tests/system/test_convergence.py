@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from cloud.turns import everything
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -94,7 +95,9 @@ def is_expired(site, name):
     return any(text and text <= f"{site.now:%Y-%m-%dT%H:%M:%SZ}" for text in own)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60 if everything() else 25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(history=st.lists(events, max_size=12))
 def test_after_any_history_a_quiet_pass_makes_the_target_equal_and_a_second_has_nothing_to_do(site, history):
     with tempfile.TemporaryDirectory() as folder:

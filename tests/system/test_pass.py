@@ -17,6 +17,7 @@ from imagesync.errors import (
 from imagesync.lists.source import Fetched, NotModified
 from imagesync.model import TrustedList
 from imagesync.run.denial import Denial
+from imagesync.run.hours import Hours
 from imagesync.run.record import memory
 from imagesync.run.report import as_json, exit_code
 from imagesync.run.settings import Scope, Target
@@ -550,6 +551,25 @@ def test_unasked_not_modified_is_no_list(site):
     assert "304" in site.sync().seen[0].observation.reason
 
 
+@pytest.mark.parametrize("trouble", ["list", "images"])
+def test_the_guard_counts_on_editable_targets_also_after_a_pass_with_trouble(site, trouble):
+    site.guard = {"min_images": 2}
+    site.cloud.editable = True
+    site.offer(**{name: name for name in "abcdef"}).publish().sync()
+    if trouble == "list":
+        site.down(503).sync()
+        site.failure = None
+    else:
+        site.broken = dict.fromkeys("abcdef", UnreachableError("image", "no route"))
+        site.offer(**{name: f"new {name}" for name in "abcdef"}).publish().sync()
+    site.broken = {}
+    for name in "bcdef":
+        del site.images[name]
+
+    assert exit_code(site.publish().sync()) == 4
+    assert set(site.published()) == set("abcdef")
+
+
 # --- back-off ---
 def test_failures_are_counted_and_postponed_until_the_list_changes(site):
     site.broken = {"a": UnreachableError("a", "no route")}
@@ -566,6 +586,28 @@ def test_failures_are_counted_and_postponed_until_the_list_changes(site):
     assert set(site.publish().sync(honour_back_off=True).targets[0].outcomes[0].outcome.split()) == {"done"}
 
 
+def test_an_image_that_cannot_be_got_is_put_off_for_every_target_and_told_when_it_stays_so(site):
+    targets = [Target(name, "fake", (Format.QCOW2,)) for name in ("here", "there")]
+    site.broken = {"a": UnreachableError("a", "no route")}
+    site.offer(a="one").publish()
+
+    first = site.sync(targets=targets, honour_back_off=True)
+    assert [kind for kind, _, _ in actions(first)] == ["register", "skip"]
+    assert exit_code(first) == 1
+
+    for _ in range(10):
+        site.now += timedelta(days=1)
+        last = site.publish().sync(targets=targets, honour_back_off=True)
+    (text,) = last.targets[0].notices
+    assert text.startswith("image Image a of vo-list could not be got since 2026-11-22T12:00:00Z (1 attempts)")
+
+    site.broken = {}
+    site.now += timedelta(days=1)
+    assert [kind for kind, _, _ in actions(site.sync(targets=targets[:1], honour_back_off=True))] == ["register"]
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        assert state.attempts() == ()
+
+
 def test_threads_prepare_ahead_and_order_stays(site):
     site.offer(**{name: name * 3 for name in "abcdefgh"}).publish()
 
@@ -574,6 +616,88 @@ def test_threads_prepare_ahead_and_order_stays(site):
     assert set(site.published()) == set("abcdefgh")
     assert [str(o.action.key.image) for o in result.targets[0].outcomes] == list("abcdefgh")
     assert isinstance(result.seen[0].observation, TrustedList)
+
+
+def test_the_smallest_image_comes_first(site):
+    site.offer(a="a" * 30, b="b" * 10, c="c" * 20).publish()
+
+    assert [str(o.action.key.image) for o in site.sync().targets[0].outcomes] == ["b", "c", "a"]
+
+
+# --- hours for heavy work ---
+@pytest.fixture
+def shut(site):
+    """Return the hours of a site where nothing heavy may begin before tomorrow."""
+    return Hours(0.0, site.now + timedelta(days=1))
+
+
+def test_outside_the_hours_only_what_is_not_heavy_is_done(site, shut):
+    site.guard = {"share": 1}
+    site.offer(kept="one", changing="old", leaving="three").publish().sync()
+    before, published = len(site.prepared), site.published()
+    del site.images["leaving"], published["leaving"]
+    site.offer(changing="new", coming="four").publish()
+
+    result = site.sync(hours=shut)
+
+    assert len(site.prepared) == before
+    assert site.published() == published
+    assert set(actions(result)) >= {
+        ("skip", "waiting", "skipped"),
+        ("hold", "waiting", "held"),
+        ("retire", "withdrawn", "done"),
+        ("update", "metadata", "done"),
+    }
+    assert exit_code(result) == 0
+    assert site.remembered("coming") == [("missing", f"endorsed by version 2; {shut.objection()}")]
+    assert [state for state, _ in site.remembered("changing")] == ["published"]
+
+    site.sync()
+    assert site.published() == site.endorsed()
+
+
+class Bell:
+    """Hours that end after they were asked for a number of times: once for the plan, then before each upload."""
+
+    def __init__(self, asked):
+        self.left = asked
+
+    def objection(self):
+        self.left -= 1
+        return "" if self.left >= 0 else "waits until tomorrow"
+
+
+@pytest.mark.parametrize("ahead", [0, 3])
+def test_when_the_hours_end_what_is_begun_is_finished_and_nothing_more_begun(site, ahead):
+    site.offer(a="a", b="bb", c="ccc").publish()
+
+    result = site.sync(hours=Bell(2), ahead=ahead)
+
+    done = {str(o.action.key.image): str(o.outcome) for o in result.targets[0].outcomes}
+    assert done == {"a": "done", "b": "skipped", "c": "skipped"}
+    reasons = [o.action.reason for o in result.targets[0].outcomes if o.outcome == "skipped"]
+    assert reasons == ["endorsed by version 1; waits until tomorrow"] * 2
+
+
+def test_images_that_came_to_wait_do_not_count_as_what_stays_of_a_list(site):
+    site.offer(old="one").publish().sync()
+    del site.images["old"]
+    site.offer(new="two").publish()
+
+    result = site.sync(hours=Bell(1))
+
+    assert set(site.published()) == {"old"}
+    assert exit_code(result) == 4
+
+
+def test_waiting_keeps_what_is_known_of_failures(site, shut):
+    site.broken = {"a": UnreachableError("a", "no route")}
+    site.offer(a="one").publish().sync()
+    site.sync(hours=shut)
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        record = state.images("site")[0]
+
+    assert (record.failures, record.retry_at) == (1, site.now + timedelta(minutes=5))
 
 
 def test_older_list_is_refused_by_a_target_that_was_away_when_the_state_was_lost(site):

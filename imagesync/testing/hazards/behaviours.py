@@ -45,6 +45,15 @@ def redirect(location: str, code: int = 302, body: Behaviour | None = None) -> B
     return behave
 
 
+def redirect_loop() -> Behaviour:
+    """Send the client to where it is."""
+
+    def behave(connection: Connection) -> None:
+        redirect(connection.request.target)(connection)
+
+    return behave
+
+
 def tunnel(port: int) -> Behaviour:
     """Answer CONNECT as a proxy does, and lead to a loopback port, whatever the request names."""
 
@@ -149,20 +158,20 @@ def _drip(connection: Connection, pause: float) -> None:
 
 
 # --- broken ----------------------------------------------------------------------------------------------------------
-def reset(body: bytes, length: int) -> Behaviour:
+def reset(body: bytes, length: int, headers: Mapping[str, str] | None = None) -> Behaviour:
     """Send ``body`` of ``length`` announced bytes, then a TCP reset."""
 
     def behave(connection: Connection) -> None:
-        connection.head(headers={"Content-Length": str(length)})
+        connection.head(headers={"Content-Length": str(length), **(headers or {})})
         connection.send(body)
         connection.reset()
 
     return behave
 
 
-def truncated(body: bytes, length: int) -> Behaviour:
+def truncated(body: bytes, length: int, headers: Mapping[str, str] | None = None) -> Behaviour:
     """Send ``body`` of ``length`` announced bytes, then close."""
-    return answer(body, headers={"Content-Length": str(length)})
+    return answer(body, headers={"Content-Length": str(length), **(headers or {})})
 
 
 def truncated_chunks(body: bytes) -> Behaviour:
@@ -188,6 +197,26 @@ def without_length(body: bytes) -> Behaviour:
 def encoded(body: bytes, encoding: str = "gzip") -> Behaviour:
     """Send ``body`` compressed although nobody asked for it."""
     return answer(gzip.compress(body), headers={"Content-Encoding": encoding})
+
+
+def gzip_bomb(size: int = 64 << 20) -> Behaviour:
+    """Send a small body that would unfold to ``size`` zeros."""
+    return encoded(bytes(size))
+
+
+def two_lengths(body: bytes) -> Behaviour:
+    """Announce two lengths: what reads one of them leaves bytes for the next request."""
+    return answer(body, headers={"Content-Length": f"{len(body)}, {len(body) + 1}"})
+
+
+def wrong_chunks(body: bytes) -> Behaviour:
+    """Send a complete chunked answer of ``body``, whatever length it should have."""
+
+    def behave(connection: Connection) -> None:
+        connection.head(headers={"Transfer-Encoding": "chunked"})
+        connection.send(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+
+    return behave
 
 
 def garbage() -> Behaviour:

@@ -184,6 +184,30 @@ def test_a_revoked_image_is_taken_from_its_members_and_comes_back_with_them(trus
         assert Onlooker(member).sees(image.ref) == (True, True)
 
 
+def test_an_image_that_is_revoked_after_it_was_retired_is_taken_from_its_members_then(trusted, make_bench, member):
+    with trusted.open() as backend:
+        image = publish(make_bench, trusted, backend)
+        backend.retire(image.ref, Retirement(NOW, "withdrawn"))
+        before = Onlooker(member).sees(image.ref)
+
+        backend.retire(image.ref, Retirement(LATER.at, "revoked"))
+
+        [recalled] = backend.owned()
+        assert (before, Onlooker(member).sees(image.ref)) == ((True, True), (False, False))
+        assert (recalled.retirement, recalled.drift) == (Retirement(NOW, "revoked"), ())
+
+
+def test_an_image_that_somebody_else_deactivated_is_taken_from_its_members_too(trusted, make_bench, member):
+    with trusted.open() as backend:
+        image = publish(make_bench, trusted, backend)
+        trusted.images.act(image.ref.partition("/")[2], "deactivate")
+
+        backend.retire(image.ref, Retirement(LATER.at, "revoked"))
+
+        [recalled] = backend.owned()
+        assert (recalled.retirement.reason, Onlooker(member).sees(image.ref)) == ("revoked", (False, False))
+
+
 def test_a_project_that_cannot_be_looked_up_refuses_its_vo_and_loses_nothing(site, make_bench, member, project):
     with site.open() as backend:
         image = publish(make_bench, site, backend)

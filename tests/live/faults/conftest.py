@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from cloud.api import ImageApi, RefusedError
 from cloud.cloud import Cloud
 from cloud.faults import Meanwhile
 from cloud.proxy import Proxy
+from cloud.turns import commit, everything
 from keystoneauth1.exceptions import ClientException
 
 T = TypeVar("T")
@@ -182,12 +181,9 @@ def share() -> Callable[[Sequence[T], int], list[T]]:
 
     With ``IMAGESYNC_FULL`` in the environment, as ``make test-live`` sets it, it takes everything.
     """
-    where = Path(__file__).parent
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=False)
-    commit = int(asked.stdout.strip() or "0", 16)
 
     def take(whole: Sequence[T], parts: int) -> list[T]:
-        return list(whole) if os.environ.get("IMAGESYNC_FULL") else list(whole[commit % parts :: parts])
+        return list(whole) if everything() else list(whole[commit() % parts :: parts])
 
     return take
 

@@ -125,3 +125,30 @@ def test_the_same_bytes_on_two_lists_are_downloaded_once(provider):
 
     asked = [one for site in (provider.shaky, provider.steady) for one in site.server.requests if "common" in one.path]
     assert (result.code, provider.titles().count("common"), len(asked)) == (0, 2, 1)
+
+
+def test_what_cannot_be_got_for_one_target_is_not_asked_for_again_for_the_next(provider):
+    provider.targets.append({**provider.targets[0], "name": "second", "path": str(provider.root / "second")})
+    provider.configure()
+    identifier = next(iter(provider.shaky.images))
+    path = provider.shaky.image_path(identifier)
+    provider.shaky.server.misbehave(path, Status(404))
+
+    result = provider.given("sync", "--json")
+
+    assert [result.action("shaky-1", name)["outcome"] for name in ("site", "second")] == ["failed", "failed"]
+    assert len(provider.shaky.server.requests_for(path)) == 1
+
+
+def test_a_mirror_of_the_sites_own_network_is_asked_first(provider):
+    identifier = next(key for key, image in provider.shaky.images.items() if image.title == "shaky-1")
+    place = provider.shaky.server.url + provider.shaky.image_path(identifier)
+    mirror = provider.steady.server.put("/mirror/shaky-1", provider.image("shaky-1"))
+    rule = {"prefix": place, "replacement": mirror}
+    provider.subscription_options["shaky"] = {"url_rewrite": [rule]}
+    provider.configure()
+
+    assert provider.given("sync", "--json").code == 0
+
+    assert "shaky-1" in provider.titles()
+    assert provider.shaky.server.requests_for(provider.shaky.image_path(identifier)) == []

@@ -172,14 +172,21 @@ def test_a_sync_killed_while_it_downloads_is_made_up_for(synced, ending, number)
     before = synced.titles()
     with ending(synced.start("sync", "--json")) as first:
         assert held.reached.wait(30)
+        partial = synced.root / "cache" / "partial"
+        until(lambda: sum(path.stat().st_size for path in partial.glob("*") if not path.suffix) == 100_000)
         first.send_signal(number)
         code = first.wait(10)
 
     assert code == (-number if number is signal.SIGKILL else 130)
     assert synced.titles() == before
     assert number is signal.SIGKILL or synced.leftovers() == []
-    assert synced.sync().code == 0
+    again = synced.sync()
+    assert again.code == 0
     assert synced.titles() == sorted([*before, "slow"])
+    _, asked = synced.shaky.server.requests_for(synced.shaky.image_path(new))
+    assert (asked.status, asked.headers["range"]) == (206, "bytes=100000-")
+    assert again.action("slow")["bytes_downloaded"] == 1280 * KIB - 100_000
+    assert list(partial.iterdir()) == []
     assert synced.leftovers() == []
 
 
@@ -259,3 +266,24 @@ def test_what_another_target_has_in_the_cache_is_not_downloaded_again(synced):
 
     assert (result.code, len(synced.titles(target="second"))) == (0, 4)
     assert result.json["totals"]["bytes_downloaded"] == 0
+
+
+# --- permissions ---
+@pytest.mark.parametrize("place", ["cache/sources", "cache/tmp", "site", "site/.imagesync/partial"])
+def test_a_directory_that_may_no_longer_be_written_is_named_and_the_next_pass_makes_up_for_it(
+    synced, unprivileged, place
+):
+    synced.shaky.add(synced.image("new"), title="new")
+    synced.shaky.publish()
+    blocked = synced.root / place
+    mode = blocked.stat().st_mode
+    blocked.chmod(0o500)
+
+    ran = unprivileged("--config", synced.config, "sync", "--json")
+
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert "ermission denied" in ran.stdout
+    assert str(synced.root / place.split("/", maxsplit=1)[0]) in ran.stdout
+    blocked.chmod(mode)
+    assert synced.given("sync", "--json").code == 0
+    assert "new" in synced.titles()

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from imagesync.cli.trust import USUAL_ANCHORS
 from imagesync.testing.faults import Endless, Silent, Status, html_page
 from imagesync.testing.list_server import identity_of
 from imagesync.testing.pki import Authority, ec_key, subject_hash, write_anchors
@@ -219,3 +220,90 @@ def test_the_root_of_an_intermediate_authority_is_asked_too(site, tmp_path):
     site.configure(fetch_crls=True)
 
     assert (site.sync().code, site.asked, len(site.provider.titles())) == (0, 1, 4)
+
+
+# --- looking at one list ----------------------------------------------------------------------------------------------
+def looks(site, *options):
+    """Look at the list in both ways that do not sync; return the codes, which must be the same."""
+    verify = site.provider.given("list", "verify", site.provider.shaky.url, "--json", *options)
+    propose = site.provider.given("config", "init", "--from-list", site.provider.shaky.url, "--json", *options)
+    assert sorted(path.name for path in site.anchors.iterdir()) == site.before
+    return verify.code, propose.code
+
+
+def test_a_list_is_looked_at_with_what_a_pass_would_go_by(site):
+    site.sync()
+    site.server.misbehave(PATH, Status(503))
+
+    assert looks(site) == (0, 0)
+    assert site.asked == 1
+
+
+def test_the_first_look_fetches_what_is_missing_and_keeps_nothing(site):
+    assert (looks(site), site.asked) == ((0, 0), 2)
+
+    assert not (site.provider.root / "cache").exists()
+
+
+def test_a_configuration_that_nobody_may_look_at_is_an_error(site, unprivileged):
+    hidden = site.provider.root / "hidden"
+    hidden.mkdir(mode=0o000)
+
+    result = unprivileged("--config", hidden / "imagesync.yaml", "list", "verify", site.provider.shaky.url)
+
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "cannot be read" in result.stderr
+
+
+def test_a_look_finds_a_revocation_that_was_fetched(site):
+    site.authority.revoke(site.signer.certificate)
+    site.serve(age=timedelta(minutes=1))
+    site.sync()
+
+    assert looks(site) == (3, 3)
+
+
+def test_nothing_is_fetched_for_a_message_by_somebody_unknown(site):
+    for published in (site.provider.shaky, site.provider.steady):
+        published.publish(signer=site.provider.trust.stranger)
+
+    assert looks(site) == (3, 3)
+    assert site.asked == 0
+
+
+def test_nothing_is_fetched_for_another_time(site):
+    result = site.provider.given("list", "verify", site.provider.shaky.url, "--at", site.now.isoformat(), "--json")
+
+    assert (result.code, site.asked) == (3, 0)
+
+
+def test_the_configuration_decides_about_crls_unless_the_command_line_does(site):
+    site.configure(crl="if-present")
+
+    assert (looks(site), looks(site, "--crl", "require")) == ((0, 0), (3, 3))
+
+
+def test_directories_on_the_command_line_stand_for_the_configuration(site):
+    site.sync()
+    fetched = site.provider.root / "cache" / "crls"
+    site.provider.config.write_text("broken: [")
+
+    assert looks(site) == (2, 2)
+    assert looks(site, "--anchors", site.anchors) == (3, 3)
+    assert looks(site, "--anchors", site.anchors, "--crls", fetched) == (0, 0)
+
+
+@pytest.mark.parametrize("options", [("--crls", "."), ("--anchors", ".", "--crls", "absent")])
+def test_directories_that_do_not_go_together_are_wrong_usage(site, options):
+    options = [str(site.anchors) if word == "." and options[0] == "--anchors" else word for word in options]
+
+    assert looks(site, *options) == (2, 2)
+
+
+def test_without_a_configuration_the_usual_directory_counts(site):
+    site.provider.config.unlink()
+
+    result = site.provider.given("list", "verify", site.provider.shaky.url)
+
+    assert result.code == (3 if any(USUAL_ANCHORS.glob("*.0")) else 2)
+    assert str(USUAL_ANCHORS) in result.out + result.err

@@ -118,3 +118,27 @@ def test_the_configuration_of_the_site_is_checked_as_ever(provider):
     provider.config.write_text(yaml.safe_dump({"unknown": 1}))
 
     assert provider.given("image", "inspect", provider.image("one")).code == 2
+
+
+@pytest.mark.parametrize("where", ["path", "url"])
+def test_what_has_no_room_is_not_looked_at_and_not_called_refused(provider, where):
+    provider.configure(cache_reserve_bytes="1000TiB")
+    added = provider.steady.add(provider.image("one", Kind.OVA), title="one")
+    source = provider.root / "publisher" / "one.ova" if where == "path" else provider.steady.images[added].uri
+
+    result = provider.given("image", "inspect", source, "--allow-private-addresses")
+
+    assert (result.code, result.out) == (1, "")
+    assert "stay reserved (set TMPDIR to a directory with more room, or lower cache_reserve_bytes)" in result.err
+
+
+def test_a_download_that_turns_out_too_large_for_the_room_is_told_from_one_over_the_limit(provider, small_disk):
+    room = small_disk(provider.root / "room", "1m")
+    added = provider.steady.add(provider.image("one"), title="one")
+
+    url = provider.steady.images[added].uri
+    result = provider.run("image", "inspect", url, "--allow-private-addresses", TMPDIR=str(room))
+
+    assert result.code == 1
+    assert "free beside the 0 that stay reserved" in result.err
+    assert list(room.iterdir()) == []

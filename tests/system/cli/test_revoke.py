@@ -155,6 +155,44 @@ def test_converted_bytes_that_are_recalled_are_not_made_again(synced):
     assert "converted" not in synced.titles()
 
 
+@pytest.mark.parametrize("how", ["withdrawn", "superseded"])
+def test_an_image_that_was_retired_before_it_is_recalled_counts_as_recalled(synced, how):
+    named = pattern(synced, "sha512")
+    first = next(iter(synced.shaky.images))
+    if how == "withdrawn":
+        synced.shaky.withdraw(first)
+    else:
+        synced.shaky.replace(first, synced.image("repaired"))
+    synced.shaky.publish()
+    synced.given("sync", "--json", "--allow-removals", "1")
+
+    result = synced.given("revoke", *named, *WHY, "--now", "--json")
+
+    assert (result.code, result.done()) == (0, [("retire", "shaky-1")])
+    standing = [one["state"] for one in synced.given("status", "--json").target()["images"]]
+    assert sorted(standing) == ["published"] * (4 if how == "superseded" else 3) + ["revoked"] * (how == "withdrawn")
+    (retired,) = (one for one in synced.entries() if one["state"] == "retired")
+    assert retired["retirement"]["reason"] == "revoked"
+    again = synced.sync()
+    assert (again.code, again.done()) == (0, [])
+
+
+@pytest.mark.parametrize("what", ["missing", "empty"])
+def test_a_recall_works_while_trust_is_broken_and_removes_nothing_else(synced, what):
+    anchors = synced.root / "anchors"
+    _ = what == "missing" or anchors.mkdir()
+    synced.configure(trust={"anchors": str(anchors)})
+    synced.shaky.withdraw(list(synced.shaky.images)[-1])
+    synced.shaky.publish()
+
+    result = synced.run("revoke", *pattern(synced, "identifier"), *WHY, "--now", "--json")
+
+    assert (result.code, result.done()) == (0, [("retire", "shaky-1")])
+    assert "trust anchors cannot be used, no list is known" in result.err
+    assert synced.titles() == ["shaky-2", "steady-1", "steady-2"]
+    assert synced.given("sync", "--json").code == 2
+
+
 def test_nothing_but_the_recall_is_done_at_once(synced):
     synced.shaky.withdraw(list(synced.shaky.images)[-1])
     synced.shaky.publish()

@@ -1,0 +1,102 @@
+"""By what one message is judged: what the command line names or, where it names nothing, what a pass would go by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from imagesync.cli.context import Options
+from imagesync.cli.trust import USUAL_ANCHORS, TrustOptions
+from imagesync.errors import ConfigError, RevocationUnknownError
+from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
+from imagesync.lists.smime import SignaturePolicy, verify
+from imagesync.model import SignedPayload
+
+if TYPE_CHECKING:
+    from imagesync.lists.crls import CrlStore
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """By what a message is judged. With a ``store``, a CRL that is missing is fetched as for that one."""
+
+    anchors: Anchors
+    crl: CrlMode
+    store: CrlStore | None = None
+
+
+def basis(said: TrustOptions, options: Options, *, fetch: bool) -> Basis:
+    """Return by what to judge. Without ``--anchors`` and with a configuration, it is what a pass would go by.
+
+    Raises:
+        ConfigError: the configuration is wrong, or the options do not go together.
+        TrustStoreUnusableError: the anchors directory is missing, empty or unreadable.
+    """
+    if said.crls is not None and said.anchors is None:
+        raise ConfigError("--crls", "goes with --anchors", "without both, those of the configuration are used")
+    if said.anchors is not None or not _is_there(options.config_path):
+        return _by_directories(said)
+    return _as_configured(said, options, fetch=fetch)
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether there is a configuration; one that nobody may look at counts, and is an error."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _by_directories(said: TrustOptions) -> Basis:
+    anchors = load_anchors(said.anchors or USUAL_ANCHORS)
+    if said.crls is not None:
+        from imagesync.http import HttpPolicy
+        from imagesync.lists.crls import CrlStore, with_fetched
+
+        if not said.crls.is_dir():
+            raise ConfigError(str(said.crls), "is no directory", "name what is crls below the cache of a site")
+        anchors = with_fetched(anchors, CrlStore(said.crls, HttpPolicy(), 0))
+    return Basis(anchors, CrlMode(said.crl or CrlMode.REQUIRE))
+
+
+def _as_configured(said: TrustOptions, options: Options, *, fetch: bool) -> Basis:
+    from imagesync.run.wiring import crl_store
+
+    config = options.config()
+    options.start_logging("warning")
+    anchors, store = load_anchors(config.trust.anchors), crl_store(config)
+    if store is not None:
+        from imagesync.lists.crls import with_fetched
+
+        anchors = with_fetched(anchors, store)
+    return Basis(anchors, CrlMode(said.crl or config.trust.crl), store if fetch else None)
+
+
+def verified(blob: bytes, by: Basis, now: datetime, *, pinned: bool) -> SignedPayload:
+    """Return the verified content of a message.
+
+    A site that fetches CRLs itself has those of its endorsers' authorities only, so that the first look at a list may
+    need one more. It is fetched when nothing else speaks against the message, so that a list by anybody makes this host
+    ask for nothing. It is not kept: a look writes nothing, least of all as another user than that of the passes.
+
+    Raises:
+        TrustError: the message must not be trusted.
+    """
+    policy = SignaturePolicy(by.crl, pinned=pinned)
+    try:
+        return verify(blob, by.anchors, policy, now)
+    except RevocationUnknownError as error:
+        if by.store is None:
+            raise
+        from imagesync.lists.crls import refresh, with_fetched
+
+        with TemporaryDirectory(prefix="imagesync-") as directory:
+            store = replace(by.store, directory=Path(directory))
+            refresh(by.anchors, {error.subject}, store, now)
+            return verify(blob, with_fetched(by.anchors, store), policy, now)
