@@ -95,6 +95,7 @@ def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
         max_list_bytes=config.limits.max_list_bytes,
         properties=_properties(item.properties),
         notices=_notices(item, config),
+        settings=config.digest_of(item.name),
         fault=fault,
         mirrors=tuple(Rewrite(rule.prefix, rule.replacement, rule.only) for rule in item.url_rewrite),
     )
