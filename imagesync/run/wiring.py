@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
+from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -272,6 +273,8 @@ def _preparation(
     config: Config, subscriptions: Mapping[str, Subscription], environment: Mapping[str, str]
 ) -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
     """Return the function that brings an image into a target's form. What it needs is loaded with the first image."""
+    # Several threads may come first, and what bounds them all together must be there once.
+    lock = Lock()
 
     @cache
     def workbench() -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
@@ -282,6 +285,8 @@ def _preparation(
     def bring(
         wanted: Wanted, target: Target, downloading: Progress, converting: Progress
     ) -> AbstractContextManager[Artifact]:
-        return workbench()(wanted, target, downloading, converting)
+        with lock:
+            prepared = workbench()
+        return prepared(wanted, target, downloading, converting)
 
     return bring
