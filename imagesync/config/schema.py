@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -275,6 +277,13 @@ class Config(Section):
         """Return the subscriptions that ``target`` follows, also those that are not enabled."""
         wanted = target.subscriptions
         return tuple(item for item in self.subscriptions if wanted is None or item.name in wanted)
+
+    def digest_of(self, subscription: str) -> str:
+        """Return a digest of everything that decides what becomes of a list: another one lets it be tried anew."""
+        shared = self.model_dump(mode="json", include={"instance", "limits", "proxies", "targets", "trust"})
+        lists = self.model_dump(mode="json", include={"subscriptions"})["subscriptions"]
+        own = [item for item in lists if item["name"] == subscription]
+        return hashlib.sha256(json.dumps([shared, own], sort_keys=True).encode()).hexdigest()
 
     def guard_for(self, subscription: Subscription, target: Target) -> Guard:
         """Return the guard for one list at one target: the target's word first, then the subscription's."""

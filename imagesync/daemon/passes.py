@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,10 +52,7 @@ class Site:
 
     def settings(self, name: str) -> str:
         """Return a digest of everything that decides what a pass of list ``name`` does."""
-        parts = self.config.model_dump(mode="json", include={"targets", "trust", "proxies", "limits", "instance"})
-        lists = self.config.model_dump(mode="json", include={"subscriptions"})["subscriptions"]
-        own = [item for item in lists if item["name"] == name]
-        return hashlib.sha256(json.dumps([parts, own], sort_keys=True).encode()).hexdigest()
+        return self.config.digest_of(name)
 
     def patience(self) -> Patience:
         """Return how long a pass may be silent and take."""

@@ -78,7 +78,8 @@ class Wanted:
     """An image that a target should offer, in one owner's project.
 
     ``fingerprints`` are all final forms that the target's configuration accepts, each with its format: whichever of
-    them is there, is right. ``metadata`` lacks ``ARTIFACT_PROPERTIES``, which depend on the form.
+    them is there, is right. ``metadata`` lacks ``ARTIFACT_PROPERTIES``, which depend on the form. ``settings`` stands
+    for the configuration: with another one, what failed is worth trying again.
     """
 
     key: ImageKey
@@ -86,6 +87,7 @@ class Wanted:
     image: Image
     metadata: Metadata
     fingerprints: Mapping[Fingerprint, Format]
+    settings: str = ""
 
     @property
     def title(self) -> str:

@@ -38,11 +38,14 @@ def open_store(config: Config) -> Store:
 def preparation(
     config: Config, subscriptions: Mapping[str, Subscription], environment: Mapping[str, str]
 ) -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
-    """Return the function that brings an image into a target's form. The cache is opened when it is first needed.
+    """Return the function that brings an image into a target's form.
 
     ``subscriptions``, by name, say where to ask and what that may cost; of ``environment`` only the PATH is used.
+
+    Raises:
+        ConfigError: the cache cannot be made or used.
     """
-    stores: list[Store] = []
+    store = open_store(config)
     limits = _conversion_limits(config, environment.get("PATH", STANDARD_PATH))
     pace = _pace(config)
     source = sources(config, subscriptions, pace)
@@ -51,8 +54,6 @@ def preparation(
     def bring(wanted: Wanted, target: Target, downloading: Progress, converting: Progress) -> Iterator[Artifact]:
         image = wanted.image
         fetch = source(wanted.subscription, image)
-        if not stores:
-            stores.append(open_store(config))
         request = ArtifactRequest(
             image.sha512,
             image.size,
@@ -63,7 +64,7 @@ def preparation(
             config.limits.unpack_ratio,
             pace.conversion,
         )
-        with prepare(request, stores[0], fetch, downloading, converting) as artifact:
+        with prepare(request, store, fetch, downloading, converting) as artifact:
             yield artifact
 
     return bring

@@ -69,10 +69,11 @@ def is_offered(record: ImageRecord) -> bool:
 
 
 def attempt(wanted: Wanted | None) -> str:
-    """Return what is being attempted for an image: when this changes, the back-off is over."""
+    """Return what is being attempted, which the configuration is a part of: when it changes, the back-off is over."""
     if wanted is None:
         return ""
-    return f"{wanted.metadata.properties.get('imagesync_list_version', '')} {wanted.image.sha512}"
+    version = wanted.metadata.properties.get("imagesync_list_version", "")
+    return f"{version} {wanted.image.sha512} {wanted.settings}".rstrip()
 
 
 def _decisive(outcomes: Iterable[Outcome]) -> dict[ImageKey, Outcome]:

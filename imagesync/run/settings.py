@@ -38,7 +38,8 @@ class Subscription:
 
     ``mirrors`` are asked for its images before the place that it names, in order. ``list_policy`` and ``image_policy``
     bound what is fetched for it. ``fault`` is what is wrong with its part of the configuration beyond the words, such
-    as a token that cannot be read: it makes this list unknown and no other.
+    as a token that cannot be read: it makes this list unknown and no other. ``settings`` is a digest of what is
+    configured for it.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Subscription:
     source: str = "hepix"
     properties: tuple[PropertyRule, ...] = ()
     notices: NoticeRules = field(default_factory=NoticeRules)
+    settings: str = ""
     fault: ConfigError | None = None
     mirrors: tuple[Rewrite, ...] = ()
 

@@ -56,7 +56,7 @@ def _view(
     style = target.presentation(marks[0], rules.properties)
     chosen = [denied(one, trusted, denials) for one in select(trusted, (rules.selection, target.selection), marks[1])]
     wanted = [
-        replace(form, metadata=backend.fit(form.metadata))
+        replace(form, metadata=backend.fit(form.metadata), settings=rules.settings)
         for one in chosen
         if isinstance(one, Selected)
         for owner in owners

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
+from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -95,6 +96,7 @@ def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
         max_list_bytes=config.limits.max_list_bytes,
         properties=_properties(item.properties),
         notices=notice_rules(item, config),
+        settings=config.digest_of(item.name),
         fault=fault,
         mirrors=tuple(Rewrite(rule.prefix, rule.replacement, rule.only) for rule in item.url_rewrite),
     )
@@ -272,6 +274,8 @@ def _preparation(
     config: Config, subscriptions: Mapping[str, Subscription], environment: Mapping[str, str]
 ) -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
     """Return the function that brings an image into a target's form. What it needs is loaded with the first image."""
+    # Several threads may come first, and what bounds them all together must be there once.
+    lock = Lock()
 
     @cache
     def workbench() -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
@@ -282,6 +286,8 @@ def _preparation(
     def bring(
         wanted: Wanted, target: Target, downloading: Progress, converting: Progress
     ) -> AbstractContextManager[Artifact]:
-        return workbench()(wanted, target, downloading, converting)
+        with lock:
+            prepared = workbench()
+        return prepared(wanted, target, downloading, converting)
 
     return bring

@@ -60,7 +60,7 @@ def measure() -> harness.Measurement:
                 "download + verify 2 GiB / curl | tee | openssl dgst, sync",
                 lambda: _ours(url, digest, root / "store"),
                 lambda: _reference(url, digest, root / "reference"),
-                at_most=1.1,
+                at_most=1.05,
                 rounds=7,
             )
 

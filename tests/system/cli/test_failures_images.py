@@ -55,6 +55,20 @@ def test_a_new_image_that_fails_stops_no_other_and_is_tried_again(synced):
     assert "late" in synced.titles()
 
 
+def test_what_was_put_off_is_tried_at_once_when_the_configuration_was_changed(synced):
+    new = synced.shaky.add(synced.image("late"), title="late")
+    synced.shaky.publish()
+    synced.shaky.server.misbehave(synced.shaky.image_path(new), Status(404))
+    assert synced.given("sync", "--json").action("late")["outcome"] == "failed"
+    synced.shaky.server.behave()
+    assert synced.given("sync", "--json", "--honour-back-off").action("late")["cause"] == "back-off"
+
+    synced.subscription_options["shaky"] = {"ca_bundle": "/etc/ssl/certs"}
+    synced.configure()
+
+    assert synced.given("sync", "--json", "--honour-back-off").action("late")["outcome"] == "done"
+
+
 def test_a_withdrawal_beside_a_failing_image_is_done(synced):
     synced.shaky.withdraw(next(key for key, image in synced.shaky.images.items() if image.title == "shaky-2"))
     synced.shaky.server.misbehave(replaced(synced), Status(503))
