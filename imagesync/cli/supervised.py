@@ -109,8 +109,9 @@ def _retries(options: Options, result: PassResult) -> Iterator[datetime]:
         records = [record for target in result.targets for record in state.images(target.name)]
         yield from (one.retry_at for one in records if one.key.list in lists and one.retry_at and one.retry_at > now)
         yield from (one.retry_at for one in state.attempts() if one.list in lists and one.retry_at > now)
-    plans = (target.plan for target in result.targets if target.plan)
-    if result.task.hours.opens and any(action.cause is Cause.WAITING for plan in plans for action in plan.actions):
+    # Of the outcomes, not of the plans: the hours may end in the middle of a pass.
+    causes = {outcome.action.cause for target in result.targets for outcome in target.outcomes}
+    if result.task.hours.opens and Cause.WAITING in causes:
         yield result.task.hours.opens
 
 

@@ -134,12 +134,16 @@ class Bundle:
             yield
 
     def has(self, sha512: Digest, size: int) -> bool:
-        """Return whether the image is there. Its bytes are not read: an export puts no file there before its end."""
+        """Return whether the image is there, whole: it is read, so that what was damaged since is exported again."""
+        path = self._images / sha512
         try:
-            status = (self._images / sha512).lstat()
+            status = path.lstat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+                return False
+            with path.open("rb", buffering=0) as file:
+                return hashlib.file_digest(file, "sha512").hexdigest() == sha512
         except OSError:
             return False
-        return stat.S_ISREG(status.st_mode) and status.st_size == size
 
     def add(self, sha512: Digest, write: Callable[[Path], object]) -> None:
         """Add an image that ``write`` writes to the new file that it is given, verified.

@@ -25,7 +25,7 @@ from imagesync.errors import (
     TooLargeError,
     UnreachableError,
 )
-from imagesync.http import HttpPolicy, Response, get
+from imagesync.http import HttpPolicy, Response, get, redact
 from imagesync.images.hashing import BackgroundHash
 from imagesync.images.partial import Mark, drop_mark, is_rest, kept, mark_of, read_mark, write_mark
 from imagesync.model import Digest
@@ -188,7 +188,7 @@ class _Download:
         with BackgroundHash() as sha512:
             self._read_again(sha512, start)
             if start == self.request.size:
-                self._finish(source.uri, sha512)
+                self._finish(redact(source.uri), sha512)
                 return
             with _opened(self.request, source, mark.headers(start)) as response:
                 length = self.request.size - start

@@ -181,17 +181,21 @@ def _choose(job: _Job, found: Format, *, wrapped: bool) -> Choice:
 def _made(job: _Job, held: ExitStack) -> Artifact:
     """Return the artifact after doing what is missing: download, unpacking, conversion."""
     name = source_name(job.request.sha512)
+    found = False
     try:
         with ExitStack() as source:
             entry, downloaded = _source(job, name, source)
+            found = True
             if (artifact := _passed_through(job, entry, downloaded)) is not None:
                 held.push(source.pop_all())
                 return artifact
             with job.store.working(converted_name(job.request.sha512, job.request.formats[0])):
                 return _finished(job, held, downloaded) or _produced(job, entry, held, downloaded)
     except (HostileImageError, DigestMismatchError):
-        # Nobody may use it by another way either; what rotted in the cache is fetched anew.
-        job.store.discard(name)
+        # Nobody may use it by another way either; what rotted in the cache is fetched anew. What could not be fetched,
+        # because this list says another size of it, may be there for another list.
+        if found:
+            job.store.discard(name)
         raise
 
 

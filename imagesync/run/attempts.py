@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from imagesync.backend import ImageKey
 from imagesync.errors import (
+    BackendError,
     DigestMismatchError,
     HostileImageError,
     HttpStatusError,
@@ -51,8 +52,8 @@ def learn(
         key = (wanted.key.list, wanted.key.image)
         if outcome.error is not None and _is_of_source(outcome.error):
             failed[key] = _failed(wanted, outcome.error, known.get(key), now)
-        elif key in known:
-            got.add(key)
+        elif outcome.file is not None or isinstance(outcome.error, BackendError):
+            got.add(key)  # its bytes were had; an older version that is kept says nothing
     return list(failed.values()), got - failed.keys()
 
 

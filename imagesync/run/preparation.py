@@ -78,11 +78,12 @@ def sources(
     ``subscriptions``, by name, say where to ask and what that may cost.
     """
     pace = pace or _pace(config)
-    failed: dict[tuple[str, Digest], ImagesyncError] = {}
+    failed: dict[tuple[str, str, Digest, int], ImagesyncError] = {}
 
-    def fetch(request: DownloadRequest, into: Path, progress: Progress) -> int:
+    def fetch(subscription: str, request: DownloadRequest, into: Path, progress: Progress) -> int:
         # What one target could not be given is not asked for again for the next one in the same pass.
-        key = (request.uri, request.sha512)
+        # Another list may say something else of the same file, or be allowed more: what one is refused counts for it.
+        key = (subscription, request.uri, request.sha512, request.size)
         if key in failed:
             raise failed[key]
         try:
@@ -99,7 +100,7 @@ def sources(
         bundle = bundle_of(subscriptions[subscription].url)
         if bundle is not None:
             return partial(fetch_image, bundle, image.sha512, image.size)
-        return partial(fetch, _request(image, subscriptions[subscription], config.limits.attempts, pace))
+        return partial(fetch, subscription, _request(image, subscriptions[subscription], config.limits.attempts, pace))
 
     return source
 

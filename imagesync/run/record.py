@@ -85,10 +85,6 @@ def _decisive(outcomes: Iterable[Outcome]) -> dict[ImageKey, Outcome]:
     return best
 
 
-def _order(outcome: Outcome) -> tuple[int, bool]:
-    return _RANK.index(outcome.action.kind), bool(_retired_for(outcome))
-
-
 def _tells(outcome: Outcome) -> bool:
     """Return whether an outcome says where an image stands. What is not selected has no place in the state."""
     match outcome.action:

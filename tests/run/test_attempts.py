@@ -19,8 +19,8 @@ from imagesync.errors import (
     NoSpaceError,
     UnreachableError,
 )
-from imagesync.model import Digest, Image, ImageId, ListId
-from imagesync.plan.spec import Wanted
+from imagesync.model import Digest, Fingerprint, Format, Image, ImageId, ListId
+from imagesync.plan.spec import File, Wanted
 from imagesync.plan.values import Action, Cause, Kind
 from imagesync.run.apply import Ending, Outcome
 from imagesync.run.attempts import Known, alarms, learn, unready
@@ -30,6 +30,7 @@ HOUR = timedelta(hours=1)
 NO_ROUTE = UnreachableError("a", "no route")
 OTHER_BYTES = DigestMismatchError("a", "SHA-512 is other")
 KEY = (ListId("list"), ImageId("a"))
+FILE = File(Fingerprint("f"), Digest("a" * 128), 10, 10, Format.RAW, Format.RAW)
 
 
 def wanted(owner: str = "project", sha512: str = "a", version: str = "1", uri: str = "https://h/a") -> Wanted:
@@ -54,7 +55,7 @@ def wanted(owner: str = "project", sha512: str = "a", version: str = "1", uri: s
 def outcome(error: ImagesyncError | None, item: Wanted | None = None) -> Outcome:
     item = item or wanted()
     action = Action(Kind.REGISTER, item.key, item.title, Cause.NEW, "", wanted=item)
-    return Outcome(action, Ending.FAILED if error else Ending.DONE, error)
+    return Outcome(action, Ending.FAILED if error else Ending.DONE, error, file=None if error else FILE)
 
 
 def after(*errors: ImagesyncError | None, known: Known | None = None, every: timedelta = HOUR, **more: str) -> Known:
@@ -93,11 +94,24 @@ def test_what_will_not_become_better_is_looked_at_once_a_day() -> None:
 @pytest.mark.parametrize("error", [NoSpaceError("cache", "full"), BackendUnavailableError("site", "away")])
 def test_what_is_not_the_publishers_fault_is_not_put_down_to_the_image(error: ImagesyncError) -> None:
     assert after(error) == {}
-    assert after(NO_ROUTE, error) == {}
+
+
+def test_what_a_target_refuses_was_got_and_what_our_own_disk_refuses_was_not() -> None:
+    assert after(NO_ROUTE, BackendUnavailableError("site", "away")) == {}
+    assert after(NO_ROUTE, NoSpaceError("cache", "full")) == after(NO_ROUTE)
 
 
 def test_an_image_that_was_got_is_forgotten() -> None:
     assert after(NO_ROUTE, NO_ROUTE, None) == {}
+
+
+@pytest.mark.parametrize("kind", [Kind.KEEP, Kind.UPDATE, Kind.RESTORE])
+def test_a_copy_that_is_there_does_not_make_another_one_forgotten(kind: Kind) -> None:
+    # Another target's, or an older version that is retired: nothing was downloaded for it.
+    known = after(NO_ROUTE)
+    action = Action(kind, wanted().key, "Image a", Cause.CURRENT, "", wanted=wanted())
+
+    assert learn([Outcome(action, Ending.DONE)], known, NOW + HOUR) == ([], set())
 
 
 def test_several_targets_and_projects_of_one_pass_count_once() -> None:

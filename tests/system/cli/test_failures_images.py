@@ -69,6 +69,28 @@ def test_what_was_put_off_is_tried_at_once_when_the_configuration_was_changed(sy
     assert synced.given("sync", "--json", "--honour-back-off").action("late")["outcome"] == "done"
 
 
+@pytest.mark.parametrize("cached", [False, True])
+def test_what_one_list_says_of_a_file_does_not_keep_another_from_it(synced, cached):
+    file = synced.image("common")
+    right = synced.steady.add(file, title="right")
+    if cached:
+        synced.steady.publish()
+        assert ("register", "right") in synced.given("sync", "--json").done()
+    wrong = synced.shaky.add(file, title="wrong")
+    synced.shaky.images[wrong].uri = synced.steady.images[right].uri
+    synced.shaky.images[wrong].size -= 1
+    for published in (synced.shaky, synced.steady):
+        published.publish()
+
+    result = synced.given("sync", "--json")
+
+    assert result.action("wrong")["outcome"] == "failed"
+    assert "right" in synced.titles()
+    if cached:
+        (entry,) = (synced.root / "cache" / "sources").glob(synced.steady.images[right].sha512)
+        assert entry.stat().st_size == file.stat().st_size
+
+
 def test_a_withdrawal_beside_a_failing_image_is_done(synced):
     synced.shaky.withdraw(next(key for key, image in synced.shaky.images.items() if image.title == "shaky-2"))
     synced.shaky.server.misbehave(replaced(synced), Status(503))

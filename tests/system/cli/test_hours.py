@@ -1,5 +1,9 @@
 """Times of the day for heavy work, and what images at once may take, by the command line."""
 
+import json
+import os
+import subprocess
+import sys
 from datetime import datetime, timedelta
 
 import pytest
@@ -75,3 +79,22 @@ def test_downloads_keep_to_the_bandwidth_and_none_is_taken_for_slow(provider):
 
     assert provider.given("sync", "--json").code == 0
     assert datetime.now().astimezone() - began > timedelta(seconds=0.5)  # 5 MiB
+
+
+def test_the_daemon_comes_back_when_the_hours_begin(later):
+    provider, until = later
+    read, write = os.pipe()
+    files = os.memfd_create("files")
+    os.write(files, json.dumps({str(provider.config): provider.config.read_text()}).encode())
+    os.lseek(files, 0, os.SEEK_SET)
+    command = [sys.executable, "-m", "imagesync", "--config", str(provider.config), "pass", "--list", "shaky"]
+    command += ["--events", str(write), "--files", str(files)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(write, files)) as running:
+        os.close(write)
+        os.close(files)
+        with os.fdopen(read) as events:
+            told = [json.loads(line) for line in events]
+        assert running.wait(30) == 0
+
+    again = datetime.fromisoformat(told[-1]["image_retry"]).astimezone()
+    assert f"waits until {again:%Y-%m-%d %H:%M}" == until
