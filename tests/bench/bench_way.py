@@ -17,27 +17,19 @@ from pathlib import Path
 
 import harness
 from scene import Scene, scene
+from shell import GET
 
 from imagesync.testing.disks import Disk, Kind, write_disk
 
 IMAGES, MIB = 10, 300
 VO = "vo.example.org"
 
-_ONE = r"""
-set -euo pipefail
-url=$1 digest=$2 title=$3
-file=$WORK/$(basename "$url")
-got=$(curl -sS --fail "$url" | tee "$file" | openssl dgst -sha512 -r | cut -d' ' -f1)
-[ "$got" = "$digest" ] || { echo "$title: wrong digest" >&2; exit 1; }
-format=$(qemu-img info --output=json "$file" | python3 -c 'import json, sys; print(json.load(sys.stdin)["format"])')
-if [ "$format" != qcow2 ]; then
-  qemu-img convert -f "$format" -O qcow2 "$file" "$file.qcow2"
-  qemu-img info --output=json "$file.qcow2" >/dev/null
-  rm "$file"; file=$file.qcow2
-fi
-openssl dgst -sha512 -r "$file" >> "$WORK/catalogue"
+_ONE = (
+    GET
+    + r"""openssl dgst -sha512 -r "$file" >> "$WORK/catalogue"
 sync "$file"
 """
+)
 
 
 def measure() -> list[harness.Measurement]:

@@ -12,30 +12,22 @@ from cloud.consumers import PROGRAMS
 from cloud.software import software
 from glance_target import settings
 from scene import Scene, scene
+from shell import GET
 
 from imagesync.testing.disks import Disk, Kind, write_disk
 
 IMAGES, MIB = 10, 300
 VO = "vo.example.org"
 
-_ONE = r"""
-set -euo pipefail
-url=$1 digest=$2 title=$3
-file=$WORK/$(basename "$url")
-got=$(curl -sS --fail "$url" | tee "$file" | openssl dgst -sha512 -r | cut -d' ' -f1)
-[ "$got" = "$digest" ] || { echo "$title: wrong digest" >&2; exit 1; }
-format=$(qemu-img info --output=json "$file" | python3 -c 'import json, sys; print(json.load(sys.stdin)["format"])')
-if [ "$format" != qcow2 ]; then
-  qemu-img convert -f "$format" -O qcow2 "$file" "$file.qcow2"
-  qemu-img info --output=json "$file.qcow2" >/dev/null
-  rm "$file"; file=$file.qcow2
-fi
-stored=$("$OPENSTACK" image create --private --disk-format qcow2 --container-format bare --file "$file" \
+_ONE = (
+    GET
+    + r"""stored=$("$OPENSTACK" image create --private --disk-format qcow2 --container-format bare --file "$file" \
   --property "source_sha512=$digest" --tag bench -f json "$title" |
   python3 -c 'import json, sys; print(json.load(sys.stdin)["properties"]["os_hash_value"])')
 [ "$stored" = "$(openssl dgst -sha512 -r "$file" | cut -d' ' -f1)" ] || { echo "$title: stored wrongly" >&2; exit 1; }
 rm "$file"
 """
+)
 
 
 def whole_way(cloud: Cloud, root: Path) -> list[harness.Measurement]:
