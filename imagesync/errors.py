@@ -73,6 +73,10 @@ class UnreachableError(SourceError):
     """No connection, a broken one, or a file that cannot be read."""
 
 
+class BundleError(SourceError):
+    """A bundle in the file system lacks an image, or has a damaged one. No publisher can help."""
+
+
 class HttpStatusError(SourceError):
     """The server answered with an error status.
 

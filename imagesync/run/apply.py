@@ -141,7 +141,7 @@ def _upload(action: Action, ready: _Ready, plan: Plan, tools: tuple[Backend, Wor
 def _transfer(action: Action, artifact: Artifact, plan: Plan, tools: tuple[Backend, Workshop]) -> Outcome:
     backend, workshop = tools
     file = _file(action, artifact)
-    spec = complete(_wanted(action), file, plan.at)
+    spec = replace(complete(_wanted(action), file, plan.at), linkable=artifact.linkable)
     sent: list[int] = []  # nothing, when the target has these bytes already
     with workshop.display.task(Step.UPLOAD, action.title, artifact.size) as progress:
         stored = backend.upload(spec, artifact.path, both(sent.append, interruptible(progress, workshop.stop)))

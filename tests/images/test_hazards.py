@@ -115,7 +115,7 @@ HAZARDS: dict[str, Hazard] = {
     "drip of body": slow(hazards.drip_body(), "below the minimum", policy=SHORT_WINDOW),
     "drip of announced body": slow(hazards.drip_body(length=SIZE), "below the minimum", policy=SHORT_WINDOW),
     "drip of a chunk header": slow(hazards.drip_chunk_header(), "no data", policy=SHORT_STALL),
-    "past the deadline": slow(hazards.drip_body(length=SIZE), "when its time", policy=HASTY),
+    "past the deadline": slow(hazards.drip_body(length=SIZE), "when its time", policy=HASTY, asked=1),
     "stall": slow(hazards.stall(IMAGE[:SOME], SIZE), "no data", policy=SHORT_STALL),
     # broken off
     "truncated": lost(hazards.truncated(IMAGE[:SOME], SIZE), f"after {SOME} of {SIZE} bytes"),

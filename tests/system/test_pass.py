@@ -482,6 +482,24 @@ def test_tampered_record_is_replaced(site):
     assert actions(result)[0] == ("replace", "tampered", "done")
 
 
+def test_tampered_record_is_shown_so_also_while_its_replacement_is_put_off(site):
+    site.offer(a="one").publish().sync()
+    site.cloud.tamper(next(iter(site.cloud.records)), b"evil")
+    site.broken = {"a": UnreachableError("a", "no route")}
+    site.sync()
+
+    result = site.sync(honour_back_off=True)
+
+    assert actions(result) == [("hold", "tampered", "held")]
+    assert exit_code(result) == 1
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        (record,) = state.images("site")
+    assert (record.state, record.failures) == ("tampered", 1)
+    site.now += timedelta(hours=1)
+    site.broken = {}
+    assert actions(site.sync(honour_back_off=True))[0] == ("replace", "tampered", "done")
+
+
 # --- economy ---
 def test_unchanged_image_is_neither_prepared_nor_uploaded_again(site):
     site.offer(a="one").publish().sync()
