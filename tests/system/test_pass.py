@@ -12,6 +12,7 @@ from imagesync.errors import (
     BackendUnavailableError,
     DigestMismatchError,
     HttpStatusError,
+    NoSpaceError,
     UnreachableError,
 )
 from imagesync.lists.source import Fetched, NotModified
@@ -634,6 +635,23 @@ def test_threads_prepare_ahead_and_order_stays(site):
     assert set(site.published()) == set("abcdefgh")
     assert [str(o.action.key.image) for o in result.targets[0].outcomes] == list("abcdefgh")
     assert isinstance(result.seen[0].observation, TrustedList)
+
+
+def test_what_found_no_room_beside_those_before_it_is_prepared_at_its_turn(site, monkeypatch):
+    site.offer(a="a", b="bb", c="ccc").publish()
+    real, tried = site.prepare, []
+
+    def crowded(wanted, *more):
+        tried.append(str(wanted.image.identifier))
+        if tried.count("b") == 1 and tried[-1] == "b":
+            raise NoSpaceError("cache", "others use it now")
+        return real(wanted, *more)
+
+    monkeypatch.setattr(site, "prepare", crowded)
+
+    assert exit_code(site.sync(ahead=2)) == 0
+    assert set(site.published()) == set("abc")
+    assert tried.count("b") == 2
 
 
 def test_the_smallest_image_comes_first(site):
