@@ -73,10 +73,6 @@ class UnreachableError(SourceError):
     """No connection, a broken one, or a file that cannot be read."""
 
 
-class BundleError(SourceError):
-    """A bundle in the file system lacks an image, or has a damaged one. No publisher can help."""
-
-
 class HttpStatusError(SourceError):
     """The server answered with an error status.
 
@@ -177,6 +173,12 @@ class ContentError(ImagesyncError):
 
 class DigestMismatchError(ContentError):
     """The bytes are not the endorsed ones: SHA-512 or size differ."""
+
+    retry = Retry.LATER
+
+
+class BundleError(ContentError):
+    """A bundle in the file system lacks an image, or has a damaged one. No publisher can help."""
 
     retry = Retry.LATER
 

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from imagesync.backend import ImageKey
 from imagesync.errors import (
     BackendError,
-    BundleError,
     DigestMismatchError,
     HostileImageError,
     HttpStatusError,
@@ -63,8 +62,7 @@ def _is_of_source(error: ImagesyncError) -> bool:
 
     Our own disk and programs, and bundles that somebody here carries, are not the publisher's.
     """
-    kinds = SourceError | DigestMismatchError | HostileImageError
-    return isinstance(error, kinds) and not isinstance(error, BundleError)
+    return isinstance(error, SourceError | DigestMismatchError | HostileImageError)
 
 
 def _failed(wanted: Wanted, error: ImagesyncError, before: AttemptRecord | None, now: datetime) -> AttemptRecord:

