@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imagesync.cli.context import Options, clock, environment
+from imagesync.cli.context import INTERRUPTED, Options, clock, environment
 
 if TYPE_CHECKING:
     from imagesync.daemon.passes import Site
@@ -47,8 +47,15 @@ def _serve(options: Options) -> None:
     site = _read(options)
     options.start_logging()
     program = Program(_command(options), dict(environment()), clock)
-    service = Service(site, Passes(program), lambda: _checked(_read(options)), Notifier.of(environment(), os.getpid()))
+    passes = Passes(program)
+    passes.stop.enforce(_abandon)
+    service = Service(site, passes, lambda: _checked(_read(options)), Notifier.of(environment(), os.getpid()))
     service.serve()
+
+
+def _abandon() -> None:
+    click.echo("not everything ended in time; the next run cleans up", err=True)
+    os._exit(INTERRUPTED)
 
 
 def _command(options: Options) -> list[str]:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from threading import Event
 
 import structlog
 
@@ -18,6 +17,7 @@ from imagesync.daemon.notify.events import Passed
 from imagesync.daemon.notify.writing import tell
 from imagesync.daemon.process import Ending, Launch, Patience, supervise
 from imagesync.daemon.schedule import Rhythm
+from imagesync.daemon.stop import Stop
 from imagesync.errors import ImagesyncError
 from imagesync.run.wiring import open_configured_state
 from imagesync.state import PassRecord
@@ -62,14 +62,14 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """What runs passes. ``live`` shows what is going on; setting ``stop`` ends it.
+    """What runs passes. ``live`` shows what is going on; asking for a ``stop`` ends it.
 
     ``known`` is what is remembered of each subscription's last pass, also where the state cannot be written.
     """
 
     program: Program
     live: Live = field(default_factory=Live)
-    stop: Event = field(default_factory=Event)
+    stop: Stop = field(default_factory=Stop)
     known: dict[str, PassRecord] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
 

@@ -48,7 +48,7 @@ class Service:
         self.passes = passes
         self.schedule = Schedule(self._run)
         self._read, self._notifier = read, notifier
-        self._outbox = Outbox(passes.program.clock, passes.program.environment)
+        self._outbox = Outbox(passes.program.clock, passes.program.environment, passes.stop)
         self._state = _State(site)
         self.web = Web(self._window())
 
@@ -63,7 +63,7 @@ class Service:
         return self._state.complaint
 
     def serve(self) -> None:
-        """Run until SIGTERM or Ctrl-C. Must be called in the main thread; returns within 30 s of the signal."""
+        """Run until SIGTERM or Ctrl-C. Must be called in the main thread; returns within the budget of the stop."""
         before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
         try:
             self.passes.recall(self.site)
@@ -82,10 +82,11 @@ class Service:
     def _end(self) -> None:
         self._notifier.tell("STOPPING=1")
         self._notifier.status("ending")
-        self.passes.stop.set()
+        self.passes.stop.ask()
         self._outbox.stop()
+        self.web.end(self.passes.stop)
         self.schedule.stop()
-        self.web.end()
+        self._outbox.wait()
         log.info("daemon ended")
 
     # --- passes ---
@@ -106,6 +107,9 @@ class Service:
 
     # --- signals ---
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a receiver
+        if number != signal.SIGHUP:
+            # The time runs from now on, whatever the main thread is at.
+            self.passes.stop.ask()
         self._state.received.put(number)
 
     def _next_signal(self) -> int:

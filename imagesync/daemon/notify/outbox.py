@@ -10,7 +10,8 @@ import structlog
 
 from imagesync.config.notifications import Receiver
 from imagesync.config.schema import Config
-from imagesync.daemon.notify.receivers import send
+from imagesync.daemon.notify.receivers import Hook, send
+from imagesync.daemon.stop import Stop
 from imagesync.errors import DeliveryError, ImagesyncError
 from imagesync.run.wiring import open_configured_state
 from imagesync.state import MessageRecord
@@ -29,32 +30,40 @@ _LOOK_EVERY = 10.0
 class Outbox:
     """The threads that deliver. ``wake`` them when there is something new."""
 
-    def __init__(self, clock: Callable[[], datetime], environment: Mapping[str, str]) -> None:
-        """Deliver by this clock; commands get this environment."""
-        self._clock, self._environment = clock, environment
+    def __init__(self, clock: Callable[[], datetime], environment: Mapping[str, str], stop: Stop) -> None:
+        """Deliver by this clock; commands get this environment, and end with the daemon's ``stop``."""
+        self._clock, self._hook = clock, Hook(environment, stop)
         self._stop = Event()
-        self._posts: dict[str, _Post] = {}
+        self._posts: list[_Post] = []
+        self._former: list[_Post] = []
 
     def arrange(self, config: Config) -> None:
         """Deliver to exactly the receivers of ``config`` from now on."""
         self.stop()
+        self._former = [post for post in (*self._former, *self._posts) if post.is_alive()]
         self._stop = Event()
-        self._posts = {
-            receiver.name: _Post(receiver, config, self._clock, self._environment, self._stop)
-            for receiver in config.notifications
-        }
-        for post in self._posts.values():
+        self._posts = [
+            _Post(receiver, config, self._clock, self._hook, self._stop) for receiver in config.notifications
+        ]
+        for post in self._posts:
             post.start()
 
     def wake(self) -> None:
         """Look for messages now."""
-        for post in self._posts.values():
+        for post in self._posts:
             post.news.set()
 
     def stop(self) -> None:
-        """Let the threads end after what they are at. They are not waited for: the outbox keeps what is not done."""
+        """Let the threads end after what they are at: the outbox keeps what is not done."""
         self._stop.set()
         self.wake()
+
+    def wait(self) -> None:
+        """Wait until no command runs. A server that does not answer is not waited for: it ends with the process."""
+        for post in (*self._former, *self._posts):
+            if post.runs_commands:
+                # What is killed when the budget of children is spent has yet to be reaped.
+                post.join(min(self._hook.stop.patience() + 1, _LOOK_EVERY))
 
 
 class _Post(Thread):
@@ -63,13 +72,14 @@ class _Post(Thread):
         receiver: Receiver,
         config: Config,
         clock: Callable[[], datetime],
-        environment: Mapping[str, str],
+        hook: Hook,
         stop: Event,
     ) -> None:
         super().__init__(name=f"notify {receiver.name}", daemon=True)
-        self._receiver, self._config, self._clock, self._environment = receiver, config, clock, environment
+        self._receiver, self._config, self._clock, self._hook = receiver, config, clock, hook
         self._ended = stop
         self.news = Event()
+        self.runs_commands = bool(receiver.command or receiver.vmcatcher)
 
     def run(self) -> None:
         while not self._ended.is_set():
@@ -88,7 +98,7 @@ class _Post(Thread):
         if message is None:
             return False
         try:
-            send(self._receiver, message.content, self._environment)
+            send(self._receiver, message.content, self._hook)
         except DeliveryError as error:
             self._put_off(state, message, error)
         else:

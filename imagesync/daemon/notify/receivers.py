@@ -10,7 +10,9 @@ import signal
 import smtplib
 import ssl
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from email.message import EmailMessage
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ import requests
 
 from imagesync import __version__
 from imagesync.config.notifications import Email, Receiver, Webhook
+from imagesync.daemon.stop import Stop
 from imagesync.errors import ConfigError, DeliveryError
 from imagesync.plan.render import printable
 
@@ -27,14 +30,23 @@ SIGNATURE = "X-Imagesync-Signature"
 
 _LONGEST_SUBJECT = 120
 _TAIL = 500
+_TICK = 0.5
 _VMCATCHER = {"published": "AvailablePostfix", "withdrawn": "ExpirePostfix"}
 
 Message = Mapping[str, Any]
 """``instance``, ``run``, and ``events``: what a pass has to tell, as JSON values."""
 
 
-def send(receiver: Receiver, message: Message, environment: Mapping[str, str]) -> None:
-    """Send ``message``; ``environment`` is that of commands. Takes no longer than the receiver's ``timeout`` allows.
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """How commands are run: their environment, and the stop that none of them outlives."""
+
+    environment: Mapping[str, str]
+    stop: Stop
+
+
+def send(receiver: Receiver, message: Message, hook: Hook) -> None:
+    """Send ``message``. Takes no longer than the receiver's ``timeout``, and for commands the ``hook``, allows.
 
     Raises:
         DeliveryError: it did not arrive, as far as can be told.
@@ -45,10 +57,10 @@ def send(receiver: Receiver, message: Message, environment: Mapping[str, str]) -
         elif receiver.email:
             _mail(receiver.email, message, receiver.seconds)
         elif receiver.command:
-            _run(receiver.name, receiver.command, environment, json.dumps(message).encode(), receiver.seconds)
+            _run(receiver, receiver.command, hook, json.dumps(message).encode())
         elif receiver.vmcatcher:
             for event in message["events"]:
-                _run_vmcatcher(receiver, event, environment)
+                _run_vmcatcher(receiver, event, hook)
     except ConfigError as error:
         raise DeliveryError(receiver.name, str(error), "correct the configuration") from error
 
@@ -106,11 +118,12 @@ def as_mail(sender: str, to: Sequence[str], message: Message) -> EmailMessage:
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
-def _run(name: str, command: Sequence[str], environment: Mapping[str, str], given: bytes, seconds: float) -> None:
+def _run(receiver: Receiver, command: Sequence[str], hook: Hook, given: bytes) -> None:
+    name = receiver.name
     try:
         child = subprocess.Popen(
             command,
-            env=dict(environment),
+            env=dict(hook.environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -119,14 +132,29 @@ def _run(name: str, command: Sequence[str], environment: Mapping[str, str], give
     except OSError as error:
         raise DeliveryError(name, f"cannot be run: {error.strerror}", "check the command") from error
     try:
-        _, said = child.communicate(given, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise DeliveryError(name, f"was not done after {seconds:g} s, and was killed", "make it faster") from None
+        said = _finished(child, given, receiver.seconds, hook.stop)
+    except subprocess.TimeoutExpired as late:
+        raise DeliveryError(name, f"was not done after {late.timeout:g} s, and was killed", "make it faster") from None
     finally:
         _end(child)
     if child.returncode:
         tail = printable(" ".join(said.decode(errors="replace").split()))[-_TAIL:]
         raise DeliveryError(name, f"ended with status {child.returncode}: {tail or 'without a word'}")
+
+
+def _finished(child: subprocess.Popen[bytes], given: bytes | None, seconds: float, stop: Stop) -> bytes:
+    """Return what a command said when it has ended.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not within ``seconds``, or not before the daemon's end.
+    """
+    began = time.monotonic()
+    while (spent := time.monotonic() - began) < seconds and stop.patience():
+        try:
+            return child.communicate(given, timeout=min(_TICK, seconds - spent))[1]
+        except subprocess.TimeoutExpired:
+            given = None  # has begun to be written: communicate goes on with it
+    raise subprocess.TimeoutExpired(child.args, round(min(spent, seconds), 1))
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -138,10 +166,10 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-def _run_vmcatcher(receiver: Receiver, event: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+def _run_vmcatcher(receiver: Receiver, event: Mapping[str, Any], hook: Hook) -> None:
     kind = _VMCATCHER.get(event["kind"])
     if kind is None or not receiver.vmcatcher:
         return
     facts = {f"VMCATCHER_EVENT_{name}": printable(value) for name, value in event["details"].items()}
-    told = {**environment, **facts, "VMCATCHER_EVENT_TYPE": kind}
-    _run(receiver.name, receiver.vmcatcher, told, b"", receiver.seconds)
+    told = {**hook.environment, **facts, "VMCATCHER_EVENT_TYPE": kind}
+    _run(receiver, receiver.vmcatcher, replace(hook, environment=told), b"")

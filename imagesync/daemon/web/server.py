@@ -16,8 +16,8 @@ from imagesync.errors import ConfigError
 
 _CONNECTIONS = 100
 _NICE = 5
-_PATIENCE = 10.0
-"""Seconds for which the start, and the end, of the thread are waited for."""
+PATIENCE = 10.0
+"""Seconds for which the start of the thread is waited for, and at most its end."""
 
 _HINT = "say where in daemon.listen; off is possible"
 
@@ -50,12 +50,12 @@ class Server:
         self._server = _Server(config)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._thread.start()
-        self._server.ready.wait(_PATIENCE)
+        self._server.ready.wait(PATIENCE)
 
-    def stop(self) -> None:
-        """End. Who is being answered is given a second."""
+    def stop(self, patience: float = PATIENCE) -> None:
+        """End within ``patience`` seconds. Who is being answered is given one; the thread ends with the process."""
         self._server.should_exit = True
-        self._thread.join(_PATIENCE)
+        self._thread.join(min(patience, PATIENCE))
         self._socket.close()
         if self.address.startswith("unix:"):
             Path(self.address.removeprefix("unix:")).unlink(missing_ok=True)

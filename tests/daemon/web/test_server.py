@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from imagesync.daemon.stop import Stop
 from imagesync.daemon.web.site import Web
 
 
@@ -18,7 +19,7 @@ def _free_port():
 def web(place):
     opened = Web(place.window())
     yield opened
-    opened.end()
+    opened.end(Stop())
 
 
 def _listening(place, listen, **more):
@@ -92,7 +93,7 @@ def test_a_unix_socket_is_for_owner_and_group_and_leaves_nothing(place, web):
         caller.connect(str(path))
         caller.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert caller.recv(100).startswith(b"HTTP/1.1 200")
-    web.end()
+    web.end(Stop())
     assert not path.exists()
 
 
