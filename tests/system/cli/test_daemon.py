@@ -1,101 +1,17 @@
 """The daemon, run as a service manager runs it: a real process, a real notify socket, real signals."""
 
 import json
-import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing, contextmanager
 
 import psutil
-import pytest
 
-from imagesync.testing.disks import Kind
 from imagesync.testing.faults import Replaced, Slow, Status
 
 HANG = 60
-
-
-class Daemon:
-    """A running daemon, and what it told its service manager."""
-
-    def __init__(self, provider, link, process):
-        self.provider, self.link, self.process = provider, link, process
-        self.told = []
-
-    def hear(self, text, timeout=HANG):
-        """Wait until the daemon tells something that has ``text`` in it, and return that."""
-        return self._hear(lambda line: text in line, timeout)
-
-    def _hear(self, fits, timeout):
-        due = time.monotonic() + timeout
-        while time.monotonic() < due:
-            self.link.settimeout(max(due - time.monotonic(), 0.01))
-            try:
-                message = self.link.recv(4096).decode()
-            except TimeoutError:
-                break
-            self.told.append(message)
-            if fits(message):
-                return message
-        raise TimeoutError(f"not told in time; told: {self.told}; log: {self.log()}")
-
-    def idle(self):
-        """Wait until nothing runs."""
-        return self.hear("next: ")
-
-    def signal(self, number):
-        self.process.send_signal(number)
-
-    def stop(self):
-        self.signal(signal.SIGTERM)
-        return self.process.wait(HANG)
-
-    def log(self):
-        return (self.provider.root / "daemon.log").read_text()
-
-    def passes(self):
-        with closing(sqlite3.connect(self.provider.root / "state.db")) as state:
-            return {row[0]: row[1:] for row in state.execute("select subscription, code, failures from last_pass")}
-
-
-@pytest.fixture
-def start(provider, tmp_path):
-    """Return a context manager that runs the daemon."""
-
-    @contextmanager
-    def start(*options, wait=True, **environment):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link, (tmp_path / "daemon.log").open("a") as log:
-            address = tmp_path / "notify"
-            address.unlink(missing_ok=True)
-            link.bind(str(address))
-            command = [sys.executable, "-m", "imagesync", "--config", str(provider.config), "daemon", *options]
-            env = {**os.environ, "NOTIFY_SOCKET": str(address), **environment}
-            process = psutil.Popen(command, env=env, stderr=log, stdin=subprocess.DEVNULL)
-            daemon = Daemon(provider, link, process)
-            try:
-                if wait:
-                    daemon.hear("READY=1")
-                yield daemon
-            finally:
-                children = process.children(recursive=True) if process.is_running() else []
-                if process.poll() is None:
-                    process.kill()
-                    process.wait()
-                assert psutil.wait_procs(children, timeout=15)[1] == []
-
-    return start
-
-
-@pytest.fixture
-def quiet(provider):
-    """Two lists with an image each, and a daemon that looks at them every six hours."""
-    provider.options["daemon"] = {"listen": "off", "jitter": "0"}
-    provider.configure()
-    return provider
 
 
 def until(truth):
@@ -193,40 +109,6 @@ def test_a_recall_counts_in_the_next_pass_without_a_reload(quiet, start):
         daemon.idle()
 
     assert "steady-1" not in quiet.titles()
-
-
-def test_sigterm_in_a_download_ends_everything_soon_and_leaves_nothing(quiet, start):
-    slowly(quiet)
-    with start() as daemon:
-        daemon.hear("download shaky-")
-        began = time.monotonic()
-        assert daemon.stop() == 0
-        assert time.monotonic() - began < 30
-
-    assert quiet.leftovers() == []
-
-
-def test_sigterm_in_a_conversion_ends_qemu_img_too(quiet, start, tools):
-    began = quiet.root / "began"
-    quiet.shaky.add(quiet.image("converted", Kind.QCOW2), title="converted")
-    quiet.shaky.publish()
-    with start(PATH=tools(f"echo $$ > {began}; exec sleep 60")) as daemon:
-        until(lambda: began.exists() and began.read_text())
-        qemu = psutil.Process(int(began.read_text()))
-        assert daemon.stop() == 0
-        assert not qemu.is_running() or qemu.status() == psutil.STATUS_ZOMBIE
-
-    assert quiet.leftovers() == []
-
-
-def test_when_the_daemon_is_killed_its_pass_ends_too(quiet, start):
-    slowly(quiet)
-    with start() as daemon:
-        daemon.hear("download shaky-")
-        children = daemon.process.children(recursive=True)
-        daemon.process.kill()
-        daemon.process.wait()
-        assert psutil.wait_procs(children, timeout=20)[1] == []
 
 
 def test_a_pass_that_crashes_harms_nothing_else(quiet, start):
