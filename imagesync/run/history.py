@@ -90,7 +90,7 @@ def digest(head: RunRecord, report: Mapping[str, Any] | None) -> RunDigest:
         finished=head.finished,
         exit=head.exit,
         clock=str(report.get("clock") or ""),
-        lists=tuple(_list(item) for item in report.get("lists", ())),
+        lists=tuple(_list(item) for item in report.get("lists", ()) if _is_followed(item)),
         targets=tuple(_target(item) for item in report.get("targets", ())),
         done=outcomes["done"],
         held=outcomes["held"],
@@ -113,8 +113,13 @@ def _failures(report: Mapping[str, Any], actions: list[Mapping[str, Any]]) -> It
         if target.get("error"):
             yield "target", known_reason(target.get("error_reason"))
     for item in report.get("lists", ()):
-        if item.get("verdict") != "trusted":
+        if item.get("verdict") != "trusted" and _is_followed(item):
             yield "list", known_reason(str(item.get("reason")).partition(":")[0])
+
+
+def _is_followed(item: Mapping[str, Any]) -> bool:
+    """Return whether a pass looked at a list: one that is paused or switched off has no verdict."""
+    return bool(item.get("followed", True))
 
 
 def _list(item: Mapping[str, Any]) -> ListWord:

@@ -92,6 +92,27 @@ def test_what_is_not_looked_at_is_not_good_again():
     assert [kind for kind, _ in told(passed(UNAVAILABLE), notice)] == [EventKind.FAILURE]
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [passed(REFUSED), passed(TRUSTED, error="no login"), passed(TRUSTED, action("register", "new", "failed"))],
+    ids=["list", "target", "image"],
+)
+def test_what_is_paused_is_neither_bad_nor_good_again(bad):
+    known = news(bad, ()).begun
+    pause = {"reason": "why", "by": "ops", "since": "", "until": None}
+    listing = {**UNAVAILABLE, "followed": False, "paused": pause}
+    quiet = passed(listing, action("hold", "paused", "held"))
+    quiet.report["targets"][0]["paused"] = pause
+
+    assert told(quiet, known) == []
+
+
+def test_of_a_paused_list_no_image_is_good_again():
+    known = news(passed(TRUSTED, action("register", "new", "failed")), ()).begun
+
+    assert told(passed({**UNAVAILABLE, "followed": False}), known) == []
+
+
 def test_back_off_does_not_end_a_failure():
     known = news(passed(TRUSTED, action("register", "new", "failed")), ()).begun
 

@@ -109,6 +109,8 @@ def _troubles(passed: Passed) -> Iterator[TroubleRecord]:
 
 def _of_list(item: Mapping[str, Any], at: datetime) -> Iterator[TroubleRecord]:
     name = item["name"]
+    if not _is_followed(item):
+        return
     if item["verdict"] == "refused":
         yield TroubleRecord(
             f"refused/{name}", EventKind.REFUSED, name, "", f"list {name} refused: {item['reason']}", at
@@ -119,6 +121,11 @@ def _of_list(item: Mapping[str, Any], at: datetime) -> Iterator[TroubleRecord]:
     for notice in item.get("notices", ()):
         key = f"notice/{name}/{notice['matter']}/{notice['level']}/{notice['subject']}"
         yield TroubleRecord(key, EventKind.ATTENTION, name, "", f"list {name}: {notice['text']}", at)
+
+
+def _is_followed(item: Mapping[str, Any]) -> bool:
+    """Return whether the pass looked at a list: what is paused is neither bad nor good again."""
+    return bool(item.get("followed", True))
 
 
 def _of_target(subscription: str, target: Mapping[str, Any], at: datetime) -> Iterator[TroubleRecord]:
@@ -138,16 +145,16 @@ def _of_target(subscription: str, target: Mapping[str, Any], at: datetime) -> It
 def _is_over(trouble: TroubleRecord, passed: Passed) -> bool:
     """Return whether a pass that does not tell of ``trouble`` any more means that it is over."""
     report, name = passed.report, passed.subscription
+    followed = {item["name"]: item["verdict"] for item in report.get("lists", ()) if _is_followed(item)}
     if trouble.key.startswith("pass/"):
         return trouble.subscription == name and bool(report)
     if trouble.target:
-        errors = {target["name"]: target["error"] for target in report.get("targets", ())}
+        errors = {one["name"]: one["error"] for one in report.get("targets", ()) if not one.get("paused")}
         reached = trouble.target in errors and errors[trouble.target] is None
-        return reached and trouble.subscription in {"", name}
-    verdicts = {item["name"]: item["verdict"] for item in report.get("lists", ())}
+        return reached and (not trouble.subscription or (trouble.subscription == name and name in followed))
     if trouble.key.startswith("notice/"):
-        return verdicts.get(trouble.subscription) == "trusted"
-    return trouble.subscription in verdicts
+        return followed.get(trouble.subscription) == "trusted"
+    return trouble.subscription in followed
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------
