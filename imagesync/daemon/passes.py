@@ -81,16 +81,30 @@ class Passes:
         except ImagesyncError as error:
             log.error("state cannot be read, every list is looked at", reason=str(error))
 
+    def forget(self, site: Site) -> None:
+        """Forget what was wrong with subscriptions that are followed no more."""
+        followed = site.rhythms().keys()
+        for name in self.troubles.keys() - followed:
+            del self.troubles[name]
+        try:
+            with open_configured_state(site.config) as state:
+                over = [one.key for one in state.troubles() if one.subscription and one.subscription not in followed]
+                if over:
+                    state.tell((), over, ())
+        except ImagesyncError as error:
+            log.error("state cannot be written", reason=str(error))
+
     def due(self, name: str, site: Site, now: datetime) -> datetime:
         """Return when ``name`` is due."""
         last = self.known.get(name)
         regular = site.rhythms()[name].after(last.ended) if last else now
-        return due.due(last, site.settings(name), regular, now)
+        at = due.due(last, site.settings(name), regular, now)
+        return due.spread(at, last, now, site.config.daemon.jitter)
 
-    def run(self, name: str, site: Site) -> datetime | None:
-        """Run one pass and return when the next one is due; ``None`` leaves that to the rhythm."""
+    def run(self, name: str, site: Site) -> None:
+        """Run one pass and note how it ended."""
         if self.stop.is_set():
-            return None
+            return
         self.live.begin(name, self.program.clock())
         log.info("pass began", list=name)
         try:
@@ -99,9 +113,10 @@ class Passes:
             self.live.end(name)
         if self.stop.is_set():
             log.info("pass interrupted", list=name)
-            return None
+            return
         self._log(name, ending)
-        return None if name == HOUSEKEEPING else self._note(name, site, ending)
+        if name != HOUSEKEEPING:
+            self._note(name, site, ending)
 
     def _supervise(self, name: str, site: Site) -> Ending:
         which = [] if name == HOUSEKEEPING else ["--list", name]
@@ -120,7 +135,7 @@ class Passes:
         elif self.troubles.pop(name, None):
             log.info("pass is good again", list=name)
 
-    def _note(self, name: str, site: Site, ending: Ending) -> datetime:
+    def _note(self, name: str, site: Site, ending: Ending) -> None:
         retry = ending.report.get("image_retry")
         ended = due.Ended(
             self.program.clock(), ending.code, datetime.fromisoformat(retry) if isinstance(retry, str) else None
@@ -132,7 +147,6 @@ class Passes:
                 tell(site.config, self._passed(name, ending, ended.at, state), state)
         except ImagesyncError as error:
             log.error("state cannot be written", list=name, reason=str(error))
-        return self.due(name, site, ended.at)
 
     def _passed(self, name: str, ending: Ending, at: datetime, state: Repository) -> Passed:
         run = state.run(str(ending.report.get("run", "")))

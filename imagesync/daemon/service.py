@@ -14,7 +14,7 @@ import structlog
 
 from imagesync.daemon.live import Task
 from imagesync.daemon.notify.outbox import Outbox
-from imagesync.daemon.passes import Passes, Site
+from imagesync.daemon.passes import HOUSEKEEPING, Passes, Site
 from imagesync.daemon.schedule import Schedule
 from imagesync.daemon.systemd import Notifier
 from imagesync.daemon.web.plans import Plans
@@ -31,12 +31,13 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @dataclass(slots=True)
 class _State:
-    """What the main thread knows: the configuration in force, and why the newest one is not."""
+    """What is so now: the configuration in force, why the newest one is not, and which passes somebody waits for."""
 
     site: Site
     complaint: str = ""
     fed: float = 0.0
     status: str = ""
+    hastened: set[str] = field(default_factory=set)
     received: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
 
 
@@ -91,15 +92,28 @@ class Service:
 
     # --- passes ---
     def _run(self, name: str) -> None:
-        site = self.site
-        at = self.passes.run(name, site)
+        """Run what is due, and move it to when it is due again: by the configuration that is in force by then."""
+        self._state.hastened.discard(name)
+        if name not in self.site.rhythms():
+            return  # waited for its turn, and is followed no more
+        self.passes.run(name, self.site)
         self._outbox.wake()
-        if at is not None:
-            self.schedule.move(name, at)
+        if self.passes.stop.is_set():
+            return
+        if name in self._state.hastened:
+            self.schedule.move(name, self.passes.program.clock())
+        elif name != HOUSEKEEPING and name in self.site.rhythms():
+            self.schedule.move(name, self.passes.due(name, self.site, self.passes.program.clock()))
+
+    def _hasten(self, name: str) -> None:
+        """Let ``name`` be due now, or right after the pass that is going on: what that has seen may be old."""
+        self._state.hastened.add(name)
+        self.schedule.move(name, self.passes.program.clock())
 
     def _arrange(self, site: Site) -> None:
         now = self.passes.program.clock()
         self._outbox.arrange(site.config)
+        self.passes.forget(site)
         self.schedule.arrange(site.rhythms(), site.config.daemon.jitter)
         for item in site.config.subscriptions:
             if item.enabled:
@@ -146,7 +160,7 @@ class Service:
             outlook=self._outlook,
             live=self.passes.live,
             clock=program.clock,
-            hasten=lambda name: self.schedule.move(name, program.clock()),
+            hasten=self._hasten,
             plans=Plans(program, lambda: self.site, self.passes.stop),
             began=program.clock(),
         )

@@ -1,16 +1,23 @@
-"""What an operator paused, and what is said of it. Pure.
+"""What an operator paused, what is said of it, and which failures of targets count.
 
 While something is paused nothing is changed for it but what an endorser's dates and recalls want.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
+from imagesync.errors import BackendError, ImagesyncError, LockedError
 from imagesync.plan.spec import timestamp
+from imagesync.run.settings import Target
 from imagesync.state import Pausable, PauseRecord
+from imagesync.state.repository import Repository
+
+if TYPE_CHECKING:
+    from imagesync.run.sync import TargetResult, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +56,28 @@ def as_json(pause: PauseRecord | None) -> dict[str, str | None] | None:
         return None
     until = timestamp(pause.until) if pause.until else None
     return {"reason": pause.reason, "by": pause.who, "since": timestamp(pause.since), "until": until}
+
+
+# --- in a pass -------------------------------------------------------------------------------------------------------
+def with_pauses(task: Task, state: Repository) -> Task:
+    """Return ``task`` with what the operator paused."""
+    pauses = in_force(state.pauses(), task.now)
+    return replace(
+        task,
+        subscriptions=tuple(replace(item, pause=pauses.of_list(item.name)) for item in task.subscriptions),
+        targets=tuple(replace(item, pause=pauses.of_target(item.name)) for item in task.targets),
+    )
+
+
+def is_excused(error: ImagesyncError, target: Target, task: Task) -> bool:
+    """Return whether an error is no failure: a target that is paused may be away. A recall still has to reach it."""
+    return target.pause is not None and isinstance(error, BackendError) and not task.scope.recalls_only
+
+
+def note_targets(results: Sequence[TargetResult], task: Task, state: Repository) -> None:
+    """Note since when targets fail, longer than the history of runs is looked back on."""
+    results = [result for result in results if not isinstance(result.error, LockedError)]
+    failed = {result.name for result in results if result.error is not None}
+    good = {result.name for result in results} - failed
+    if failed or good & state.failing().keys():
+        state.note_targets(failed, good, task.now)

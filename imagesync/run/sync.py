@@ -17,7 +17,6 @@ import structlog
 from imagesync.backend import Backend, Context, ImageKey, Notice, OwnedImage, Progress
 from imagesync.errors import (
     BackendBrokenError,
-    BackendError,
     BackendRefusedError,
     ImagesyncError,
     TrustStoreUnusableError,
@@ -34,7 +33,7 @@ from imagesync.run.denial import Denial, Facts, Remembered, remembered_list, rev
 from imagesync.run.hours import Hours
 from imagesync.run.notice import Level
 from imagesync.run.observe import Clock, FindFetch, Memory, Seen, accepted_from, judge_clock, observe
-from imagesync.run.pausing import in_force, told
+from imagesync.run.pausing import is_excused, note_targets, told, with_pauses
 from imagesync.run.progress import Display, Silent
 from imagesync.run.prune import lists_of, prune_plan
 from imagesync.run.record import described, is_offered, memory, postponed
@@ -128,8 +127,9 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
     Raises:
         StateError: the state cannot be read or written.
     """
-    task = _with_pauses(task, ports.state)
-    ends = ports.state.last_end(Clock.TRUSTED), ports.state.last_end(Clock.TRUSTED, Clock.UNCHECKED)
+    task = with_pauses(task, ports.state)
+    state, now = ports.state, task.now
+    ends = state.last_end(Clock.TRUSTED, at=now), state.last_end(Clock.TRUSTED, Clock.UNCHECKED, at=now)
     seen = settle(_observe_all(task, ports), task.names, partial(_records_everywhere, task, ports))
     clock = judge_clock([item.server_date for item in seen if item.server_date], *ends, task.now)
     for item in seen:
@@ -140,19 +140,9 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
     results = tuple(_at(target, task, ports, partial(_converge, run, target)) for target in _chosen_targets(task))
     seen = tuple(_refused_by_plans(item, results) for item in seen)
     if not task.dry and not task.scope.recalls_only:
-        _note_targets(results, task, ports.state)
+        note_targets(results, task, ports.state)
         _remember(seen, task, ports.state)
     return PassResult(task, seen, results, clock, ports.state.fresh)
-
-
-def _with_pauses(task: Task, state: Repository) -> Task:
-    """Return ``task`` with what the operator paused."""
-    pauses = in_force(state.pauses(), task.now)
-    return replace(
-        task,
-        subscriptions=tuple(replace(item, pause=pauses.of_list(item.name)) for item in task.subscriptions),
-        targets=tuple(replace(item, pause=pauses.of_target(item.name)) for item in task.targets),
-    )
 
 
 def _tell(item: Seen) -> None:
@@ -166,7 +156,7 @@ def prune_all(task: Task, ports: Ports, *, unsubscribed: bool) -> tuple[TargetRe
 
     With ``unsubscribed`` the state also forgets the images in projects where nothing of ours can be seen.
     """
-    task = _with_pauses(task, ports.state)
+    task = with_pauses(task, ports.state)
     names = {item.name for item in task.subscriptions if item.enabled}
     paused = {item.name for item in task.subscriptions if item.pause}
     paused |= {identifier for identifier, name in ports.state.pins().items() if name in paused}
@@ -261,7 +251,7 @@ def _at(target: Target, task: Task, ports: Ports, work: Callable[[Backend], Targ
             with lock, ports.open_target(target, _context(target, task, ports, partial(_hear, heard))) as backend:
                 done = work(backend)
         except ImagesyncError as error:
-            if _is_excused(error, target, task):
+            if is_excused(error, target, task):
                 _hear(heard, f"could not be looked at: {error}")
             else:
                 log.error("target failed", cause=error.reason, reason=str(error))
@@ -271,11 +261,6 @@ def _at(target: Target, task: Task, ports: Ports, work: Callable[[Backend], Targ
             detail = f"unexpected {type(error).__name__}: {error}"
             done = replace(done, error=BackendBrokenError(target.name, detail, "report it with the log"))
     return replace(done, notices=(*done.notices, *heard), pause=target.pause)
-
-
-def _is_excused(error: ImagesyncError, target: Target, task: Task) -> bool:
-    """Return whether an error is no failure: a target that is paused may be away. A recall still has to reach it."""
-    return target.pause is not None and isinstance(error, BackendError) and not task.scope.recalls_only
 
 
 def _context(target: Target, task: Task, ports: Ports, notice: Notice) -> Context:
@@ -405,14 +390,6 @@ def _refused_by_plans(item: Seen, results: Sequence[TargetResult]) -> Seen:
     plans = [result.plan for result in results if result.plan is not None]
     reasons = [reason for plan in plans for identifier, reason in plan.refused.items() if identifier == item.identifier]
     return refused(item, next(iter(reasons), ""))
-
-
-def _note_targets(results: Sequence[TargetResult], task: Task, state: Repository) -> None:
-    """Note since when targets fail, longer than the history of runs is looked back on."""
-    failed = {result.name for result in results if result.error is not None}
-    good = {result.name for result in results} - failed
-    if failed or good & state.failing().keys():
-        state.note_targets(failed, good, task.now)
 
 
 def _remember(seen: Sequence[Seen], task: Task, state: Repository) -> None:

@@ -221,10 +221,13 @@ class Repository:
         with self._database.write() as connection:
             history.finish(connection, run_id, at, (exit, report))
 
-    def last_end(self, *clocks: str) -> datetime | None:
-        """Return when the last run ended whose report says one of ``clocks`` of its clock, ``None`` if none did."""
+    def last_end(self, *clocks: str, at: datetime) -> datetime | None:
+        """Return when the last run ended whose report says one of ``clocks`` of its clock, ``None`` if none did.
+
+        One that was going on ``at`` that time does not count: its end lies after it whatever the clock is.
+        """
         with self._database.read() as connection:
-            return history.last_end(connection, clocks)
+            return history.last_end(connection, clocks, at)
 
     def runs(self, limit: int) -> tuple[RunRecord, ...]:
         """Return the newest ``limit`` runs, the newest first."""

@@ -14,7 +14,7 @@ from aiosmtpd.controller import Controller
 
 from imagesync.config.notifications import Receiver
 from imagesync.daemon.notify.receivers import SIGNATURE, Hook, send
-from imagesync.daemon.stop import Stop
+from imagesync.daemon.stop import Budget, Stop
 from imagesync.errors import DeliveryError
 
 EVENT = {
@@ -158,6 +158,15 @@ def test_a_mail_server_that_is_down_is_no_delivery():
         send(receiver(email=email), MESSAGE, hook_of())
 
 
+def _ends(pid):
+    """Return whether a process that was killed is gone soon."""
+    due = time.monotonic() + 10
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < due
+        time.sleep(0.01)
+    return True
+
+
 # --- commands ---------------------------------------------------------------------------------------------------------
 def test_a_command_gets_the_message_on_standard_input(tmp_path):
     script = f"import sys; open({str(tmp_path / 'got')!r}, 'w').write(sys.stdin.read())"
@@ -182,8 +191,36 @@ def test_a_command_that_hangs_is_killed_with_its_children(tmp_path):
     with pytest.raises(DeliveryError, match=r"was not done after 0\.5 s"):
         send(receiver(command=["sh", "-c", script], timeout="0.5s"), MESSAGE, hook_of(PATH="/bin"))
 
-    child = int((tmp_path / "pid").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    assert _ends(int((tmp_path / "pid").read_text()))
+
+
+def test_what_a_command_leaves_in_the_background_ends_with_it_and_is_no_failure(tmp_path):
+    script = f"sleep 60 & echo $! > {tmp_path / 'pid'}"
+    began = time.monotonic()
+    send(receiver(command=["sh", "-c", script]), MESSAGE, hook_of(PATH="/bin"))
+
+    assert time.monotonic() - began < 20
+    assert _ends(int((tmp_path / "pid").read_text()))
+
+
+def test_a_command_that_says_very_much_is_heard_at_its_end():
+    script = "head -c 30000000 /dev/zero >&2; echo the end >&2; exit 3"
+    with pytest.raises(DeliveryError, match="ended with status 3: .*the end") as caught:
+        send(receiver(command=["sh", "-c", script]), MESSAGE, hook_of(PATH="/usr/bin:/bin"))
+
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_command_ends_with_the_daemon():
+    stop = Stop(Budget(0.2, 1))
+    stop.ask()
+    with pytest.raises(DeliveryError, match="was killed"):
+        send(receiver(command=["sleep", "60"]), MESSAGE, hook_of(stop, PATH="/usr/bin:/bin"))
+
+
+def test_a_handler_of_vmcatcher_is_called_whatever_a_stranger_writes():
+    event = {**EVENT, "kind": "published", "details": {"DC_DESCRIPTION": "long " * 100_000}}
+    send(receiver(vmcatcher=["true"]), {**MESSAGE, "events": [event]}, hook_of(PATH="/usr/bin:/bin"))
 
 
 def test_a_command_that_is_missing_is_said():

@@ -19,7 +19,7 @@ from imagesync.daemon.stop import Budget, Stop
 
 UNIT = Path(__file__).parents[2] / "packaging" / "systemd" / "imagesync.service"
 HANG = 30
-CHILDREN, WHOLE = 1.5, 6.0
+CHILDREN, WHOLE = 1.5, 15.0
 """Seconds of the scaled budget."""
 
 PREAMBLE = f"""

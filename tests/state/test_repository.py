@@ -398,3 +398,14 @@ def test_an_image_that_is_there_fails_since_it_failed(
     repository.record("site", [image(state="failed", since=now + timedelta(hours=1))])
 
     assert [record.since for record in repository.images("site")] == [now + timedelta(hours=1)]
+
+
+def test_a_run_that_goes_on_beside_does_not_end_before(repository: Repository, now: datetime) -> None:
+    hour = timedelta(hours=1)
+    for number, began in enumerate((now - 2 * hour, now - hour / 2)):
+        repository.begin_run(f"r{number}", "sync", began)
+        repository.finish_run(f"r{number}", began + hour, 0, {"clock": "trusted", "targets": []})
+
+    assert repository.last_end("trusted", at=now) == now - hour
+    assert repository.last_end("trusted", at=now + hour) == now + hour / 2
+    assert repository.last_end("trusted", at=now - 9 * hour) == now + hour / 2

@@ -59,6 +59,9 @@ class News:
     ended: frozenset[str] = frozenset()
 
 
+_LOCKED = "locked"
+"""Somebody else works on the target: that is no trouble, and the next pass comes soon."""
+
 _PUBLISHING = frozenset({Kind.REGISTER, Kind.REPLACE, Kind.RESTORE})
 
 
@@ -81,11 +84,13 @@ def news(passed: Passed, known: Iterable[TroubleRecord]) -> News:
     now = {trouble.key: trouble for trouble in _troubles(passed)}
     begun = tuple(trouble for key, trouble in now.items() if key not in before)
     ended = frozenset(key for key, old in before.items() if key not in now and _is_over(old, passed))
+    topics = {_topic(trouble) for trouble in now.values()}
     events = (
         *(_event(EventKind(one.kind), one, one.text, passed.at) for one in begun),
         *(
             _event(EventKind.RECOVERY, before[key], f"good again: {before[key].text}", passed.at)
             for key in sorted(ended)
+            if _topic(before[key]) not in topics  # got worse, say
         ),
         *_changes(passed),
     )
@@ -94,6 +99,12 @@ def news(passed: Passed, known: Iterable[TroubleRecord]) -> News:
 
 def _event(kind: EventKind, trouble: TroubleRecord, text: str, at: datetime) -> Event:
     return Event(kind, timestamp(at), text, trouble.subscription, trouble.target)
+
+
+def _topic(trouble: TroubleRecord) -> str:
+    """Return what a trouble is about, however urgent it is."""
+    kind, name, *rest = trouble.key.split("/", 4)
+    return "/".join([kind, name, *rest[:1], *rest[2:]]) if kind == "notice" else trouble.key
 
 
 # --- troubles ---------------------------------------------------------------------------------------------------------
@@ -130,7 +141,7 @@ def _is_followed(item: Mapping[str, Any]) -> bool:
 
 def _of_target(subscription: str, target: Mapping[str, Any], at: datetime) -> Iterator[TroubleRecord]:
     name = target["name"]
-    if target["error"]:
+    if target["error"] and target.get("error_reason") != _LOCKED:
         yield TroubleRecord(f"target/{name}", EventKind.FAILURE, "", name, f"target {name}: {target['error']}", at)
     for action in target["actions"]:
         if action["cause"] == Cause.GUARD:
@@ -152,9 +163,8 @@ def _is_over(trouble: TroubleRecord, passed: Passed) -> bool:
         errors = {one["name"]: one["error"] for one in report.get("targets", ()) if not one.get("paused")}
         reached = trouble.target in errors and errors[trouble.target] is None
         return reached and (not trouble.subscription or (trouble.subscription == name and name in followed))
-    if trouble.key.startswith("notice/"):
-        return followed.get(trouble.subscription) == "trusted"
-    return trouble.subscription in followed
+    # One that is unavailable now may still be what it was refused for.
+    return followed.get(trouble.subscription) == "trusted"
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from threading import Event, Thread
 
@@ -25,6 +25,7 @@ GIVE_UP = timedelta(days=3)
 """A message that could not be delivered for this long is dropped, with a line in the log that has all of it."""
 
 _LOOK_EVERY = 10.0
+_LONGEST_WAIT = 60.0
 
 
 class Outbox:
@@ -33,20 +34,24 @@ class Outbox:
     def __init__(self, clock: Callable[[], datetime], environment: Mapping[str, str], stop: Stop) -> None:
         """Deliver by this clock; commands get this environment, and end with the daemon's ``stop``."""
         self._clock, self._hook = clock, Hook(environment, stop)
-        self._stop = Event()
         self._posts: list[_Post] = []
         self._former: list[_Post] = []
 
     def arrange(self, config: Config) -> None:
-        """Deliver to exactly the receivers of ``config`` from now on."""
-        self.stop()
-        self._former = [post for post in (*self._former, *self._posts) if post.is_alive()]
-        self._stop = Event()
+        """Deliver to exactly the receivers of ``config`` from now on. Who is as before goes on undisturbed."""
+        same = {post.receiver.name: post for post in self._posts if post.is_for(config)}
+        others = [post for post in self._posts if post not in same.values()]
+        for post in others:
+            post.end()
+        self._former = [post for post in (*self._former, *others) if post.is_alive()]
+        before = tuple(self._former)
         self._posts = [
-            _Post(receiver, config, self._clock, self._hook, self._stop) for receiver in config.notifications
+            same.get(receiver.name) or _Post(receiver, config, self._clock, self._hook, before)
+            for receiver in config.notifications
         ]
         for post in self._posts:
-            post.start()
+            if post not in same.values():
+                post.start()
 
     def wake(self) -> None:
         """Look for messages now."""
@@ -55,15 +60,14 @@ class Outbox:
 
     def stop(self) -> None:
         """Let the threads end after what they are at: the outbox keeps what is not done."""
-        self._stop.set()
-        self.wake()
+        for post in self._posts:
+            post.end()
 
     def wait(self) -> None:
-        """Wait until no command runs. A server that does not answer is not waited for: it ends with the process."""
+        """Wait for what is being delivered, so that it is not delivered again: as long as the stop allows."""
         for post in (*self._former, *self._posts):
-            if post.runs_commands:
-                # What is killed when the budget of children is spent has yet to be reaped.
-                post.join(min(self._hook.stop.patience() + 1, _LOOK_EVERY))
+            # What is killed when the budget of children is spent has yet to be reaped.
+            post.join(min(self._hook.stop.patience() + 1, _LONGEST_WAIT))
 
 
 class _Post(Thread):
@@ -73,32 +77,43 @@ class _Post(Thread):
         config: Config,
         clock: Callable[[], datetime],
         hook: Hook,
-        stop: Event,
+        before: Sequence[_Post],
     ) -> None:
         super().__init__(name=f"notify {receiver.name}", daemon=True)
-        self._receiver, self._config, self._clock, self._hook = receiver, config, clock, hook
-        self._ended = stop
+        self.receiver, self._config, self._clock, self._hook = receiver, config, clock, hook
+        self._before = before
+        self._ended = Event()
         self.news = Event()
-        self.runs_commands = bool(receiver.command or receiver.vmcatcher)
+
+    def is_for(self, config: Config) -> bool:
+        """Return whether it does what ``config`` says."""
+        return self.receiver in config.notifications and self._config.state == config.state and self.is_alive()
+
+    def end(self) -> None:
+        """Let it end after what it is at."""
+        self._ended.set()
+        self.news.set()
 
     def run(self) -> None:
+        for post in self._before:  # which may be at the message that this one would begin with
+            post.join()
         while not self._ended.is_set():
             try:
                 with open_configured_state(self._config) as state:
                     while not self._ended.is_set() and self._deliver(state):
                         pass
             except ImagesyncError as error:
-                log.warning("outbox cannot be read", receiver=self._receiver.name, reason=str(error))
+                log.warning("outbox cannot be read", receiver=self.receiver.name, reason=str(error))
             self.news.wait(_LOOK_EVERY)
             self.news.clear()
 
     def _deliver(self, state: Repository) -> bool:
         """Deliver one message and return whether there may be another."""
-        message = state.next_message(self._receiver.name, self._clock())
+        message = state.next_message(self.receiver.name, self._clock())
         if message is None:
             return False
         try:
-            send(self._receiver, message.content, self._hook)
+            send(self.receiver, message.content, self._hook)
         except DeliveryError as error:
             self._put_off(state, message, error)
         else:
@@ -108,9 +123,9 @@ class _Post(Thread):
     def _put_off(self, state: Repository, message: MessageRecord, error: DeliveryError) -> None:
         now = self._clock()
         if now - message.created > GIVE_UP:
-            log.error("notification given up", receiver=self._receiver.name, message=dict(message.content))
+            log.error("notification given up", receiver=self.receiver.name, message=dict(message.content))
             state.drop_message(message.number)
             return
         until = now + min(FIRST_RETRY * 2 ** min(message.attempts, 20), LAST_RETRY)
-        log.warning("notification not delivered", receiver=self._receiver.name, reason=str(error), next=str(until))
+        log.warning("notification not delivered", receiver=self.receiver.name, reason=str(error), next=str(until))
         state.postpone_message(message.number, until)

@@ -120,9 +120,9 @@ class Provider:
     def config(self):
         return self.root / "imagesync.yaml"
 
-    def configure(self, **changes):
+    def subscriptions(self):
         endorser = identity_of(self.trust.endorser)
-        subscriptions = [
+        return [
             {
                 "name": name,
                 "vo": published.vo,
@@ -133,6 +133,8 @@ class Provider:
             }
             for name, published in (("shaky", self.shaky), ("steady", self.steady))
         ]
+
+    def configure(self, **changes):
         config = {
             "state": f"sqlite:///{self.root / 'state.db'}",
             "cache": str(self.root / "cache"),
@@ -140,7 +142,7 @@ class Provider:
             "trust": {"anchors": str(self.trust.anchors)},
             "limits": {"attempts": 1, "stall_timeout": "2s", "header_timeout": "4s", "max_list_bytes": "64KiB"},
             "guard": {"min_images": 99},
-            "subscriptions": subscriptions,
+            "subscriptions": self.subscriptions(),
             "targets": self.targets,
             **self.options,
             **changes,

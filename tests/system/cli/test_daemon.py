@@ -9,7 +9,7 @@ import time
 
 import psutil
 
-from imagesync.testing.faults import Replaced, Slow, Status
+from imagesync.testing.faults import Held, Replaced, Slow, Status
 
 HANG = 60
 
@@ -81,6 +81,39 @@ def test_with_a_bad_configuration_the_old_one_goes_on_and_status_says_so(quiet, 
         quiet.config.write_text(good + "on_unselected: keep\n")
         daemon.signal(signal.SIGHUP)
         daemon.idle()
+
+
+def test_a_configuration_that_changes_during_a_pass_is_used_right_after_it(quiet, start):
+    held = Held(100)
+    quiet.shaky.server.misbehave(quiet.shaky.path, held)
+    with start() as daemon:
+        assert held.reached.wait(HANG)
+        quiet.subscription_options["shaky"] = {"select": {"exclude": [{"title": "shaky-2"}]}}
+        quiet.configure()
+        daemon.signal(signal.SIGHUP)
+        daemon.hear("RELOADING=1")
+        daemon.hear("READY=1")
+        quiet.shaky.server.behave()
+        held.release.set()
+        until(lambda: quiet.titles() == ["shaky-1", "steady-1", "steady-2"])
+
+
+def test_a_list_that_is_followed_no_more_leaves_no_trouble(quiet, start):
+    quiet.shaky.server.misbehave(quiet.shaky.path, Status(503))
+    with start() as daemon:
+        assert "shaky: ended with exit code 5" in daemon.idle()
+        quiet.options["subscriptions"] = [one for one in quiet.subscriptions() if one["name"] == "steady"]
+        quiet.configure()
+        daemon.signal(signal.SIGHUP)
+        daemon.hear("RELOADING=1")
+        assert "shaky" not in daemon.hear("STATUS=next: ")
+
+
+def test_of_two_daemons_one_is_at_work(quiet, start):
+    with start() as daemon:
+        second = quiet.run("daemon")
+        assert (second.code, "(daemon): is locked by process" in second.err) == (6, True)
+        assert daemon.process.is_running()
 
 
 def test_a_pass_works_with_what_was_validated_whatever_became_of_the_file(quiet, start):
@@ -218,6 +251,14 @@ def test_handlers_of_vmcatcher_are_called_for_each_image(quiet, start):
         daemon.stop()
 
     assert min(log.read_text().splitlines()) == f"AvailablePostfix shaky-1 {quiet.shaky.vo}"
+    quiet.shaky.withdraw(next(key for key, one in quiet.shaky.images.items() if one.title == "shaky-1"))
+    quiet.shaky.publish()
+    quiet.subscription_options["shaky"] = {"every": "1h"}
+    quiet.configure()
+    with start():
+        until(lambda: len(log.read_text().splitlines()) == 5)
+
+    assert log.read_text().splitlines()[-1] == f"ExpirePostfix shaky-1 {quiet.shaky.vo}"
 
 
 def test_a_page_that_cannot_be_opened_is_said_and_stops_no_pass(quiet, start):
