@@ -62,9 +62,9 @@ def due(last: PassRecord | None, settings: str, regular: datetime, now: datetime
     """Return when the next pass of a list is due, never before ``now``.
 
     ``regular`` is the first time by interval or cron expression after the last pass. A list that had none yet, or whose
-    configuration has changed since, is due at once.
+    configuration has changed since, is due at once; so is one whose last pass lies ahead, because a clock was wrong.
     """
-    if last is None or last.settings != settings:
+    if last is None or last.settings != settings or last.ended > now:
         return now
     wanted = regular if last.retry_at is None else min(regular, last.retry_at)
     return max(wanted, now)

@@ -29,6 +29,10 @@ HOUSEKEEPING = "(housekeeping)"
 """The name of the job that removes what is due. No subscription can be called so."""
 
 
+_MILD = frozenset({4, 6})
+"""Exit codes that want somebody to look, sooner or later: the guard held back, or somebody else was at work."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """The program itself, as a child is started: command line up to its command, environment, and the clock."""
@@ -111,7 +115,7 @@ class Passes:
             ending = self._supervise(name, site)
         finally:
             self.live.end(name)
-        if self.stop.is_set():
+        if self.stop.is_set() and "run" not in ending.report:
             log.info("pass interrupted", list=name)
             return
         self._log(name, ending)
@@ -131,7 +135,8 @@ class Passes:
         trouble = why or (f"ended with exit code {ending.code}" if ending.code else "")
         if trouble:
             self.troubles[name] = trouble
-            log.error("pass failed", list=name, code=ending.code, reason=trouble)
+            say = log.error if ending.code not in _MILD else log.warning
+            say("pass failed", list=name, code=ending.code, reason=trouble)
         elif self.troubles.pop(name, None):
             log.info("pass is good again", list=name)
 

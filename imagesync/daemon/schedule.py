@@ -101,6 +101,10 @@ class Schedule:
         except JobLookupError:
             return
 
+    def wake(self) -> None:
+        """Look at the clock again, which was set: who waits for a time of before may wait for long."""
+        self._scheduler.modify_job(_PULSE, next_run_time=datetime.now(UTC))
+
     def next_times(self) -> dict[str, datetime]:
         """Return when each job is due next."""
         return {job.id: at for job in self._jobs() if (at := getattr(job, "next_run_time", None))}

@@ -26,6 +26,9 @@ from imagesync.run.situation import Outlook
 log = structlog.get_logger(__name__)
 
 _TICK = 1.0
+_STEP = 30.0
+"""Seconds by which the clock must have been set for that to matter."""
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -38,6 +41,7 @@ class _State:
     fed: float = 0.0
     status: str = ""
     hastened: set[str] = field(default_factory=set)
+    offset: float = 0.0
     received: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
 
 
@@ -163,18 +167,29 @@ class Service:
             hasten=self._hasten,
             plans=Plans(program, lambda: self.site, self.passes.stop),
             began=program.clock(),
+            is_alive=self.schedule.is_alive,
         )
 
     def _outlook(self) -> Outlook:
         return Outlook(self.schedule.next_times(), dict(self.passes.troubles), self.complaint)
 
     def _look(self) -> None:
+        self._watch_clock()
         self._feed()
         self.web.tend(self.site.config)
         text = self._text()
         if text != self._state.status:
             self._state.status = text
             self._notifier.status(text)
+
+    def _watch_clock(self) -> None:
+        """Plan anew when the clock was set: every time that is waited for was meant by the one before."""
+        offset = self.passes.program.clock().timestamp() - time.monotonic()
+        before, self._state.offset = self._state.offset or offset, offset
+        if abs(offset - before) > _STEP:
+            log.warning("the clock was set", seconds=round(offset - before))
+            self.schedule.wake()
+            self._arrange(self.site)
 
     def _feed(self) -> None:
         """Tell the watchdog that all is well, while the scheduler's own thread shows that it is."""

@@ -29,6 +29,10 @@ def test_a_fresh_list_waits_for_its_regular_time():
     assert due(passed(), "a", REGULAR, NOW) == REGULAR
 
 
+def test_a_last_pass_that_lies_ahead_is_not_believed():
+    assert due(PassRecord("list", NOW + HOUR, 0, 0, None, "a"), "a", REGULAR, NOW) == NOW
+
+
 def test_what_is_overdue_is_due_now():
     assert due(passed(), "a", NOW - MINUTE, NOW) == NOW
 

@@ -83,6 +83,7 @@ class _Post(Thread):
         self.receiver, self._config, self._clock, self._hook = receiver, config, clock, hook
         self._before = before
         self._ended = Event()
+        self._sent = 0
         self.news = Event()
 
     def is_for(self, config: Config) -> bool:
@@ -112,11 +113,15 @@ class _Post(Thread):
         message = state.next_message(self.receiver.name, self._clock())
         if message is None:
             return False
+        if message.number == self._sent:  # and could not be dropped: the disk is full, say
+            state.drop_message(message.number)
+            return True
         try:
             send(self.receiver, message.content, self._hook)
         except DeliveryError as error:
             self._put_off(state, message, error)
         else:
+            self._sent = message.number
             state.drop_message(message.number)
         return True
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from imagesync.config.notifications import Receiver
 from imagesync.config.schema import Config
 from imagesync.daemon.notify.events import Event, EventKind, Passed, news
-from imagesync.daemon.notify.vmcatcher import details
+from imagesync.daemon.notify.vmcatcher import Content, details, read
 from imagesync.state import MessageRecord
 from imagesync.state.repository import Repository
 
@@ -39,9 +40,13 @@ def tell(config: Config, passed: Passed, state: Repository) -> tuple[Event, ...]
 def _with_details(events: Iterable[Event], name: str, state: Repository, cache: Path) -> Iterator[Event]:
     """Yield events with what the newest version that has the image says of it: what is withdrawn is not in the last."""
     versions = [version.message for version in state.versions_of(name, _VERSIONS)]
+
+    @lru_cache(_VERSIONS)
+    def content(sha256: str) -> Content:
+        return read(state.message(sha256) or b"")
+
     for event in events:
-        blobs = (state.message(sha256) for sha256 in versions if event.kind in _OF_IMAGES)
-        found = (details(blob, event.key, cache) for blob in blobs if blob is not None)
+        found = (details(content(sha256), event.key, cache) for sha256 in versions if event.kind in _OF_IMAGES)
         yield replace(event, details=next(filter(None, found), {}))
 
 

@@ -126,7 +126,12 @@ _PATHS = {
             },
         }
     },
-    "/healthz": _get("alive", "Whether the daemon is alive.", {"200": _plain("It is.")}, is_open=True),
+    "/healthz": _get(
+        "alive",
+        "Whether the daemon is alive.",
+        {"200": _plain("It is."), "503": _plain("Nothing is started.")},
+        is_open=True,
+    ),
     "/readyz": _get(
         "ready",
         "Whether the state can be read and every list was looked at once.",

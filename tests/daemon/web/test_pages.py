@@ -194,7 +194,7 @@ def test_a_foreign_name_for_this_machine_is_not_served(place):
     client = place.accept().open(Rules(local=True))
 
     assert client.get("/", headers={"host": "evil.example:8642"}).status_code == 421
-    for host in ("localhost:8642", "127.0.0.1:8642", "[::1]:8642"):
+    for host in ("localhost:8642", "127.0.0.1:8642", "127.0.0.2:8642", "[::1]:8642", "[0:0:0:0:0:0:0:1]:8642"):
         assert client.get("/", headers={"host": host}).status_code == 200
 
 
