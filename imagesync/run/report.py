@@ -16,9 +16,9 @@ from imagesync.run.apply import Ending, Outcome
 from imagesync.run.evidence import ends
 from imagesync.run.notice import Notice
 from imagesync.run.observe import Clock, Seen
-from imagesync.run.record import is_tampered_and_held
 from imagesync.run.pausing import as_json as pause_as_json
 from imagesync.run.pausing import told
+from imagesync.run.record import is_tampered_and_held
 from imagesync.run.sync import PassResult, TargetResult
 
 
