@@ -53,6 +53,57 @@ def test_a_missing_signing_time_is_none(forge: ModuleType, signed: Callable[...,
     assert parse(signed(attributes=[kind, digest])).signing_time is None
 
 
+@pytest.mark.parametrize(
+    ("dotted", "null", "digest", "kind"),
+    [
+        ("1.2.840.113549.1.1.1", True, "sha384", "rsa"),
+        ("1.2.840.113549.1.1.11", True, "sha256", "rsa"),
+        ("1.2.840.113549.1.1.12", True, "sha384", "rsa"),
+        ("1.2.840.113549.1.1.13", True, "sha512", "rsa"),
+        ("1.2.840.10045.4.3.2", False, "sha256", "ecdsa"),
+        ("1.2.840.10045.4.3.3", False, "sha384", "ecdsa"),
+        ("1.2.840.10045.4.3.4", False, "sha512", "ecdsa"),
+        ("1.3.101.112", False, "sha512", "ed25519"),
+    ],
+)
+def test_the_algorithms_that_are_accepted(
+    forge: ModuleType, signed: Callable[..., bytes], dotted: str, null: bool, digest: str, kind: str
+) -> None:
+    algorithm = forge.algorithm(dotted, forge.NULL if null else b"")
+
+    assert parse(signed(algorithm=algorithm, digest=digest)).scheme == Scheme(kind, digest, 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("md5", "1.2.840.113549.2.5", "MD5"),
+        ("sha1", "1.3.14.3.2.26", "SHA-1"),
+        ("sha256", "2.16.840.1.101.3.4.2.4", "SHA-224"),
+        ("sha256", "2.16.840.1.101.3.4.2.9", "2.16.840.1.101.3.4.2.9"),
+    ],
+)
+def test_a_digest_that_is_not_accepted_is_named(
+    forge: ModuleType, signed: Callable[..., bytes], old: str, new: str, name: str
+) -> None:
+    der = signed(digest=old).replace(forge.oid(forge.DIGESTS[old]), forge.oid(new))
+
+    with pytest.raises(BadSignatureError, match=f"the digest algorithm {name} is not accepted"):
+        parse(der)
+
+
+def test_a_hostile_identifier_is_cut_short(forge: ModuleType) -> None:
+    def said(dotted: str) -> str:
+        with pytest.raises(BadSignatureError) as refusal:
+            parse(forge.seq(forge.oid(dotted), forge.tlv(0xA0, forge.NULL)))
+        return refusal.value.detail.removeprefix("it is no SignedData but ")
+
+    longest, longer = "1.2" + ".3" * 29 + ".33", "1.2" + ".3" * 31
+
+    assert (len(longest), said(longest)) == (64, longest)
+    assert (len(longer), said(longer)) == (65, longer[:64] + "...")
+
+
 @pytest.mark.parametrize(("text", "year"), [("500101000000Z", 1950), ("491231235959Z", 2049)])
 def test_years_of_two_digits_follow_rfc_5280(
     forge: ModuleType, signed: Callable[..., bytes], text: str, year: int
