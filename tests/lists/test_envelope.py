@@ -70,6 +70,7 @@ def test_the_end_of_the_file_may_end_the_last_delimiter() -> None:
         (b"{}", b"Content-Type: text/plain\n{}", "the signed part has no header block"),
         (b"{}", b"Content-Type: text/plain\nContent-type: text/plain\n\n{}", "two Content-type headers"),
         (b"{}", b"MIME-Version: 1.0\n\n{}", "the signed part has no Content-Type header"),
+        (b"{}", b"MIME-Version: 1\nMIME-Version: 1\nContent-Type: text/plain\n\n{}", "two MIME-Version headers"),
         (
             b"{}",
             b"Content-Type: text/plain\nContent-Transfer-Encoding: x\n\n{}",
@@ -186,6 +187,10 @@ def test_a_signed_header_block_is_not_the_list(charset: bytes) -> None:
     parts = split(SIGNED.replace(b"{}", front + b"{}"))
 
     assert (parts.content, parts.json) == (front.replace(b"\n", b"\r\n") + b"{}", b"{}")
+
+
+def test_a_signed_header_block_may_call_the_list_json() -> None:
+    assert split(SIGNED.replace(b"{}", b"Content-Type: application/json\n\n{}")).json == b"{}"
 
 
 def test_more_lines_than_a_list_has_are_refused_before_they_are_read() -> None:

@@ -7,6 +7,7 @@ put the changed code in the place of the other.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import resource
@@ -21,8 +22,11 @@ from typing import Any, NoReturn, Protocol
 import pytest
 from sites import Mutant
 
-LONGEST = 2.5
+LONGEST = 5.0
 """Seconds of the processor. A test that takes longer judges no mutant."""
+
+LONG = 0.25
+"""Seconds. A test that takes longer is asked about every mutant: looking at what it runs would take too long."""
 
 ENDLESS = 60
 """Seconds of the processor after which a mutant is one that never ends, which counts as seen."""
@@ -64,12 +68,14 @@ class Warm:
             item.ihook.pytest_runtest_protocol(item=item, nextitem=after)
             self.seconds[item] = _spent() - begin
         files = {mutant.file for mutant in self.mutants}
-        for item, after in _with_next([item for item in session.items if self.seconds[item] <= LONGEST]):
+        for item, after in _with_next([item for item in session.items if self.seconds[item] <= LONG]):
             with _traced(files) as lines:
                 item.ihook.pytest_runtest_protocol(item=item, nextitem=after)
             self.runs[item] = frozenset(lines)
         if session.testsfailed:
             raise pytest.UsageError("a test fails without any change")
+        gc.collect()
+        gc.freeze()  # what is never looked at again is never copied into a child
         for mutant in self.mutants:
             self.report(mutant, is_killed=self._is_killed(session, mutant))
         return True
@@ -81,12 +87,17 @@ class Warm:
 
     def _judges(self, mutant: Mutant) -> list[pytest.Item]:
         """Return the tests that run a mutant's statement: those that saw the last ones, then the quickest first."""
-        lines = {(mutant.file, line) for line in mutant.lines}
-        running = [item for item, ran in self.runs.items() if ran & lines]
-        if not lines:
-            running = [item for item, ran in self.runs.items() if any(file == mutant.file for file, _ in ran)]
+        running = [item for item in self.seconds if self._runs(item, mutant)]
         last = self.saw[-KEEN:]
         return sorted(running, key=lambda item: (item not in last, self.seconds[item]))
+
+    def _runs(self, item: pytest.Item, mutant: Mutant) -> bool:
+        if LONG < self.seconds[item] <= LONGEST:
+            return True
+        ran = {line for file, line in self.runs.get(item, ()) if file == mutant.file}
+        if mutant.lines:
+            return bool(ran & mutant.lines)
+        return bool(ran) or item.path.stem == f"test_{mutant.module}"  # which may look at a value alone
 
     def _is_killed(self, session: pytest.Session, mutant: Mutant) -> bool:
         judges = self._judges(mutant)
@@ -106,6 +117,7 @@ class Warm:
 def _judge(session: pytest.Session, mutant: Mutant, judges: Sequence[pytest.Item], tell: int) -> NoReturn:
     """Say, in a child, which test sees the mutant, ``NOBODY``, or nothing if it cannot be imported or never ends."""
     try:
+        gc.disable()
         _confine()
         _transplant(mutant.code(), importlib.import_module(f"imagesync.lists.{mutant.module}"))
         number = 0
