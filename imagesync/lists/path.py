@@ -164,8 +164,6 @@ def _check_extensions(certificate: x509.Certificate) -> None:
                 )
             case x509.SubjectAlternativeName() as names if not list(names):
                 raise _untrusted(certificate, "its subject alternative name is empty (RFC 5280 section 4.2.1.6)")
-            case _:
-                pass
 
 
 def _check_authority(authority: x509.Certificate, anchors: Anchors) -> None:

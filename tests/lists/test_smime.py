@@ -23,7 +23,7 @@ from imagesync.errors import (
     UntrustedSignerError,
 )
 from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
-from imagesync.lists.smime import SignaturePolicy, verify
+from imagesync.lists.smime import SignaturePolicy, made_by, verify
 from imagesync.model import Identity
 
 BASE = "/DC=test/DC=imagesync/CN="
@@ -354,6 +354,46 @@ def test_a_signing_time_may_be_five_minutes_ahead(good: Callable[[str], bytes], 
     verify(good("plain"), anchors, STRICT, signed_at - timedelta(minutes=5))
     with pytest.raises(NotYetValidError, match="it was made at 2026-06-01 10:00:00 UTC, in the future"):
         verify(good("plain"), anchors, STRICT, signed_at - timedelta(minutes=5, seconds=1))
+
+
+# --- what a publisher made ---
+def test_a_publisher_gets_back_what_his_certificate_signed(
+    good: Callable[[str], bytes], people: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    found = made_by(good("plain"), people["endorser"].certificate, now)
+
+    assert found == verify(good("plain"), anchors, STRICT, now).json
+
+
+@pytest.mark.parametrize("another", ["carried", "twin"])
+def test_what_another_certificate_signed_is_not_the_publishers(
+    forge: ModuleType, people: Mapping[str, Any], twin: Any, now: datetime, another: str
+) -> None:
+    endorser, content = people["endorser"], b"{}"
+    der = forge.signed_data([forge.signer_info(content, endorser)], [endorser.der, people["other"].der])
+    certificate = twin.certificate if another == "twin" else people["other"].certificate
+
+    with pytest.raises(BadSignatureError, match="another certificate signed it"):
+        made_by(forge.envelope(content, der), certificate, now)
+
+
+@pytest.mark.parametrize(
+    ("content", "wish", "text"),
+    [
+        (b"[]", {}, "the content is not what was signed"),
+        (b"{}", {"signature": b"?" * 256}, "it was not made by the key"),
+    ],
+)
+def test_what_was_changed_is_not_the_publishers(
+    forge: ModuleType, people: Mapping[str, Any], now: datetime, content: bytes, wish: dict[str, Any], text: str
+) -> None:
+    endorser = people["endorser"]
+    message = forge.envelope(content, forge.sign(b"{}", endorser, forge.SignerWish(**wish)))
+
+    with pytest.raises(BadSignatureError, match=text) as refusal:
+        made_by(message, endorser.certificate, now)
+    assert refusal.value.subject == "signature"
+    assert bool(refusal.value.hint) is (content == b"[]")
 
 
 # --- exceptions that a subscription makes on purpose ---
