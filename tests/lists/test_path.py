@@ -225,3 +225,16 @@ def test_a_signer_whose_extension_prevents_a_path_is_named_with_it(
 
     with pytest.raises(UntrustedSignerError, match=rf"{BASE}Strict: it has the critical extension 2\.5\.29\.32"):
         build_path(signer, [], anchors, now)
+
+
+def test_a_ca_without_a_key_identifier_is_named(
+    forge: ModuleType, people: Mapping[str, Any], cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    bare = forge.certify(f"{BASE}Bare", people["other"].key, forge.Wish(ca=True, identifiers=False))
+    signer = forge.certify(f"{BASE}Below", people["plain"].key, forge.Wish(bare)).certificate
+    text = f"{BASE}Bare: the CA's certificate has no subject key identifier"
+
+    (line,) = unusable(only(anchors, bare.certificate), now)
+    assert line.startswith(text)
+    with pytest.raises(UntrustedSignerError, match=text):
+        build_path(signer, [], only(anchors, bare.certificate), now)
