@@ -238,3 +238,14 @@ def test_a_ca_without_a_key_identifier_is_named(
     assert line.startswith(text)
     with pytest.raises(UntrustedSignerError, match=text):
         build_path(signer, [], only(anchors, bare.certificate), now)
+
+
+def test_an_authority_key_identifier_may_have_other_names_of_the_ca(
+    corpus_ground: ModuleType, cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    root = cas["root"].certificate
+    own = x509.AuthorityKeyIdentifier.from_issuer_public_key(root.public_key()).key_identifier
+    named = x509.AuthorityKeyIdentifier(own, [x509.DNSName("ca.example.org")], root.serial_number)
+    signer = corpus_ground.leaf("Named in another way", cas["root"], authority_id=(named, False)).certificate
+
+    assert build_path(signer, [], anchors, now) == (signer, root)
