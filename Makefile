@@ -13,7 +13,7 @@ unexport VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT IMAGESYNC_CONFIG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo cloud test test-live fuzz soak lint fixtures docs bench clean
+.PHONY: help demo cloud test test-live fuzz mutation soak lint fixtures docs bench clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
@@ -49,6 +49,10 @@ test-live: ## the whole matrices of faults against the real services, of which `
 fuzz: ## change signed messages for FUZZ_MINUTES (60): none may pass for another, whatever fails is kept in build/fuzz
 	@.ci/venv test
 	$(BIN)/python tests/lists/fuzz.py $(FUZZ_MINUTES)
+
+mutation: ## change the code that verifies lists (of MODULES, else of all) bit by bit: some test must see each change
+	@.ci/venv test
+	$(BIN)/python tests/mutation $(MODULES)
 
 soak: ## let a daemon run for SOAK_MINUTES (60) while lists change and servers fail; it must stay flat
 	@.ci/venv test
