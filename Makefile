@@ -13,7 +13,7 @@ unexport VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT IMAGESYNC_CONFIG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo cloud test test-live fuzz soak lint fixtures docs bench clean
+.PHONY: help demo cloud test test-live fuzz soak lint fixtures man docs bench clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
@@ -67,6 +67,11 @@ fixtures: ## make the generated fixtures again (a second run changes nothing)
 	@.ci/venv test
 	@set -e; for script in fixtures/*/generate.py; do \
 	  [ ! -e "$$script" ] || { echo "$$script"; $(BIN)/python "$$script"; }; done
+
+man: ## write the man pages and shell completions again (a second run changes nothing)
+	@.ci/venv test
+	$(BIN)/python packaging/man/generate.py
+	$(BIN)/python packaging/completions/generate.py
 
 docs: ## build the documentation into build/docs; a warning is an error
 	@.ci/system-packages base
