@@ -121,8 +121,8 @@ def test_make_alone_lists_every_verb(root: Path) -> None:
     )
 
     assert [line.split()[1] for line in listed.stdout.splitlines()] == [
-        "help", "demo", "cloud", "test", "test-live", "fuzz", "soak",
-        "lint", "fixtures", "man", "docs", "bench", "clean",
+        "help", "demo", "cloud", "test", "test-live", "test-packaging", "test-lowest", "test-newest", "fuzz", "soak",
+        "lint", "fixtures", "man", "docs", "bench", "lock", "audit", "dist", "rpm", "container", "clean",
     ]  # fmt: skip
 
 
