@@ -30,7 +30,8 @@ def seen(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
 def test_a_container_syncs_a_list_into_a_directory(seen: dict[str, str]) -> None:
     assert len(seen["images"]) == 2, seen["log"]
     assert seen["owners"] == [642]
-    assert {image["state"] for image in json.loads(seen["state"])["images"]} == {"published"}
+    (target,) = json.loads(seen["state"])["targets"]
+    assert target["counts"] == {"published": 2}
 
 
 def test_its_health_check_succeeds(seen: dict[str, str]) -> None:
