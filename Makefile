@@ -54,6 +54,7 @@ test-packaging: ## what is installed on hosts, on hosts that are booted for it, 
 	@.ci/system-packages packaging
 	@.ci/venv test
 	@.ci/host
+	@.ci/wheels
 	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/packaging
 
 test-lowest: ## the tests of the code with the lowest versions of the dependencies that pyproject.toml allows
@@ -117,12 +118,16 @@ dist: ## build wheel, source distribution, SBOM and checksums into dist/, the sa
 	@.ci/system-packages base
 	@.ci/dist
 
-rpm: ## build an .rpm of this checkout into dist/
+rpm: ## build an .rpm of this checkout into build/rpm
 	@.ci/system-packages packaging
+	@.ci/venv test
+	@.ci/wheels
 	@.ci/rpm
 
 container: ## build the container image localhost/imagesync; BASE names what it is built on
 	@.ci/system-packages packaging
+	@.ci/venv test
+	@.ci/wheels
 	@.ci/container
 
 clean: ## remove what the other verbs made, the virtual environment included

@@ -36,11 +36,9 @@ def _run(*command: str) -> str:
 @pytest.fixture(scope="module")
 def package(root: Path) -> Path:
     """Return the package, built from this checkout."""
-    for old in (root / "dist").glob("*.rpm"):
-        old.unlink()
     ran = subprocess.run([root / ".ci" / "rpm"], capture_output=True, text=True, check=False, timeout=1800)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    (found,) = (path for path in (root / "dist").glob("*.rpm") if not path.name.endswith(".src.rpm"))
+    (found,) = (root / "build/rpm/RPMS").rglob("*.rpm")
     return found
 
 
