@@ -22,6 +22,7 @@ INHERENT = (
     "shared-lib-without-dependency-information", "unstripped-binary-or-object", "no-binary", "hidden-file-or-dir",
     "devel-file-in-non-devel-package", "file-not-utf8", "zero-length", "wrong-script-interpreter", "pem-certificate",
     "files-duplicate", "python-bytecode", "script-without-shebang", "spelling-error", "non-standard-gid",
+    "no-signature", "no-packager-tag", "no-group-tag", "no-changelogname-tag",
     "non-standard-uid", "non-standard-dir-perm", "no-manual-page-for-binary", "dangling-relative-symlink",
 )  # fmt: skip
 """What rpmlint says of the libraries, or of every package that makes a user of its own."""
