@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from operator import attrgetter
 
-from imagesync.backend import Digest, ImageKey, OwnedImage
-from imagesync.plan.spec import Wanted, timestamp
-from imagesync.plan.values import Action, Cause, Kind
+from imagesync.backend import Digest, ImageKey, Metadata, OwnedImage
+from imagesync.plan.spec import Wanted, complete, timestamp
+from imagesync.plan.values import BESIDE_ANOTHER, Action, Cause, Kind
 from imagesync.run.apply import Ending, Outcome
-from imagesync.state import ArtifactRecord, ImageRecord
+from imagesync.state import ArtifactRecord, ImageRecord, MetadataRecord, key_digest
 
 FIRST_RETRY = timedelta(minutes=5)
 LAST_RETRY = timedelta(hours=24)
 """After a failure the next attempt waits this long, doubling up to the second, until the list or image changes."""
+
+_UNTRIED = frozenset({Cause.BACK_OFF, Cause.WAITING})
 
 _OFFERED = frozenset({"published", "held", "tampered"})
 
@@ -29,8 +31,16 @@ _RANK = (
 """Of several actions about one key the first kind here tells where the image stands."""
 
 
+_WRITING = frozenset({Kind.REGISTER, Kind.REPLACE, Kind.RESTORE, Kind.UPDATE})
+"""What writes properties of a record."""
+
 _ON_RETIRED = frozenset({Kind.KEEP, Kind.UPDATE, Kind.DELETE})
 """What may be done about a retired record that stays retired."""
+
+
+def back_off(failures: int, spread: float = 0.0) -> timedelta:
+    """Return how long to wait after so many failures in a row; ``spread`` is how much longer, as a share of that."""
+    return min(FIRST_RETRY * (1 << min(failures - 1, 20)) * (1 + spread), LAST_RETRY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,28 @@ def memory(outcomes: Sequence[Outcome], before: Iterable[ImageRecord], now: date
 
 def _is_new(record: ImageRecord, before: ImageRecord | None) -> bool:
     return before is None or _SAID(record) != _SAID(before)
+
+
+def described(outcomes: Iterable[Outcome], known: Collection[str], now: datetime) -> list[MetadataRecord]:
+    """Return what the records of images say to their users, where it is new or not ``known`` (by ``key_digest``)."""
+    found: dict[ImageKey, MetadataRecord] = {}
+    for outcome in outcomes:
+        key, metadata = outcome.action.key, _written(outcome, now)
+        is_new = outcome.action.kind in _WRITING or key_digest(key) not in known
+        if metadata is not None and is_new and outcome.action.cause not in BESIDE_ANOTHER:
+            found[key] = MetadataRecord(key, metadata.name, metadata.min_ram, metadata.properties, now)
+    return list(found.values())
+
+
+def _written(outcome: Outcome, now: datetime) -> Metadata | None:
+    """Return what a record says after an action, ``None`` where the action left nothing to describe."""
+    action = outcome.action
+    if outcome.outcome is Ending.DONE and action.kind in _WRITING:
+        if outcome.file is not None and action.wanted is not None:
+            return complete(action.wanted, outcome.file, now).metadata
+        return action.metadata
+    is_left = action.kind is not Kind.DELETE and action.image is not None
+    return action.image.metadata if is_left and action.image else None
 
 
 def is_offered(record: ImageRecord) -> bool:
@@ -134,9 +166,16 @@ def _standing(outcome: Outcome) -> tuple[str, str]:
     if outcome.outcome is Ending.FAILED:
         state = "tampered" if action.cause is Cause.TAMPERED else "failed"
         return state, f"{action.kind} failed: {outcome.error}"
+    if is_tampered_and_held(action):
+        return "tampered", action.reason
     if action.cause in {Cause.BACK_OFF, Cause.BROKEN} and action.kind in {Kind.HOLD, Kind.SKIP}:
         return "failed", action.reason
     return _standing_unworked(action)
+
+
+def is_tampered_and_held(action: Action) -> bool:
+    """Return whether other bytes stand in an image's place, and putting them right failed too short a time ago."""
+    return (action.kind, action.cause) == (Kind.HOLD, Cause.TAMPERED)
 
 
 def _standing_unworked(action: Action) -> tuple[str, str]:
@@ -161,13 +200,13 @@ def _file(outcome: Outcome, image: OwnedImage | None) -> tuple[Digest | None, st
 
 
 def _back_off(outcome: Outcome, before: ImageRecord | None, now: datetime) -> tuple[int, datetime | None]:
-    if outcome.action.cause in {Cause.BACK_OFF, Cause.WAITING} and before is not None:
+    if before is not None and (outcome.action.cause in _UNTRIED or is_tampered_and_held(outcome.action)):
         return before.failures, before.retry_at
     if outcome.outcome is not Ending.FAILED and outcome.action.kind is not Kind.DELETE:
         return 0, None
     same = before is not None and before.attempted == attempt(outcome.action.wanted)
     failures = before.failures + 1 if before is not None and same else 1
-    return failures, now + min(FIRST_RETRY * 2 ** min(failures - 1, 20), LAST_RETRY)
+    return failures, now + back_off(failures)
 
 
 def postponed(records: Iterable[ImageRecord], wanted: Mapping[ImageKey, Wanted], now: datetime) -> dict[ImageKey, str]:
