@@ -16,7 +16,7 @@ unexport VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT IMAGESYNC_CONFIG
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo cloud test test-live test-packaging test-lowest test-newest fuzz mutation soak lint fixtures man docs bench
-.PHONY: lock audit dist rpm container clean
+.PHONY: lock audit dist deb rpm container clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
@@ -55,6 +55,7 @@ test-packaging: ## what is installed on hosts, on hosts that are booted for it, 
 	@.ci/venv test
 	@.ci/host
 	@.ci/wheels
+	@packaging/deb/build
 	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/packaging
 
 test-lowest: ## the tests of the code with the lowest versions of the dependencies that pyproject.toml allows
@@ -104,6 +105,11 @@ docs: ## build the documentation into build/docs; a warning is an error
 	@.ci/system-packages base
 	@.ci/venv test
 	$(BIN)/sphinx-build -W -n -E --keep-going -q -d build/doctrees docs build/docs
+
+deb: ## build the Debian package into build/deb
+	@.ci/system-packages packaging
+	@.ci/venv test
+	@packaging/deb/build
 
 bench: ## measure ratios and limits; writes build/bench.json, fails beyond a limit
 	@.ci/system-packages test

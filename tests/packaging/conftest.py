@@ -11,10 +11,15 @@ from cloud.turns import everything
 from host.base import base
 from host.machine import Host, open_host
 
-# They build for minutes: `make test-packaging`, or by name.
-collect_ignore = [] if everything() else ["test_container.py", "test_rpm.py", "test_release.py"]
-
 ROOT = Path(__file__).parents[2]
+LONG = ("test_container.py", "test_deb.py", "test_release.py", "test_rpm.py")
+"""What builds packages or installs them on hosts takes minutes: ``make test-packaging`` runs it."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what is long, unless everything is wanted or it is named on the command line."""
+    named = any(collection_path.stem in word for word in config.invocation_params.args)
+    return True if collection_path.name in LONG and not (named or everything()) else None
 
 
 def _build(kind: str, into: Path) -> Path:
@@ -41,6 +46,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the path of a source distribution of this checkout."""
     return _build("sdist", tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="session")
+def deb(root: Path) -> Path:
+    """Return the Debian package of this checkout."""
+    found = sorted((root / "build" / "deb").glob("*.deb"))
+    assert found, "there is no package to test: make deb"
+    return found[-1]
 
 
 @pytest.fixture
