@@ -48,7 +48,7 @@ def _serve(options: Options) -> None:
     from imagesync.daemon.service import Service
     from imagesync.daemon.systemd import Notifier
 
-    site = _checked(_read(options))
+    site = _read(options)
     options.start_logging()
     program = Program(_command(options), dict(environment()), clock)
     passes = Passes(program)

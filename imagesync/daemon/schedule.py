@@ -101,9 +101,9 @@ class Schedule:
         except JobLookupError:
             return
 
-    def wake(self) -> None:
-        """Look at the clock again, which was set: who waits for a time of before may wait for long."""
-        self._scheduler.modify_job(_PULSE, next_run_time=datetime.now(UTC))
+    def wake(self, now: datetime) -> None:
+        """Go by the clock that was set to ``now``: who waits for a time of before may wait for long."""
+        self._scheduler.modify_job(_PULSE, next_run_time=now)
 
     def next_times(self) -> dict[str, datetime]:
         """Return when each job is due next."""

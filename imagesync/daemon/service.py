@@ -187,11 +187,12 @@ class Service:
 
     def _watch_clock(self) -> None:
         """Plan anew when the clock was set: every time that is waited for was meant by the one before."""
-        offset = self.passes.program.clock().timestamp() - time.monotonic()
+        now = self.passes.program.clock()
+        offset = now.timestamp() - time.monotonic()
         before, self._state.offset = self._state.offset or offset, offset
         if abs(offset - before) > _STEP:
             log.warning("the clock was set", seconds=round(offset - before))
-            self.schedule.wake()
+            self.schedule.wake(now)
             self._arrange(self.site)
 
     def _feed(self) -> None:
