@@ -73,8 +73,7 @@ def due(connection: sa.Connection, receiver: str, now: datetime) -> MessageRecor
     """Return the oldest message of ``receiver`` whose time has come, and that waits for none before it."""
     older = outbox.alias()
     same = sa.and_(older.c.receiver == receiver, older.c.subject == outbox.c.subject, older.c.number < outbox.c.number)
-    waits = sa.and_(outbox.c.subject != "", sa.exists().where(same))
-    wanted = sa.select(outbox).where(outbox.c.receiver == receiver, outbox.c.due <= now, ~waits)
+    wanted = sa.select(outbox).where(outbox.c.receiver == receiver, outbox.c.due <= now, ~sa.exists().where(same))
     row = connection.execute(wanted.order_by(outbox.c.number).limit(1)).one_or_none()
     return MessageRecord(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's documented name
 

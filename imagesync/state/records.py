@@ -200,7 +200,7 @@ class MessageRecord:
     due: datetime
     attempts: int = 0
     number: int = 0
-    subject: str = ""
+    subject: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -278,7 +278,7 @@ outbox = Table(
     Column("created", UtcDateTime, nullable=False),
     Column("due", UtcDateTime, nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("subject", String(64), nullable=False, server_default=""),
+    Column("subject", String(64)),
 )
 """Messages that have yet to be delivered. Those of one receiver about one ``subject`` are delivered in their order."""
 

@@ -77,7 +77,9 @@ class _Writer:
             elif wanted:
                 yield self._message(receiver, run, wanted)
 
-    def _message(self, receiver: Receiver, run: str, events: Sequence[Event], subject: str = "") -> MessageRecord:
+    def _message(
+        self, receiver: Receiver, run: str, events: Sequence[Event], subject: str | None = None
+    ) -> MessageRecord:
         content = {"instance": self._config.instance, "run": run, "events": [event.as_json() for event in events]}
         return MessageRecord(receiver.name, content, self._now, self._now, subject=subject)
 

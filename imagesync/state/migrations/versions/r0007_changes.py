@@ -23,4 +23,4 @@ def upgrade() -> None:
         sa.Column("title", sa.Text, nullable=False),
         sa.Column("text", sa.Text, nullable=False),
     )
-    op.add_column("outbox", sa.Column("subject", sa.String(64), nullable=False, server_default=""))
+    op.add_column("outbox", sa.Column("subject", sa.String(64)))
