@@ -132,7 +132,8 @@ class _Post(Thread):
             else:
                 self._inbox.complain(self.name, "")
             self._warning.look(self._inbox.alarm, self._clock(), self._hook)
-            self.news.wait(_LOOK_EVERY)
+            if not self._ended.is_set():  # which may have come just before the news were cleared
+                self.news.wait(_LOOK_EVERY)
         self._inbox.complain(self.name, "")
 
     def _deliver(self, state: Repository) -> bool:

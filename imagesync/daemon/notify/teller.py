@@ -40,7 +40,8 @@ class Teller(Thread):
             self.news.clear()
             if self.config is not None:
                 self._look(self.config)
-            self.news.wait(_LOOK_EVERY)
+            if not self._ended.is_set():  # which may have come just before the news were cleared
+                self.news.wait(_LOOK_EVERY)
 
     def _look(self, config: Config) -> None:
         try:
