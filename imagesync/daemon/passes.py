@@ -14,7 +14,7 @@ from imagesync.config.schema import Config
 from imagesync.daemon import due
 from imagesync.daemon.live import Live
 from imagesync.daemon.notify.events import Passed
-from imagesync.daemon.notify.writing import tell
+from imagesync.daemon.notify.inbox import Inbox
 from imagesync.daemon.process import Ending, Launch, Patience, supervise
 from imagesync.daemon.schedule import Rhythm
 from imagesync.daemon.stop import Stop
@@ -68,7 +68,8 @@ class Site:
 class Passes:
     """What runs passes. ``live`` shows what is going on; asking for a ``stop`` ends it.
 
-    ``known`` is what is remembered of each subscription's last pass, also where the state cannot be written.
+    ``known`` is what is remembered of each subscription's last pass, also where the state cannot be written; ``inbox``
+    takes what receivers are to be told.
     """
 
     program: Program
@@ -76,6 +77,7 @@ class Passes:
     stop: Stop = field(default_factory=Stop)
     known: dict[str, PassRecord] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
+    inbox: Inbox = field(default_factory=Inbox)
 
     def recall(self, site: Site) -> None:
         """Read from the state when the last passes were."""
@@ -119,7 +121,9 @@ class Passes:
             log.info("pass interrupted", list=name)
             return
         self._log(name, ending)
-        if name != HOUSEKEEPING:
+        if name == HOUSEKEEPING:
+            self.inbox.put(Passed(name, self.program.clock(), crash=self.troubles.get(name, "")))
+        else:
             self._note(name, site, ending)
 
     def _supervise(self, name: str, site: Site) -> Ending:
@@ -149,9 +153,11 @@ class Passes:
         try:
             with open_configured_state(site.config) as state:
                 state.note_pass(self.known[name])
-                tell(site.config, self._passed(name, ending, ended.at, state), state)
+                self.inbox.put(self._passed(name, ending, ended.at, state))
         except ImagesyncError as error:
-            log.error("state cannot be written", list=name, reason=str(error))
+            self.inbox.complain("pass", str(error))
+        else:
+            self.inbox.complain("pass", "")
 
     def _passed(self, name: str, ending: Ending, at: datetime, state: Repository) -> Passed:
         run = state.run(str(ending.report.get("run", "")))

@@ -13,6 +13,7 @@ from types import FrameType
 import structlog
 
 from imagesync.daemon.live import Task
+from imagesync.daemon.notify.commands import Hook
 from imagesync.daemon.notify.outbox import Outbox
 from imagesync.daemon.passes import HOUSEKEEPING, Passes, Site
 from imagesync.daemon.schedule import Schedule
@@ -53,7 +54,8 @@ class Service:
         self.passes = passes
         self.schedule = Schedule(self._run)
         self._read, self._notifier = read, notifier
-        self._outbox = Outbox(passes.program.clock, passes.program.environment, passes.stop)
+        hook, live = Hook(passes.program.environment, passes.stop), passes.live
+        self._outbox = Outbox(passes.program.clock, hook, passes.inbox, lambda: not live.running())
         self._state = _State(site)
         self.web = Web(self._window())
 
@@ -171,7 +173,8 @@ class Service:
         )
 
     def _outlook(self) -> Outlook:
-        return Outlook(self.schedule.next_times(), dict(self.passes.troubles), self.complaint)
+        passes = self.passes
+        return Outlook(self.schedule.next_times(), dict(passes.troubles), self.complaint, passes.inbox.complaint)
 
     def _look(self) -> None:
         self._watch_clock()

@@ -23,6 +23,7 @@ _WORKED = frozenset({"trusted", "switched off", "paused"})
 """Verdicts of lists whose images are not held for their sake."""
 
 CLOCK, PASS, CONFIGURATION, LIST, TARGET, PAUSE = "clock", "pass", "configuration", "list", "target", "everything"
+STATE = "state"
 """What a finding can be about, beside the states of images and the matters of notices."""
 
 _EXPLAINED = frozenset({1, 3, 4, 5})
@@ -73,6 +74,9 @@ def _general(now: Situation) -> Iterator[Finding]:
     if now.outlook.complaint:
         text = now.outlook.complaint
         yield Finding(Level.WARNING, CONFIGURATION, "", text, None, "the configuration of before goes on")
+    if now.outlook.state:
+        text = f"cannot be used: {now.outlook.state}"
+        yield Finding(Level.CRITICAL, STATE, "", text, None, "tried again with every pass")
     newest = next((run for run in now.runs if run.clock), None)
     if newest is not None and newest.clock == "clock":
         text = "this machine's clock does not fit the servers' or the last pass"

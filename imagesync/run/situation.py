@@ -60,11 +60,12 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What only the daemon knows: the next passes by name, what its passes complain of, and its configuration."""
+    """What only the daemon knows: the next passes by name, and what is wrong with passes, configuration and state."""
 
     next: Mapping[str, datetime] = field(default_factory=dict)
     troubles: Mapping[str, str] = field(default_factory=dict)
     complaint: str = ""
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)

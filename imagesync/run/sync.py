@@ -29,6 +29,7 @@ from imagesync.plan.spec import Wanted
 from imagesync.plan.values import ListView, Plan, TargetView
 from imagesync.run.apply import Outcome, Workshop, apply
 from imagesync.run.attempts import alarms, learn, unready
+from imagesync.run.changes import Where, changes
 from imagesync.run.denial import Denial, Facts, Remembered, remembered_list, revoked
 from imagesync.run.hours import Hours
 from imagesync.run.notice import Level
@@ -280,22 +281,22 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     owned = in_scope(everything, run.seen, task.scope)
     lists = views(run.seen, target, backend, task.denials, (task.instance, task.now))
     before = state.images(target.name)
-    view = _target_view(run, target, owned, lists, before)
-    view = replace(view, editable=backend.capabilities().editable)
+    view = replace(_target_view(run, target, owned, lists, before), editable=backend.capabilities().editable)
     plan = make_plan(lists, view, task.now)
     plan = replace(plan, actions=tuple(action for action in plan.actions if chosen(action, task.scope)))
     notices = tuple(_of_abandoned(everything, lists, before))
     if task.dry:
         return TargetResult(target.name, plan, notices=notices)
-    rules = {identifier: target.guard(item.subscription.name) for item in run.seen if (identifier := item.identifier)}
+    names = {identifier: item.subscription.name for item in run.seen if (identifier := item.identifier)}
+    rules = {identifier: target.guard(name) for identifier, name in names.items()}
     outcomes = apply(plan, backend, _workshop(target, task, run.ports), view.countable, rules)
     state.attempted(*learn(outcomes, _attempts(state), task.now))
-    wanted = [item for view in lists for item in view.wanted]
-    told = alarms(_attempts(state), wanted, task.now)
+    told = alarms(_attempts(state), [item for view in lists for item in view.wanted], task.now)
     for text in told:
         log.error("image cannot be got", reason=text)
     known = memory(outcomes, before, task.now)
-    state.record(target.name, known.records)
+    news = changes(outcomes, known.records, before, Where(target.name, task.now, names))
+    state.record(target.name, known.records, news)
     state.forget(target.name, known.gone)
     state.describe(target.name, described(outcomes, state.described(target.name), task.now))
     state.remember(*known.artifacts)

@@ -1,17 +1,48 @@
-"""Troubles that were told, and messages on their way."""
+"""What has to be told, troubles that were, and messages on their way."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
 import sqlalchemy as sa
 
+from imagesync.errors import StateError
 from imagesync.state.database import insert
-from imagesync.state.records import MessageRecord, TroubleRecord
-from imagesync.state.tables import outbox, trouble
+from imagesync.state.records import ChangeRecord, MessageRecord, TroubleRecord
+from imagesync.state.tables import image_change, outbox, run, trouble
+
+
+def note(connection: sa.Connection, run_id: str, changes: Iterable[ChangeRecord]) -> None:
+    """Note what became of images, in the transaction that notes where they stand."""
+    rows = [{name: value for name, value in asdict(one).items() if name != "number"} for one in changes]
+    if rows:
+        connection.execute(sa.insert(image_change), [row | {"run": run_id} for row in rows])
+
+
+def changes(connection: sa.Connection, limit: int, *, ended: bool) -> tuple[ChangeRecord, ...]:
+    """Return the oldest ``limit`` changes that were not told; with ``ended`` only those of runs that did."""
+    wanted = sa.select(image_change).order_by(image_change.c.number).limit(limit)
+    if ended:
+        wanted = wanted.join(run, run.c.id == image_change.c.run).where(run.c.finished.is_not(None))
+    return tuple(ChangeRecord(**row._mapping) for row in connection.execute(wanted))  # noqa: SLF001 - documented name
+
+
+def prune(connection: sa.Connection, before: datetime) -> None:
+    """Forget changes from before ``before``: nobody is there to be told."""
+    connection.execute(sa.delete(image_change).where(image_change.c.at < before))
+
+
+def settle(connection: sa.Connection, told: Sequence[int]) -> None:
+    """Forget the changes with these numbers: they are being told.
+
+    Raises:
+        StateError: another process was first.
+    """
+    if told and connection.execute(sa.delete(image_change).where(image_change.c.number.in_(told))).rowcount < len(told):
+        raise StateError("notifications", "another process tells them", "run one daemon per state")
 
 
 def troubles(connection: sa.Connection) -> tuple[TroubleRecord, ...]:
@@ -39,8 +70,10 @@ def change(
 
 
 def due(connection: sa.Connection, receiver: str, now: datetime) -> MessageRecord | None:
-    """Return the oldest message of ``receiver`` whose time has come."""
-    wanted = sa.select(outbox).where(outbox.c.receiver == receiver, outbox.c.due <= now)
+    """Return the oldest message of ``receiver`` whose time has come, and that waits for none before it."""
+    older = outbox.alias()
+    same = sa.and_(older.c.receiver == receiver, older.c.subject == outbox.c.subject, older.c.number < outbox.c.number)
+    wanted = sa.select(outbox).where(outbox.c.receiver == receiver, outbox.c.due <= now, ~sa.exists().where(same))
     row = connection.execute(wanted.order_by(outbox.c.number).limit(1)).one_or_none()
     return MessageRecord(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's documented name
 

@@ -189,13 +189,35 @@ class TroubleRecord:
 
 @dataclass(frozen=True, slots=True)
 class MessageRecord:
-    """A message that a receiver has yet to get. ``number`` is 0 before it is stored."""
+    """A message that a receiver has yet to get. ``number`` is 0 before it is stored.
+
+    What is about the same ``subject`` reaches a receiver in its order; messages without one overtake each other.
+    """
 
     receiver: str
     content: Mapping[str, Any]
     created: datetime
     due: datetime
     attempts: int = 0
+    number: int = 0
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRecord:
+    """An image that came or went, and that nobody was told of yet.
+
+    ``kind`` is a word of ``imagesync.daemon.notify``, ``text`` one line. ``run`` and ``number`` are of the state.
+    """
+
+    kind: str
+    at: datetime
+    subscription: str
+    target: str
+    key: str
+    title: str
+    text: str
+    run: str = ""
     number: int = 0
 
 

@@ -15,6 +15,7 @@ from imagesync.state.records import (
     ActionRecord,
     ArtifactRecord,
     AttemptRecord,
+    ChangeRecord,
     Evidence,
     ImageRecord,
     ListVersion,
@@ -37,6 +38,7 @@ class Repository:
         """Keep an opened database; use ``imagesync.state.open_state``."""
         self._database = database
         self._readonly = readonly
+        self._run = ""
 
     @classmethod
     def open(cls, url: str, password: str | None, *, readonly: bool) -> Self:
@@ -137,10 +139,14 @@ class Repository:
         with self._database.read() as connection:
             return images.find_owners(connection, target)
 
-    def record(self, target: str, rows: Sequence[ImageRecord]) -> None:
-        """Insert or update ``rows``, all or none. A row whose state did not change keeps its ``since``."""
+    def record(self, target: str, rows: Sequence[ImageRecord], changes: Iterable[ChangeRecord] = ()) -> None:
+        """Insert or update ``rows`` and note the ``changes`` that led to them, all or none.
+
+        A row whose state did not change keeps its ``since``.
+        """
         with self._database.write() as connection:
             images.record(connection, target, rows)
+            notifications.note(connection, self._run, changes)
 
     def forget(self, target: str, keys: Collection[ImageKey]) -> None:
         """Remove the records of ``keys`` on ``target``. What is absent is success."""
@@ -208,9 +214,10 @@ class Repository:
 
     # --- history ---
     def begin_run(self, run_id: str, kind: str, at: datetime) -> None:
-        """Note that a run began."""
+        """Note that a run began; changes that are recorded from now on are its."""
         with self._database.write() as connection:
             history.begin(connection, run_id, kind, at)
+        self._run = run_id
 
     def finish_run(self, run_id: str, at: datetime, exit: int, report: Mapping[str, Any]) -> None:  # noqa: A002
         """Note that a run ended with the code ``exit``.
@@ -259,6 +266,7 @@ class Repository:
         with self._database.write() as connection:
             attempts.prune(connection, before)
             pauses.prune(connection, before)
+            notifications.prune(connection, before)
             return Pruned(history.prune(connection, before), acceptance.prune(connection, before))
 
     # --- pauses ---
@@ -305,9 +313,24 @@ class Repository:
         with self._database.read() as connection:
             return notifications.troubles(connection)
 
-    def tell(self, begun: Iterable[TroubleRecord], ended: Collection[str], messages: Iterable[MessageRecord]) -> None:
-        """Note troubles that began and the keys of those that ended, with the messages that tell of them."""
+    def changes(self, limit: int, *, ended: bool) -> tuple[ChangeRecord, ...]:
+        """Return the oldest ``limit`` changes of images that were not told; with ``ended`` only those of ended runs."""
+        with self._database.read() as connection:
+            return notifications.changes(connection, limit, ended=ended)
+
+    def tell(
+        self,
+        begun: Iterable[TroubleRecord],
+        ended: Collection[str],
+        messages: Iterable[MessageRecord],
+        changes: Iterable[ChangeRecord] = (),
+    ) -> None:
+        """Note troubles that began and the keys of those that ended, with the messages that tell of them.
+
+        The messages also tell of ``changes``, which are forgotten with that: all or none.
+        """
         with self._database.write() as connection:
+            notifications.settle(connection, [change.number for change in changes])
             notifications.change(connection, begun, ended, messages)
 
     def next_message(self, receiver: str, now: datetime) -> MessageRecord | None:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest revision under ``migrations``. Kept here so that opening an up-to-date state needs no Alembic."""
 
 VERSION_TABLE = "imagesync_version"
@@ -278,8 +278,24 @@ outbox = Table(
     Column("created", UtcDateTime, nullable=False),
     Column("due", UtcDateTime, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("subject", String(64)),
 )
-"""Messages that have yet to be delivered."""
+"""Messages that have yet to be delivered. Those of one receiver about one ``subject`` are delivered in their order."""
+
+image_change = Table(
+    "image_change",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("run", CleanText, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", CleanText, nullable=False),
+    Column("subscription", CleanText, nullable=False),
+    Column("target", CleanText, nullable=False),
+    Column("key", CleanText, nullable=False),
+    Column("title", CleanText, nullable=False),
+    Column("text", CleanText, nullable=False),
+)
+"""Images that came or went, until the daemon has put that into the outbox."""
 
 pause = Table(
     "pause",

@@ -1,10 +1,12 @@
 """What of a pass is news: told once, whatever the next passes see."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from imagesync.daemon.notify.events import EventKind, Passed, news
+from imagesync.daemon.notify.events import EventKind, Passed, news, of_change
+from imagesync.state import ChangeRecord
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TRUSTED = {"name": "vo", "verdict": "trusted", "reason": "", "notices": []}
@@ -145,26 +147,25 @@ def test_back_off_does_not_end_a_failure():
     assert told(passed(TRUSTED, action("skip", "back-off", "skipped")), known) == []
 
 
-@pytest.mark.parametrize(
-    ("kind", "cause", "expected"),
-    [
-        ("register", "new", EventKind.PUBLISHED),
-        ("replace", "changed", EventKind.PUBLISHED),
-        ("restore", "back", EventKind.PUBLISHED),
-        ("retire", "withdrawn", EventKind.WITHDRAWN),
-    ],
-)
-def test_images_that_come_and_go_are_told(kind, cause, expected):
-    (event,) = news(passed(TRUSTED, action(kind, cause)), ()).events
+def test_what_became_of_an_image_is_told_with_an_id_that_stays():
+    change = ChangeRecord("withdrawn", NOW, "vo", "site", "p:list/one", "One", "retire One on site: why", "r", 7)
+    event = of_change(change)
 
-    assert (event.kind, event.subscription, event.target, event.key) == (expected, "vo", "site", "p:list/one")
+    assert (event.kind, event.subscription, event.target, event.key) == (
+        EventKind.WITHDRAWN,
+        "vo",
+        "site",
+        "p:list/one",
+    )
+    assert event.as_json()["id"] == of_change(replace(change, number=8)).as_json()["id"]
+    assert event.as_json()["id"] != of_change(replace(change, key="p:list/two")).as_json()["id"]
 
 
-@pytest.mark.parametrize(
-    "quiet", [action("retire", "superseded"), action("delete", "due"), action("update", "metadata")]
-)
-def test_what_changes_nothing_for_users_is_not_told(quiet):
-    assert told(passed(TRUSTED, quiet)) == []
+def test_housekeeping_that_fails_is_told_until_it_works():
+    first = news(Passed("(housekeeping)", NOW, crash="ended with exit code 1"), ())
+
+    assert [event.text for event in first.events] == ["pass over (housekeeping): ended with exit code 1"]
+    assert [kind for kind, _ in told(Passed("(housekeeping)", NOW), first.begun)] == [EventKind.RECOVERY]
 
 
 def test_a_trouble_keeps_when_it_began():

@@ -3,9 +3,12 @@
 import hashlib
 import hmac
 import json
+import socket
+import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
@@ -13,11 +16,13 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from imagesync.config.notifications import Receiver
-from imagesync.daemon.notify.receivers import SIGNATURE, Hook, send
+from imagesync.daemon.notify.commands import Hook
+from imagesync.daemon.notify.receivers import SIGNATURE, send
 from imagesync.daemon.stop import Budget, Stop
 from imagesync.errors import DeliveryError
 
 EVENT = {
+    "id": "0123456789abcdef01234567",
     "kind": "failure",
     "at": "2026-03-01T12:00:00Z",
     "text": "list vo refused: bad \x1b[31msignature\nBcc: all@x",
@@ -109,6 +114,64 @@ def test_nobody_at_the_port_is_no_delivery():
 def test_a_secret_that_cannot_be_read_is_said(hook):
     with pytest.raises(DeliveryError, match="NONE"):
         send(receiver(webhook={"url": hook.url, "secret": {"env": "NONE"}}), MESSAGE, hook_of())
+
+
+@contextmanager
+def dripping(*words):
+    """Return the port of a server that says the first of ``words`` at once, and then the second again and again."""
+    ended = threading.Event()
+
+    def talk(server):
+        with suppress(OSError):
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(words[0])
+                while not ended.wait(0.05):
+                    connection.sendall(words[1])
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=talk, args=(server,))
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            ended.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "words", [(b"HTTP/1.1 200 OK\r\nX: ", b"a"), (b"", b"HTTP/1.1 100 Continue\r\n\r\n")], ids=["header", "continue"]
+)
+def test_a_webhook_that_never_comes_to_an_end_is_left(words):
+    began = time.monotonic()
+    with dripping(*words) as port, pytest.raises(DeliveryError, match=r"not done after 0\.4 s"):
+        send(receiver(webhook={"url": f"http://127.0.0.1:{port}/"}, timeout="0.4s"), MESSAGE, hook_of())
+
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    "words", [(b"220-hi\r\n", b"220-hi\r\n"), (b"220 hi\r\n", b"250-x\r\n")], ids=["banner", "answer"]
+)
+def test_a_mail_server_that_never_comes_to_an_end_is_left(words):
+    began = time.monotonic()
+    with dripping(*words) as port, pytest.raises(DeliveryError, match=r"mail not taken: not done after 0\.4 s"):
+        email = {"to": ["ops@example.org"], "sender": "imagesync@example.org", "host": "127.0.0.1", "port": port}
+        send(receiver(email=email, timeout="0.4s"), MESSAGE, hook_of())
+
+    assert time.monotonic() - began < 10
+
+
+def test_text_that_no_encoding_has_is_sent_all_the_same(hook, tmp_path):
+    message = {
+        **MESSAGE,
+        "events": [{**EVENT, "kind": "published", "text": "a\ud800b", "details": {"X": "a\ud800\0b"}}],
+    }
+    send(receiver(webhook={"url": hook.url}), message, hook_of())
+    send(receiver(command=["true"]), message, hook_of(PATH="/usr/bin:/bin"))
+    send(receiver(vmcatcher=["true"]), message, hook_of(PATH="/usr/bin:/bin"))
+
+    assert json.loads(hook.got[0][2])["events"][0]["text"] == "a?b"
 
 
 class _OnAnyPort(Controller):
@@ -218,6 +281,25 @@ def test_a_command_ends_with_the_daemon():
         send(receiver(command=["sleep", "60"]), MESSAGE, hook_of(stop, PATH="/usr/bin:/bin"))
 
 
+def test_a_command_is_killed_when_the_daemon_is(tmp_path):
+    pid = tmp_path / "pid"
+    code = (
+        "import sys; from imagesync.config.notifications import Receiver; from imagesync.daemon.stop import Stop\n"
+        "from imagesync.daemon.notify.commands import Hook, run\n"
+        f"command = ['sh', '-c', 'echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 60']\n"
+        "run(Receiver(name='x', command=command), command, Hook({'PATH': '/usr/bin:/bin'}, Stop()), b'')\n"
+    )
+    daemon = subprocess.Popen([sys.executable, "-c", code])
+    due = time.monotonic() + 30
+    while not pid.exists():
+        assert time.monotonic() < due
+        time.sleep(0.01)
+    daemon.kill()
+    daemon.wait()
+
+    assert _ends(int(pid.read_text()))
+
+
 def test_a_handler_of_vmcatcher_is_called_whatever_a_stranger_writes():
     event = {**EVENT, "kind": "published", "details": {"DC_DESCRIPTION": "long " * 100_000}}
     send(receiver(vmcatcher=["true"]), {**MESSAGE, "events": [event]}, hook_of(PATH="/usr/bin:/bin"))
@@ -230,10 +312,11 @@ def test_a_command_that_is_missing_is_said():
 
 def test_a_handler_of_vmcatcher_gets_its_environment(tmp_path):
     event = {**EVENT, "kind": "published", "details": {"DC_TITLE": "One\x1b", "AD_MPURI": "https://x/1"}}
-    command = ["sh", "-c", f"env | grep ^VMCATCHER_EVENT_ | sort > {tmp_path / 'got'}"]
+    command = ["sh", "-c", f"env | grep _EVENT_ | sort > {tmp_path / 'got'}"]
     send(receiver(vmcatcher=command), {**MESSAGE, "events": [EVENT, event]}, hook_of(PATH="/usr/bin:/bin"))
 
     assert (tmp_path / "got").read_text().splitlines() == [
+        f"IMAGESYNC_EVENT_ID={event['id']}",
         "VMCATCHER_EVENT_AD_MPURI=https://x/1",
         "VMCATCHER_EVENT_DC_TITLE=One\N{REPLACEMENT CHARACTER}",
         "VMCATCHER_EVENT_TYPE=AvailablePostfix",

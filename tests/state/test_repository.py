@@ -14,7 +14,9 @@ from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageId, Imag
 from imagesync.state import (
     ArtifactRecord,
     AttemptRecord,
+    ChangeRecord,
     ImageRecord,
+    MessageRecord,
     MetadataRecord,
     Pausable,
     PauseRecord,
@@ -409,3 +411,51 @@ def test_a_run_that_goes_on_beside_does_not_end_before(repository: Repository, n
     assert repository.last_end("trusted", at=now) == now - hour
     assert repository.last_end("trusted", at=now + hour) == now + hour / 2
     assert repository.last_end("trusted", at=now - 9 * hour) == now + hour / 2
+
+
+# --- what has to be told ---------------------------------------------------------------------------------------------
+def _change(now: datetime, text: str) -> ChangeRecord:
+    return ChangeRecord("published", now, "vo", "site", "list/one", "A title", text)
+
+
+def test_changes_are_kept_with_the_images_until_they_are_told(
+    repository: Repository, image: Callable[..., ImageRecord], now: datetime
+) -> None:
+    repository.begin_run("r1", "sync", now)
+    repository.record("site", [image()], [_change(now, "one"), _change(now, "two")])
+    assert repository.changes(9, ended=True) == ()
+    repository.finish_run("r1", now, 0, {})
+    changes = repository.changes(9, ended=True)
+    assert [(one.run, one.text) for one in changes] == [("r1", "one"), ("r1", "two")]
+
+    repository.tell((), (), [MessageRecord("ops", {}, now, now)], changes[:1])
+    assert repository.changes(9, ended=False) == changes[1:]
+    repository.prune(now + timedelta(days=1))
+    assert repository.changes(9, ended=False) == ()
+
+
+def test_what_another_process_told_meanwhile_is_not_told_again(repository: Repository, now: datetime) -> None:
+    repository.record("site", [], [_change(now, "one"), _change(now, "two")])
+    changes = repository.changes(9, ended=False)
+    repository.tell((), (), (), changes[:1])
+    with pytest.raises(StateError, match="another process"):
+        repository.tell((), (), [MessageRecord("ops", {}, now, now)], changes)
+
+    assert repository.next_message("ops", now) is None
+    assert repository.changes(9, ended=False) == changes[1:]
+
+
+def test_messages_about_one_subject_wait_for_those_before(repository: Repository, now: datetime) -> None:
+    later = now + timedelta(hours=1)
+    subjects = ("one", "one", "two", None)
+    messages = [MessageRecord("ops", {}, now, now, subject=subject) for subject in subjects]
+    repository.tell((), (), [MessageRecord("other", {}, now, now, subject="one"), *messages])
+    order = []
+    for _ in range(2):
+        first = repository.next_message("ops", now)
+        assert first is not None
+        order.append(first.subject)
+        repository.postpone_message(first.number, later)
+    third = repository.next_message("ops", now)
+    assert third is not None
+    assert [*order, third.subject] == ["one", "two", None]

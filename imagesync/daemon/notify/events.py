@@ -1,11 +1,13 @@
 """What of a pass is news. Pure.
 
-A *trouble* lasts: it is told when it begins and when it ends, and nothing in between. An event without trouble, such
-as a new image, is told when it happens.
+A *trouble* lasts: it is told when it begins and when it ends, and nothing in between. It follows from how things stand
+after a pass, so that the next pass makes up for one whose end nobody saw. What became of images does not: the pass
+writes that into the state itself (``imagesync.run.changes``), together with where each image stands now.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -13,8 +15,9 @@ from enum import StrEnum
 from typing import Any
 
 from imagesync.plan.spec import timestamp
-from imagesync.plan.values import Cause, Kind
-from imagesync.state import TroubleRecord
+from imagesync.plan.values import Cause
+from imagesync.run.changes import PUBLISHED, WITHDRAWN
+from imagesync.state import ChangeRecord, TroubleRecord
 
 
 class EventKind(StrEnum):
@@ -25,8 +28,12 @@ class EventKind(StrEnum):
     HELD = "held"
     ATTENTION = "attention"
     RECOVERY = "recovery"
-    PUBLISHED = "published"
-    WITHDRAWN = "withdrawn"
+    PUBLISHED = PUBLISHED
+    WITHDRAWN = WITHDRAWN
+
+
+OF_IMAGES = frozenset({EventKind.PUBLISHED, EventKind.WITHDRAWN})
+"""Kinds that tell what became of an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +53,10 @@ class Event:
     details: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as values that ``json`` can write."""
-        return {**asdict(self), "kind": str(self.kind)}
+        """Return it as values that ``json`` can write, with an ``id`` by which it is known when it comes again."""
+        about = (self.kind, self.at, self.subscription, self.target, self.key, self.text)
+        digest = hashlib.sha256("\0".join(about).encode("utf-8", "replace")).hexdigest()
+        return {"id": digest[:24], **asdict(self), "kind": str(self.kind)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +71,12 @@ class News:
 _LOCKED = "locked"
 """Somebody else works on the target: that is no trouble, and the next pass comes soon."""
 
-_PUBLISHING = frozenset({Kind.REGISTER, Kind.REPLACE, Kind.RESTORE})
-
 
 @dataclass(frozen=True, slots=True)
 class Passed:
     """A pass over ``subscription`` that ended.
 
-    ``report`` is its JSON report, empty when it had none; ``crash`` is then what was wrong.
+    ``report`` is its JSON report, empty when it had none; ``crash`` is what was wrong beside that.
     """
 
     subscription: str
@@ -92,7 +99,6 @@ def news(passed: Passed, known: Iterable[TroubleRecord]) -> News:
             for key in sorted(ended)
             if _topic(before[key]) not in topics  # got worse, say
         ),
-        *_changes(passed),
     )
     return News(events, begun, ended)
 
@@ -158,7 +164,7 @@ def _is_over(trouble: TroubleRecord, passed: Passed) -> bool:
     report, name = passed.report, passed.subscription
     followed = {item["name"]: item["verdict"] for item in report.get("lists", ()) if _is_followed(item)}
     if trouble.key.startswith("pass/"):
-        return trouble.subscription == name and bool(report)
+        return trouble.subscription == name and not passed.crash
     if trouble.target:
         errors = {one["name"]: one["error"] for one in report.get("targets", ()) if not one.get("paused")}
         reached = trouble.target in errors and errors[trouble.target] is None
@@ -168,18 +174,7 @@ def _is_over(trouble: TroubleRecord, passed: Passed) -> bool:
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------
-def _changes(passed: Passed) -> Iterator[Event]:
-    for target in passed.report.get("targets", ()):
-        for action in target["actions"]:
-            kind = _kind(action)
-            if kind is not None and action.get("outcome") == "done":
-                text = f"{action['kind']} {action['title']} on {target['name']}: {action['reason']}"
-                about = (passed.subscription, target["name"], action["key"], action["title"])
-                yield Event(kind, timestamp(passed.at), text, *about)
-
-
-def _kind(action: Mapping[str, Any]) -> EventKind | None:
-    if action["kind"] in _PUBLISHING:
-        return EventKind.PUBLISHED
-    retired = action["kind"] == Kind.RETIRE and action["cause"] != Cause.SUPERSEDED
-    return EventKind.WITHDRAWN if retired else None
+def of_change(change: ChangeRecord) -> Event:
+    """Return the event that tells what became of an image."""
+    about = (change.subscription, change.target, change.key, change.title)
+    return Event(EventKind(change.kind), timestamp(change.at), change.text, *about)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from threading import Event, Thread
 
@@ -10,9 +11,15 @@ import structlog
 
 from imagesync.config.notifications import Receiver
 from imagesync.config.schema import Config
-from imagesync.daemon.notify.receivers import Hook, send
-from imagesync.daemon.stop import Stop
+from imagesync.daemon.notify import events
+from imagesync.daemon.notify.commands import Hook
+from imagesync.daemon.notify.events import EventKind
+from imagesync.daemon.notify.inbox import Inbox
+from imagesync.daemon.notify.receivers import send
+from imagesync.daemon.notify.teller import Teller
+from imagesync.daemon.notify.writing import GIVE_UP
 from imagesync.errors import DeliveryError, ImagesyncError
+from imagesync.plan.spec import timestamp
 from imagesync.run.wiring import open_configured_state
 from imagesync.state import MessageRecord
 from imagesync.state.repository import Repository
@@ -21,21 +28,22 @@ log = structlog.get_logger(__name__)
 
 FIRST_RETRY = timedelta(seconds=30)
 LAST_RETRY = timedelta(hours=1)
-GIVE_UP = timedelta(days=3)
-"""A message that could not be delivered for this long is dropped, with a line in the log that has all of it."""
 
 _LOOK_EVERY = 10.0
 _LONGEST_WAIT = 60.0
 
 
 class Outbox:
-    """The threads that deliver. ``wake`` them when there is something new."""
+    """The threads that deliver, and the one that writes what they do. ``wake`` them when there is something new."""
 
-    def __init__(self, clock: Callable[[], datetime], environment: Mapping[str, str], stop: Stop) -> None:
-        """Deliver by this clock; commands get this environment, and end with the daemon's ``stop``."""
-        self._clock, self._hook = clock, Hook(environment, stop)
+    def __init__(
+        self, clock: Callable[[], datetime], hook: Hook, inbox: Inbox, is_idle: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Deliver by this clock; commands run by ``hook``. ``is_idle`` says whether no pass of the daemon runs."""
+        self._clock, self._hook, self._inbox = clock, hook, inbox
         self._posts: list[_Post] = []
         self._former: list[_Post] = []
+        self._teller = Teller(inbox, clock, is_idle)
 
     def arrange(self, config: Config) -> None:
         """Deliver to exactly the receivers of ``config`` from now on. Who is as before goes on undisturbed."""
@@ -46,28 +54,41 @@ class Outbox:
         self._former = [post for post in (*self._former, *others) if post.is_alive()]
         before = tuple(self._former)
         self._posts = [
-            same.get(receiver.name) or _Post(receiver, config, self._clock, self._hook, before)
+            same.get(receiver.name) or _Post(receiver, config, self._clock, (self._hook, self._inbox), before)
             for receiver in config.notifications
         ]
         for post in self._posts:
             if post not in same.values():
                 post.start()
+        self._write_for(config)
+
+    def _write_for(self, config: Config) -> None:
+        self._teller.config, self._teller.told = config, self._wake_posts
+        if self._teller.is_alive():
+            self._teller.news.set()
+        else:
+            self._teller.start()
 
     def wake(self) -> None:
-        """Look for messages now."""
+        """Look for something to tell now."""
+        self._teller.news.set()
+
+    def _wake_posts(self) -> None:
         for post in self._posts:
             post.news.set()
 
     def stop(self) -> None:
-        """Let the threads end after what they are at: the outbox keeps what is not done."""
+        """Let the threads end after what they are at: the state keeps what is not done."""
+        self._teller.end()
         for post in self._posts:
             post.end()
 
     def wait(self) -> None:
         """Wait for what is being delivered, so that it is not delivered again: as long as the stop allows."""
-        for post in (*self._former, *self._posts):
-            # What is killed when the budget of children is spent has yet to be reaped.
-            post.join(min(self._hook.stop.patience() + 1, _LONGEST_WAIT))
+        for thread in (self._teller, *self._former, *self._posts):
+            if thread.is_alive():
+                # What is killed when the budget of children is spent has yet to be reaped.
+                thread.join(min(self._hook.stop.patience() + 1, _LONGEST_WAIT))
 
 
 class _Post(Thread):
@@ -76,14 +97,16 @@ class _Post(Thread):
         receiver: Receiver,
         config: Config,
         clock: Callable[[], datetime],
-        hook: Hook,
+        daemon: tuple[Hook, Inbox],
         before: Sequence[_Post],
     ) -> None:
         super().__init__(name=f"notify {receiver.name}", daemon=True)
-        self.receiver, self._config, self._clock, self._hook = receiver, config, clock, hook
+        self.receiver, self._config, self._clock = receiver, config, clock
+        self._hook, self._inbox = daemon
         self._before = before
         self._ended = Event()
-        self._sent = 0
+        self._sent = self._inbox.sent(receiver.name)
+        self._warning = _Warning(receiver, config.instance)
         self.news = Event()
 
     def is_for(self, config: Config) -> bool:
@@ -99,30 +122,34 @@ class _Post(Thread):
         for post in self._before:  # which may be at the message that this one would begin with
             post.join()
         while not self._ended.is_set():
+            self.news.clear()
             try:
                 with open_configured_state(self._config) as state:
                     while not self._ended.is_set() and self._deliver(state):
                         pass
             except ImagesyncError as error:
-                log.warning("outbox cannot be read", receiver=self.receiver.name, reason=str(error))
-            self.news.wait(_LOOK_EVERY)
-            self.news.clear()
+                self._inbox.complain(self.name, str(error))
+            else:
+                self._inbox.complain(self.name, "")
+            self._warning.look(self._inbox.alarm, self._clock(), self._hook)
+            if not self._ended.is_set():  # which may have come just before the news were cleared
+                self.news.wait(_LOOK_EVERY)
+        self._inbox.complain(self.name, "")
 
     def _deliver(self, state: Repository) -> bool:
         """Deliver one message and return whether there may be another."""
         message = state.next_message(self.receiver.name, self._clock())
         if message is None:
             return False
-        if message.number == self._sent:  # and could not be dropped: the disk is full, say
-            state.drop_message(message.number)
-            return True
         try:
-            send(self.receiver, message.content, self._hook)
+            if message.number not in self._sent:  # else it could not be dropped: the disk is full, say
+                send(self.receiver, message.content, self._hook)
         except DeliveryError as error:
             self._put_off(state, message, error)
         else:
-            self._sent = message.number
+            self._sent.add(message.number)
             state.drop_message(message.number)
+            self._sent.remove(message.number)  # which another message may get
         return True
 
     def _put_off(self, state: Repository, message: MessageRecord, error: DeliveryError) -> None:
@@ -134,3 +161,34 @@ class _Post(Thread):
         until = now + min(FIRST_RETRY * 2 ** min(message.attempts, 20), LAST_RETRY)
         log.warning("notification not delivered", receiver=self.receiver.name, reason=str(error), next=str(until))
         state.postpone_message(message.number, until)
+
+
+class _Warning:
+    """What is told past the outbox: that the state, which the outbox is in, cannot be used; and that it can again."""
+
+    def __init__(self, receiver: Receiver, instance: str) -> None:
+        self._receiver, self._instance = receiver, instance
+        self._told = ""
+        self._attempts = 0
+        self._due = 0.0
+
+    def look(self, why: str, now: datetime, hook: Hook) -> None:
+        """Tell the receiver, unless it knows."""
+        if bool(why) == bool(self._told) or time.monotonic() < self._due:
+            return
+        kind = EventKind.FAILURE if why else EventKind.RECOVERY
+        text = f"the state cannot be used: {why}" if why else f"good again: the state cannot be used: {self._told}"
+        if str(kind) in self._receiver.events and not self._receiver.vmcatcher:
+            event = events.Event(kind, timestamp(now), text)
+            message = {"instance": self._instance, "run": "", "events": [event.as_json()]}
+            try:
+                send(self._receiver, message, hook)
+            except DeliveryError as error:
+                self._put_off(error)
+                return
+        self._told, self._attempts, self._due = why, 0, 0.0
+
+    def _put_off(self, error: DeliveryError) -> None:
+        wait = min(FIRST_RETRY * 2 ** min(self._attempts, 20), LAST_RETRY).total_seconds()
+        self._attempts, self._due = self._attempts + 1, time.monotonic() + wait
+        log.warning("notification not delivered", receiver=self._receiver.name, reason=str(error))

@@ -1,22 +1,21 @@
-"""Sending one message to one receiver. Each either returns, or raises ``DeliveryError``."""
+"""Sending one message to one receiver. Each either returns, or raises ``DeliveryError``.
+
+The receiver's ``timeout`` is for all of it, however slowly a server talks: a watchdog ends the connection.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import json
-import os
-import selectors
-import signal
 import smtplib
+import socket
 import ssl
-import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from email.message import EmailMessage
-from tempfile import TemporaryFile
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,8 +23,11 @@ import requests
 
 from imagesync import __version__
 from imagesync.config.notifications import Email, Receiver, Webhook
-from imagesync.daemon.stop import Stop
+from imagesync.daemon.notify.commands import Hook, run
 from imagesync.errors import ConfigError, DeliveryError
+from imagesync.http.address import Address
+from imagesync.http.connect import open_session
+from imagesync.http.watchdog import Watchdog
 from imagesync.plan.render import printable, short
 
 SIGNATURE = "X-Imagesync-Signature"
@@ -36,20 +38,10 @@ _LONGEST_FACT = 8000
 """Characters of a variable: the system takes no more than 128 KiB in one."""
 
 _TAIL = 500
-_KEPT = 1 << 16
-_TICK = 0.5
 _VMCATCHER = {"published": "AvailablePostfix", "withdrawn": "ExpirePostfix"}
 
 Message = Mapping[str, Any]
 """``instance``, ``run``, and ``events``: what a pass has to tell, as JSON values."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """How commands are run: their environment, and the stop that none of them outlives."""
-
-    environment: Mapping[str, str]
-    stop: Stop
 
 
 def send(receiver: Receiver, message: Message, hook: Hook) -> None:
@@ -64,7 +56,7 @@ def send(receiver: Receiver, message: Message, hook: Hook) -> None:
         elif receiver.email:
             _mail(receiver.email, message, receiver.seconds)
         elif receiver.command:
-            _run(receiver, receiver.command, hook, json.dumps(message).encode())
+            run(receiver, receiver.command, hook, json.dumps(message).encode())
         elif receiver.vmcatcher:
             for event in message["events"]:
                 _run_vmcatcher(receiver, event, hook)
@@ -72,23 +64,46 @@ def send(receiver: Receiver, message: Message, hook: Hook) -> None:
         raise DeliveryError(receiver.name, str(error), "correct the configuration") from error
 
 
+@contextmanager
+def _watched(seconds: float) -> Iterator[Watchdog]:
+    with Watchdog() as watchdog:
+        watchdog.set(time.monotonic() + seconds, f"not done after {seconds:g} s")
+        yield watchdog
+
+
 # --- webhook ----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """Lets every connection through, because the operator named it, but not for ever."""
+
+    watchdog: Watchdog
+
+    def address(self, host: str, address: Address) -> None:  # noqa: ARG002 - the gate's signature
+        if self.watchdog.expired:
+            raise TimeoutError(self.watchdog.expired)
+
+    def connected(self, connection: socket.socket) -> None:
+        self.watchdog.guard(connection)
+
+
 def _post(webhook: Webhook, message: Message, seconds: float) -> None:
-    body = json.dumps(message, ensure_ascii=False).encode()
+    body = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
     headers = {"Content-Type": "application/json", "User-Agent": f"imagesync/{__version__}"}
     if webhook.secret:
         digest = hmac.new(webhook.secret.value().encode(), body, hashlib.sha256).hexdigest()
         headers[SIGNATURE] = f"sha256={digest}"
-    with requests.Session() as session:
-        session.trust_env = False
+    with _watched(seconds) as watchdog, open_session(_Gate(watchdog), _Gate(watchdog), None) as session:
         try:
             # The body of the answer is of no interest: it is not read.
             with session.post(
                 webhook.url, data=body, headers=headers, timeout=seconds, allow_redirects=False, stream=True
             ) as answer:
                 status = answer.status_code
-        except (requests.RequestException, ValueError) as error:
-            raise DeliveryError(_host(webhook.url), f"cannot be reached: {type(error).__name__}") from error
+        except (requests.RequestException, OSError, ValueError) as error:
+            why = watchdog.expired or type(error).__name__
+            raise DeliveryError(_host(webhook.url), f"cannot be reached: {why}") from error
+    if watchdog.expired:  # in the middle of the headers, which look complete then
+        raise DeliveryError(_host(webhook.url), f"has not answered: {watchdog.expired}")
     if not 200 <= status < 300:
         raise DeliveryError(_host(webhook.url), f"answers with status {status}")
 
@@ -99,16 +114,36 @@ def _host(url: str) -> str:
 
 
 # --- e-mail -----------------------------------------------------------------------------------------------------------
+class _MailServer(smtplib.SMTP):
+    """A connection to a mail server that is watched from its beginning."""
+
+    def __init__(self, watchdog: Watchdog, email: Email, seconds: float) -> None:
+        self._watchdog = watchdog
+        super().__init__(email.host, email.port, timeout=seconds)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        connection = socket.create_connection((host, port), timeout)
+        self._watchdog.guard(connection)
+        return connection
+
+
 def _mail(email: Email, message: Message, seconds: float) -> None:
-    try:
-        with smtplib.SMTP(email.host, email.port, timeout=seconds) as server:
-            if email.starttls:
-                server.starttls(context=ssl.create_default_context())
-            if email.user and email.password:
-                server.login(email.user, email.password.value())
-            server.send_message(as_mail(email.sender, email.to, message))
-    except (OSError, smtplib.SMTPException, ValueError) as error:
-        raise DeliveryError(email.host, f"mail not taken: {printable(str(error))[:_TAIL]}") from error
+    with _watched(seconds) as watchdog:
+        try:
+            server = _MailServer(watchdog, email, seconds)
+            try:
+                if email.starttls:
+                    server.starttls(context=ssl.create_default_context())
+                if email.user and email.password:
+                    server.login(email.user, email.password.value())
+                server.send_message(as_mail(email.sender, email.to, message))
+                with suppress(OSError, smtplib.SMTPException):  # it has the mail, however it says good-bye
+                    server.quit()
+            finally:
+                server.close()
+        except (OSError, smtplib.SMTPException, ValueError) as error:
+            why = watchdog.expired or printable(str(error))[:_TAIL]
+            raise DeliveryError(email.host, f"mail not taken: {why}") from error
 
 
 def as_mail(sender: str, to: Sequence[str], message: Message) -> EmailMessage:
@@ -125,77 +160,10 @@ def as_mail(sender: str, to: Sequence[str], message: Message) -> EmailMessage:
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
-def _run(receiver: Receiver, command: Sequence[str], hook: Hook, given: bytes) -> None:
-    """Run a command to its end. What it leaves in the background ends with it, unless in a session of its own."""
-    with TemporaryFile() as stdin:
-        stdin.write(given)
-        stdin.seek(0)
-        try:
-            child = subprocess.Popen(
-                command,
-                env=dict(hook.environment),
-                stdin=stdin,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise DeliveryError(receiver.name, f"cannot be run: {error.strerror}", "check the command") from error
-    try:
-        said, late = _heard(child, receiver.seconds, hook.stop)
-    finally:
-        _end(child)
-    if late is not None:
-        raise DeliveryError(receiver.name, f"was not done after {late:g} s, and was killed", "make it faster")
-    if child.returncode:
-        tail = printable(" ".join(said.decode(errors="replace").split()))[-_TAIL:]
-        raise DeliveryError(receiver.name, f"ended with status {child.returncode}: {tail or 'without a word'}")
-
-
-def _heard(child: subprocess.Popen[bytes], seconds: float, stop: Stop) -> tuple[bytes, float | None]:
-    """Return the last words of a command when it has ended, or after how many seconds it has to be killed.
-
-    It is not reaped yet. Whoever else holds its standard error is not waited for.
-    """
-    said, began = b"", time.monotonic()
-    with selectors.DefaultSelector() as selector:
-        ended, pipe = os.pidfd_open(child.pid), child.stderr.fileno() if child.stderr else -1
-        try:
-            os.set_blocking(pipe, False)
-            selector.register(ended, selectors.EVENT_READ)
-            selector.register(pipe, selectors.EVENT_READ)
-            while (spent := time.monotonic() - began) < seconds and stop.patience():
-                ready = {key.fd for key, _ in selector.select(min(_TICK, seconds - spent))}
-                more = _read(pipe) if pipe in ready else b""
-                said = (said + more)[-_KEPT:]
-                if ended in ready:
-                    return said, None
-                if pipe in ready and not more:
-                    selector.unregister(pipe)
-        finally:
-            os.close(ended)
-    return said, round(min(spent, seconds), 1)
-
-
-def _read(pipe: int) -> bytes:
-    with suppress(BlockingIOError):
-        return os.read(pipe, _KEPT)
-    return b""
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    # While the leader is not reaped its number cannot be anybody else's.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    if child.stderr:
-        child.stderr.close()
-
-
 def _run_vmcatcher(receiver: Receiver, event: Mapping[str, Any], hook: Hook) -> None:
     kind = _VMCATCHER.get(event["kind"])
     if kind is None or not receiver.vmcatcher:
         return
     facts = {f"VMCATCHER_EVENT_{name}": short(value, _LONGEST_FACT) for name, value in event["details"].items()}
-    told = {**hook.environment, **facts, "VMCATCHER_EVENT_TYPE": kind}
-    _run(receiver, receiver.vmcatcher, replace(hook, environment=told), b"")
+    told = {**hook.environment, **facts, "VMCATCHER_EVENT_TYPE": kind, "IMAGESYNC_EVENT_ID": event["id"]}
+    run(receiver, receiver.vmcatcher, replace(hook, environment=told), b"")

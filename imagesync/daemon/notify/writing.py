@@ -1,63 +1,93 @@
-"""From the report of a pass to messages in the outbox."""
+"""From what happened to messages in the outbox."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
+import hashlib
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
+
+import structlog
 
 from imagesync.config.notifications import Receiver
 from imagesync.config.schema import Config
-from imagesync.daemon.notify.events import Event, EventKind, Passed, news
-from imagesync.daemon.notify.vmcatcher import Content, details, read
+from imagesync.daemon.notify.events import OF_IMAGES, Event, Passed, news, of_change
+from imagesync.daemon.notify.vmcatcher import with_details
 from imagesync.state import MessageRecord
 from imagesync.state.repository import Repository
 
-_VERSIONS = 50
-"""Versions of a list that are looked back on for what they say of an image."""
+log = structlog.get_logger(__name__)
 
-_OF_IMAGES = frozenset({EventKind.PUBLISHED, EventKind.WITHDRAWN})
+GIVE_UP = timedelta(days=3)
+"""What could not be told for this long is dropped, with a line in the log that has all of it."""
+
+_MOST = 500
+"""Changes that are told at once."""
 
 
-def tell(config: Config, passed: Passed, state: Repository) -> tuple[Event, ...]:
-    """Put into the outbox what is new after a pass, and return it.
+def tell(config: Config, passed: Passed, state: Repository) -> bool:
+    """Put into the outbox what is new after a pass of the daemon, and return whether there was anything.
 
     Raises:
-        StateError: the state cannot be read or written.
+        StateError: the state cannot be read or written; then nothing was told.
     """
-    changed = news(passed, state.troubles())
-    events = changed.events
-    if any(receiver.vmcatcher for receiver in config.notifications):
-        events = tuple(_with_details(events, passed.subscription, state, config.cache))
     run = str(passed.report.get("run", ""))
-    messages = [MessageRecord(*parts, passed.at, passed.at) for parts in _messages(config, run, events)]
-    state.tell(changed.begun, changed.ended, messages)
-    return events
+    changes = [change for change in state.changes(_MOST, ended=False) if run and change.run == run]
+    changed = news(passed, state.troubles())
+    events = [*changed.events, *map(of_change, changes)]
+    if events or changed.ended:
+        messages = _Writer(config, state, passed.at).messages(run, events)
+        state.tell(changed.begun, changed.ended, tuple(messages), changes)
+    return bool(events)
 
 
-def _with_details(events: Iterable[Event], name: str, state: Repository, cache: Path) -> Iterator[Event]:
-    """Yield events with what the newest version that has the image says of it: what is withdrawn is not in the last."""
-    versions = [version.message for version in state.versions_of(name, _VERSIONS)]
+def tell_changes(config: Config, state: Repository, now: datetime, *, ended: bool) -> bool:
+    """Put into the outbox what became of images in other passes, and return whether there was anything.
 
-    @lru_cache(_VERSIONS)
-    def content(sha256: str) -> Content:
-        return read(state.message(sha256) or b"")
+    Those are passes by hand, and those that the daemon did not see the end of. With ``ended`` only those that did end.
 
-    for event in events:
-        found = (details(content(sha256), event.key, cache) for sha256 in versions if event.kind in _OF_IMAGES)
-        yield replace(event, details=next(filter(None, found), {}))
+    Raises:
+        StateError: the state cannot be read or written; then nothing was told.
+    """
+    changes = state.changes(_MOST, ended=ended)
+    fresh = [change for change in changes if now - change.at <= GIVE_UP]
+    if len(fresh) < len(changes):
+        log.warning("images came or went too long ago to be told", number=len(changes) - len(fresh))
+    writer = _Writer(config, state, now)
+    runs = groupby(fresh, attrgetter("run"))
+    messages = [one for run, some in runs for one in writer.messages(run, [of_change(change) for change in some])]
+    if changes:
+        state.tell((), (), messages, changes)
+    return bool(changes)
 
 
-def _messages(config: Config, run: str, events: tuple[Event, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for receiver in config.notifications:
-        wanted = [event.as_json() for event in events if _wants(receiver, event)]
-        # A handler of vmcatcher is called for one event: each is delivered, or tried again, by itself.
-        size = 1 if receiver.vmcatcher else max(len(wanted), 1)
-        for some in (wanted[start : start + size] for start in range(0, len(wanted), size)):
-            yield receiver.name, {"instance": config.instance, "run": run, "events": some}
+class _Writer:
+    def __init__(self, config: Config, state: Repository, now: datetime) -> None:
+        self._config, self._state, self._now = config, state, now
+
+    def messages(self, run: str, events: Sequence[Event]) -> Iterator[MessageRecord]:
+        """Yield what each receiver gets: one message, and handlers of vmcatcher, which know no other, one per event."""
+        if any(receiver.vmcatcher for receiver in self._config.notifications):
+            events = with_details(events, self._state, self._config.cache)
+        for receiver in self._config.notifications:
+            wanted = [event for event in events if _wants(receiver, event)]
+            if receiver.vmcatcher:
+                yield from (self._message(receiver, run, [event], _subject(event)) for event in wanted)
+            elif wanted:
+                yield self._message(receiver, run, wanted)
+
+    def _message(
+        self, receiver: Receiver, run: str, events: Sequence[Event], subject: str | None = None
+    ) -> MessageRecord:
+        content = {"instance": self._config.instance, "run": run, "events": [event.as_json() for event in events]}
+        return MessageRecord(receiver.name, content, self._now, self._now, subject=subject)
 
 
 def _wants(receiver: Receiver, event: Event) -> bool:
-    return str(event.kind) in receiver.events and (receiver.vmcatcher is None or event.kind in _OF_IMAGES)
+    return str(event.kind) in receiver.events and (receiver.vmcatcher is None or event.kind in OF_IMAGES)
+
+
+def _subject(event: Event) -> str:
+    """Return what stands for the image on its target, however long its names are."""
+    return hashlib.sha256(f"{event.target}\0{event.key}".encode("utf-8", "replace")).hexdigest()

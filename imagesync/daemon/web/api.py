@@ -28,11 +28,13 @@ def alive(desk: Desk, request: Request) -> Response:  # noqa: ARG001 - the signa
 
 
 def ready(desk: Desk, request: Request) -> Response:  # noqa: ARG001
-    """Say whether the state can be read and every list was looked at once."""
+    """Say whether the state can be used and every list was looked at once."""
     try:
         now = desk.glances.situation()
     except (ConfigError, StateError) as error:
         return PlainTextResponse(f"not ready: {short(str(error))}\n", 503)
+    if now.outlook.state:
+        return PlainTextResponse(f"not ready: {short(now.outlook.state)}\n", 503)
     waiting = [one.name for one in now.lists if one.followed.enabled and one.last is None and one.word is None]
     if waiting:
         return PlainTextResponse(f"not ready: no pass yet over {', '.join(waiting)}\n", 503)

@@ -123,6 +123,7 @@ def _daemon(now: Situation, began: datetime, *, running: int) -> Iterator[Metric
     yield _gauge(
         "imagesync_configuration_in_force", "0 while the newest configuration is bad", not now.outlook.complaint
     )
+    yield _gauge("imagesync_state_usable", "0 while the daemon cannot write its state", not now.outlook.state)
     yield _gauge("imagesync_clock_trusted", "0 when the last pass did not believe this clock", clock != "clock")
     family = GaugeMetricFamily("imagesync_back_offs", "What waits longer after failures", labels=["what"])
     family.add_metric(["list"], len(waiting))

@@ -1,0 +1,70 @@
+"""Putting what happened into the outbox, in a thread of its own, so that no pass waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from threading import Event, Thread
+
+from imagesync.config.schema import Config
+from imagesync.daemon.notify.inbox import Inbox
+from imagesync.daemon.notify.writing import tell, tell_changes
+from imagesync.errors import ImagesyncError
+from imagesync.run.wiring import open_configured_state
+from imagesync.state.repository import Repository
+
+_LOOK_EVERY = 10.0
+
+
+class Teller(Thread):
+    """Tells what is in the inbox, and what commands that ran beside the daemon, or before it, did to images."""
+
+    def __init__(self, inbox: Inbox, clock: Callable[[], datetime], is_idle: Callable[[], bool]) -> None:
+        """Tell nothing before there is a ``config``. While ``is_idle`` is false a pass has yet to say all it did."""
+        super().__init__(name="teller", daemon=True)
+        self.config: Config | None = None
+        self.told: Callable[[], None] = lambda: None
+        self.news = Event()
+        self._inbox, self._clock, self._is_idle = inbox, clock, is_idle
+        self._tidied: Config | None = None
+        self._ended = Event()
+
+    def end(self) -> None:
+        """Let it end after what it is at: what is not told is kept in the state."""
+        self._ended.set()
+        self.news.set()
+
+    def run(self) -> None:
+        """Look whenever there is news, and now and then."""
+        while not self._ended.is_set():
+            self.news.clear()
+            if self.config is not None:
+                self._look(self.config)
+            if not self._ended.is_set():  # which may have come just before the news were cleared
+                self.news.wait(_LOOK_EVERY)
+
+    def _look(self, config: Config) -> None:
+        try:
+            with open_configured_state(config) as state:
+                self._tidy(config, state)
+                if self._tell(config, state):
+                    self.told()
+        except ImagesyncError as error:
+            self._inbox.complain("outbox", str(error))
+        else:
+            self._inbox.complain("outbox", "")
+
+    def _tidy(self, config: Config, state: Repository) -> None:
+        """Forget messages for those who are not told any more."""
+        if config is not self._tidied:
+            state.drop_messages_but_of([receiver.name for receiver in config.notifications])
+            self._tidied = config
+
+    def _tell(self, config: Config, state: Repository) -> bool:
+        found = False
+        for passed in self._inbox.waiting():
+            found |= tell(config, passed, state)
+            self._inbox.drop(passed)
+        while not self._ended.is_set() and tell_changes(config, state, self._clock(), ended=not self._is_idle()):
+            found = True
+        return found

@@ -1,0 +1,315 @@
+"""What happened reaches receivers once: through a real state, whatever ends in between."""
+
+import json
+import shutil
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+from imagesync.config.load import load
+from imagesync.daemon.notify.commands import Hook
+from imagesync.daemon.notify.events import Passed
+from imagesync.daemon.notify.inbox import Inbox
+from imagesync.daemon.notify.outbox import Outbox
+from imagesync.daemon.notify.writing import GIVE_UP, tell, tell_changes
+from imagesync.daemon.stop import Budget, Stop
+from imagesync.state import ChangeRecord, MessageRecord, open_state
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HANG = 30
+TARGETS = [{"name": "site", "error": None, "actions": []}]
+
+
+def until(truth):
+    due = time.monotonic() + HANG
+    while not truth():
+        assert time.monotonic() < due
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory):
+    path = tmp_path_factory.mktemp("state") / "state.db"
+    with open_state(f"sqlite:///{path}"):
+        return path
+
+
+@dataclass
+class Place:
+    root: Path
+
+    def config(self, *receivers):
+        file = self.root / "imagesync.yaml"
+        config = {"state": f"sqlite:///{self.root}/state.db", "cache": str(self.root / "cache")}
+        config["subscriptions"] = [
+            {
+                "name": "vo",
+                "vo": "vo.example",
+                "url": "https://l.example/",
+                "endorsers": [{"dn": "/CN=a", "ca": "/CN=b"}],
+            }
+        ]
+        config["targets"] = [{"name": "site", "backend": "directory", "path": str(self.root / "site")}]
+        file.write_text(yaml.safe_dump({**config, "notifications": list(receivers)}))
+        return load(file, {})
+
+    def writes(self, **more):
+        """Return a receiver that appends what it gets to a file."""
+        return {"name": "ops", "command": ["sh", "-c", f"cat >> {self.root}/got; echo >> {self.root}/got"], **more}
+
+    def got(self):
+        file = self.root / "got"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def texts(self):
+        return [event["text"] for message in self.got() for event in message["events"]]
+
+    def open(self):
+        return open_state(f"sqlite:///{self.root}/state.db")
+
+    def change(self, text, run="r1", *, ended=True, at=NOW, key="p:list/one", kind="published"):
+        with self.open() as state:
+            state.begin_run(run, "sync", at)
+            state.record("site", [], [ChangeRecord(kind, at, "vo", "site", key, "One", text)])
+            if ended:
+                state.finish_run(run, at, 0, {"run": run, "lists": [], "targets": TARGETS})
+
+    def outbox(self, inbox=None, *, idle=True, clock=lambda: NOW, budget=None):
+        hook = Hook({"PATH": "/usr/bin:/bin"}, Stop(budget or Budget()))
+        return Outbox(clock, hook, inbox or Inbox(), lambda: idle)
+
+
+@pytest.fixture
+def place(tmp_path, empty):
+    shutil.copy(empty, tmp_path / "state.db")
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def at_work(place):
+    """Return a function that starts delivering, which ends with the test."""
+    boxes = []
+
+    def start(*receivers, **how):
+        box = place.outbox(**how)
+        boxes.append(box)
+        box.arrange(place.config(*receivers))
+        return box
+
+    yield start
+    for box in boxes:
+        box._hook.stop.ask()
+        box.stop()
+        box.wait()
+
+
+def waiting(state, receiver="ops", now=NOW):
+    message = state.next_message(receiver, now)
+    return [event["text"] for event in message.content["events"]] if message else None
+
+
+# --- from what happened to messages -----------------------------------------------------------------------------------
+def test_what_a_pass_did_is_told_with_its_troubles_in_one_message(place):
+    config = place.config(place.writes())
+    place.change("register One on site: new")
+    place.change("register Two on site: new", run="r2")
+    lists = [{"name": "vo", "verdict": "refused", "reason": "bad"}]
+    with place.open() as state:
+        assert tell(config, Passed("vo", NOW, {"run": "r1", "lists": lists, "targets": TARGETS}), state)
+        assert waiting(state) == ["list vo refused: bad", "register One on site: new"]
+        assert [change.run for change in state.changes(9, ended=False)] == ["r2"]
+
+
+def test_what_was_done_before_the_daemon_died_or_by_hand_is_told_by_run_once(place):
+    config = place.config(place.writes())
+    place.change("one", run="r1")
+    place.change("two", run="r2")
+    with place.open() as state:
+        assert tell_changes(config, state, NOW, ended=True)
+        assert not tell_changes(config, state, NOW, ended=True)
+        messages = [state.next_message("ops", NOW)]
+        state.drop_message(messages[0].number)
+        messages.append(state.next_message("ops", NOW))
+        assert [message.content["run"] for message in messages] == ["r1", "r2"]
+
+
+def test_a_pass_that_goes_on_has_not_said_all_and_one_that_was_killed_has(place):
+    config = place.config(place.writes())
+    place.change("one", ended=False)
+    with place.open() as state:
+        assert not tell_changes(config, state, NOW, ended=True)
+        assert tell_changes(config, state, NOW, ended=False)
+        assert waiting(state) == ["one"]
+
+
+def test_what_is_too_old_is_not_told(place):
+    config = place.config(place.writes())
+    place.change("old", at=NOW - GIVE_UP - timedelta(hours=1))
+    with place.open() as state:
+        tell_changes(config, state, NOW, ended=True)
+        assert waiting(state) is None
+        assert state.changes(9, ended=False) == ()
+
+
+def test_what_cannot_be_written_is_told_later(place):
+    config = place.config(place.writes())
+    place.change("one")
+    with place.open() as state, closing(sqlite3.connect(place.root / "state.db")) as other:
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END")
+        with pytest.raises(Exception, match="full"):
+            tell_changes(config, state, NOW, ended=True)
+        other.execute("DROP TRIGGER full")
+        tell_changes(config, state, NOW, ended=True)
+        assert waiting(state) == ["one"]
+
+
+def look_again(box):
+    """Let the one receiver's thread look three times."""
+    (post,) = box._posts
+    for _ in range(3):
+        post.news.set()
+        until(lambda: not post.news.is_set())
+
+
+# --- delivery ---------------------------------------------------------------------------------------------------------
+def test_what_the_state_has_is_delivered_without_a_pass(place, at_work):
+    place.change("one")
+    at_work(place.writes())
+    until(lambda: place.texts() == ["one"])
+
+
+def test_a_pass_is_told_when_the_outbox_is_woken(place, at_work):
+    inbox = Inbox()
+    box = at_work(place.writes(), inbox=inbox)
+    inbox.put(Passed("vo", NOW, crash="was ended by SIGKILL"))
+    box.wake()
+    until(lambda: place.texts() == ["pass over vo: was ended by SIGKILL"])
+
+
+def test_of_one_image_handlers_learn_in_order_and_of_others_at_once(place):
+    config = place.config({"name": "old", "vmcatcher": ["true"]})
+    for text, key, kind in (
+        ("came", "p:list/one", "published"),
+        ("other", "p:list/two", "published"),
+        ("went", "p:list/one", "withdrawn"),
+    ):
+        place.change(text, run=text, key=key, kind=kind)
+    with place.open() as state:
+        tell_changes(config, state, NOW, ended=True)
+        first = state.next_message("old", NOW)
+        state.postpone_message(first.number, NOW + timedelta(hours=1))
+        assert waiting(state, "old") == ["other"]
+        state.drop_message(state.next_message("old", NOW).number)
+        assert waiting(state, "old") is None
+        assert waiting(state, "old", NOW + timedelta(hours=1)) == ["came"]
+        state.drop_message(first.number)
+        assert waiting(state, "old") == ["went"]
+
+
+def test_messages_for_somebody_who_is_not_told_any_more_are_forgotten(place, at_work):
+    with place.open() as state:
+        state.tell((), (), [MessageRecord("former", {"events": []}, NOW, NOW)])
+        at_work(place.writes())
+        until(lambda: state.next_message("former", NOW) is None)
+
+
+def test_a_message_that_cannot_be_dropped_is_not_delivered_again(place, at_work):
+    place.change("one")
+    with closing(sqlite3.connect(place.root / "state.db")) as other:
+        other.execute("CREATE TRIGGER full BEFORE DELETE ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END")
+        box = at_work(place.writes())
+        until(lambda: place.texts() == ["one"])
+        until(lambda: "full" in box._inbox.complaint)
+        look_again(box)
+        other.execute("DROP TRIGGER full")
+        box._wake_posts()
+        until(lambda: not box._inbox.complaint)
+
+    assert place.texts() == ["one"]
+
+
+def test_that_the_state_cannot_be_written_is_told_past_it_once_and_when_it_is_over(place, at_work):
+    inbox = Inbox(lasting=0)
+    box = at_work(place.writes(events=["failure", "recovery"]), inbox=inbox)
+    inbox.complain("pass", "state.db: cannot be written: database or disk is full")
+    look_again(box)
+    until(place.texts)
+    look_again(box)
+    inbox.complain("pass", "")
+    look_again(box)
+    until(lambda: len(place.texts()) > 1)
+
+    full = "the state cannot be used: state.db: cannot be written: database or disk is full"
+    assert place.texts() == [full, f"good again: {full}"]
+
+
+def test_a_state_that_is_out_of_order_for_a_moment_is_not_told():
+    for lasting, alarm in ((60, ""), (0, "is busy")):
+        inbox = Inbox(lasting)
+        inbox.complain("pass", "is busy")
+        assert (inbox.complaint, inbox.alarm) == ("is busy", alarm)
+        inbox.complain("pass", "")
+        assert inbox.alarm == ""
+
+
+def test_the_last_pass_over_a_list_is_the_one_that_counts():
+    inbox = Inbox()
+    first, second = (Passed("vo", NOW, crash=text) for text in ("one", "two"))
+    inbox.put(first)
+    inbox.put(second)
+    inbox.drop(first)
+
+    assert inbox.waiting() == (second,)
+
+
+@pytest.fixture
+def slow():
+    """Return a server that answers when it is let go on, and counts what it got."""
+
+    class Exchange(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            server.got += 1
+            server.go_on.wait(HANG)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Exchange)
+    server.got, server.go_on = 0, threading.Event()
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield server
+    server.go_on.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_neither_a_reload_nor_a_restart_delivers_twice(place, at_work, slow):
+    hook = {"name": "ops", "webhook": {"url": f"http://127.0.0.1:{slow.server_address[1]}/"}}
+    place.change("one")
+    box = at_work(hook)
+    until(lambda: slow.got)
+    box.arrange(place.config({**hook, "timeout": "20s"}))
+    box.stop()
+    ending = threading.Thread(target=box.wait)
+    ending.start()
+    slow.go_on.set()
+    ending.join()
+    again = at_work(hook)
+    with place.open() as state:
+        until(lambda: state.next_message("ops", NOW) is None)
+        again._wake_posts()
+
+    assert slow.got == 1
