@@ -13,7 +13,7 @@ unexport VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT IMAGESYNC_CONFIG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo cloud test test-live fuzz soak lint fixtures docs bench clean
+.PHONY: help demo cloud test test-live test-packaging fuzz soak lint fixtures docs bench clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
@@ -31,9 +31,10 @@ cloud: ## run a real Keystone and Glance with a publisher of images in build/clo
 	@PYTHONPATH=tests/live $(BIN)/python -m cloud run build/cloud
 
 test: ## install what is missing, then check and test everything
-	@.ci/system-packages test
+	@.ci/system-packages packaging
 	@.ci/venv test
 	@.ci/cloud
+	@.ci/host
 	@$(MAKE) --no-print-directory lint docs
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest -n $(PYTEST_WORKERS) --dist worksteal
@@ -45,6 +46,12 @@ test-live: ## the whole matrices of faults against the real services, of which `
 	@.ci/venv test
 	@.ci/cloud
 	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/live tests/backends/glance
+
+test-packaging: ## what is installed on hosts, on hosts that are booted for it, as root
+	@.ci/system-packages packaging
+	@.ci/venv test
+	@.ci/host
+	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/packaging
 
 fuzz: ## change signed messages for FUZZ_MINUTES (60): none may pass for another, whatever fails is kept in build/fuzz
 	@.ci/venv test

@@ -1,10 +1,14 @@
-"""The distributions, built once from this checkout."""
+"""The distributions, built once from this checkout, and hosts to install them on."""
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from host.base import base
+from host.machine import Host, open_host
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,3 +37,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the path of a source distribution of this checkout."""
     return _build("sdist", tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture
+def make_host() -> Iterator[Callable[[str], Host]]:
+    """Return a function that boots a host with a name; all are gone at the end of the test."""
+    with ExitStack() as hosts:
+        yield lambda name: hosts.enter_context(open_host(base(), name))
+
+
+@pytest.fixture
+def host(make_host: Callable[[str], Host]) -> Host:
+    """Return a host on which nothing is installed."""
+    return make_host("fresh")
