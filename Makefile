@@ -13,7 +13,7 @@ unexport VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT IMAGESYNC_CONFIG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo cloud test test-live test-packaging fuzz soak lint fixtures docs bench clean
+.PHONY: help demo cloud test test-live test-packaging fuzz soak lint fixtures docs deb bench clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
@@ -51,6 +51,7 @@ test-packaging: ## what is installed on hosts, on hosts that are booted for it, 
 	@.ci/system-packages packaging
 	@.ci/venv test
 	@.ci/host
+	@packaging/deb/build
 	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/packaging
 
 fuzz: ## change signed messages for FUZZ_MINUTES (60): none may pass for another, whatever fails is kept in build/fuzz
@@ -79,6 +80,11 @@ docs: ## build the documentation into build/docs; a warning is an error
 	@.ci/system-packages base
 	@.ci/venv test
 	$(BIN)/sphinx-build -W -n -E --keep-going -q -d build/doctrees docs build/docs
+
+deb: ## build the Debian package into build/deb
+	@.ci/system-packages packaging
+	@.ci/venv test
+	@packaging/deb/build
 
 bench: ## measure ratios and limits; writes build/bench.json, fails beyond a limit
 	@.ci/system-packages test

@@ -46,6 +46,17 @@ def test_the_prefix_starts_a_program(tmp_path: Path) -> None:
     assert done.stdout == b"hello\n"
 
 
+def test_bubblewrap_works_where_parts_of_proc_are_covered() -> None:
+    """As ProtectKernelTunables= of systemd does it, and every container."""
+    found = confine(LIMITS, Path("/usr/bin/true"), Path("/tmp"))
+    nobody = 'setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all -- "$@"'
+    cover = f"mount --bind /proc/sys /proc/sys && exec {nobody}"
+    command = ["unshare", "--mount", "sh", "-c", cover, "sh", *found.prefix, "/bin/ls", "/"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert (found.name, done.stderr, done.returncode) == ("bubblewrap", "", 0)
+    assert {"usr", "dev"} < set(done.stdout.split())
+
+
 @pytest.mark.parametrize("missing", ["setpriv", "prlimit"])
 def test_a_missing_tool_is_named(missing: str, tmp_path: Path) -> None:
     path = tools(tmp_path / "tools", "")

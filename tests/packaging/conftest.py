@@ -7,10 +7,19 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from cloud.turns import everything
 from host.base import base
 from host.machine import Host, open_host
 
 ROOT = Path(__file__).parents[2]
+LONG = ("test_deb.py",)
+"""What installs packages on hosts takes minutes: ``make test-packaging`` runs it."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what is long, unless everything is wanted or it is named on the command line."""
+    named = any(collection_path.stem in word for word in config.invocation_params.args)
+    return True if collection_path.name in LONG and not (named or everything()) else None
 
 
 def _build(kind: str, into: Path) -> Path:
@@ -37,6 +46,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the path of a source distribution of this checkout."""
     return _build("sdist", tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="session")
+def deb(root: Path) -> Path:
+    """Return the Debian package of this checkout."""
+    found = sorted((root / "build" / "deb").glob("*.deb"))
+    assert found, "there is no package to test: make deb"
+    return found[-1]
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def test_make_alone_lists_every_verb(root: Path) -> None:
 
     assert [line.split()[1] for line in listed.stdout.splitlines()] == [
         "help", "demo", "cloud", "test", "test-live", "test-packaging", "fuzz", "soak",
-        "lint", "fixtures", "docs", "bench", "clean",
+        "lint", "fixtures", "docs", "deb", "bench", "clean",
     ]  # fmt: skip
 
 
