@@ -12,7 +12,7 @@ from host.base import base
 from host.machine import Host, open_host
 
 ROOT = Path(__file__).parents[2]
-LONG = ("test_deb.py",)
+LONG = ("test_ansible_hosts.py", "test_deb.py")
 """What installs packages on hosts takes minutes: ``make test-packaging`` runs it."""
 
 

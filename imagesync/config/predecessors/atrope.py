@@ -200,21 +200,17 @@ def _names(files: _Files, sources: list[_Source], ledger: Ledger) -> dict[str, A
 
 def _sharing(files: _Files, sources: list[_Source], owner: object, ledger: Ledger) -> dict[str, Any]:
     """Return who gets the images: members of the owner's images, the owner alone (EGI's version), or everybody."""
+    everything = {"subscriptions": [source.subscription["name"] for source in sources]}
     projects = {source.subscription["vo"]: source.project for source in sources if source.project is not None}
     if not projects and not files.is_egis and sources:
         ledger.remark(f"{files.sources}", "names no project: images are public, as atrope made those without a token")
-        return {"visibility": "public", "owner": owner}
-    if files.is_egis and owner is not None:
-        alone = {source.subscription["vo"]: owner for source in sources if source.project is None}
-        if all(value == owner for value in projects.values()):
-            return {"projects": {**alone, **projects}}
+        return {**everything, "visibility": "public", "owner": owner}
+    if files.is_egis and owner is not None and all(value == owner for value in projects.values()):
+        return {**everything, "projects": {source.subscription["vo"]: owner for source in sources}}
     followed = [source.subscription["name"] for source in sources if source.project is not None]
     for source in sources:
         if source.project is None:
             name = source.subscription["name"]
-            ledger.remark(
-                f"{files.sources}: {name}", "has no project: add it to projects and to target's subscriptions"
-            )
+            ledger.remark(f"{files.sources}: {name}", "has no project: add one to the target's projects")
     shared: dict[str, Any] = {"ownership": "shared", "owner": owner} if owner is not None else {}
-    less = {"subscriptions": followed} if len(followed) < len(sources) else {}
-    return {**less, **shared, "projects": projects}
+    return {"subscriptions": followed, **shared, "projects": projects}

@@ -184,8 +184,7 @@ def _target(
     for vo in sorted({vo for vo in wanted if vo not in projects}):
         ledger.remark(str(file), f"has no project for VO {vo}: add it to projects and to the target's subscriptions")
     target = {"name": "openstack", "backend": "glance", **openstack.login(section, f"{file}: [{name}]", ledger)}
-    if len(followed) < len(subscriptions):
-        target["subscriptions"] = followed
+    target["subscriptions"] = followed  # what else is followed here, now or later, is not for their project
     visibility = sections.get("appliances", {}).get("visibility") or sections.get("DEFAULT", {}).get("image_visibility")
     return target | _sharing(visibility or "private", projects, str(file), ledger)
 

@@ -96,7 +96,9 @@ class Controller:
         """End the connection that is kept open between runs."""
         if any(self.control.iterdir()):
             path = f"ControlPath={next(self.control.iterdir())}"
-            subprocess.run(["ssh", "-F", "/dev/null", "-O", "exit", "-o", path, address], capture_output=True, check=False)
+            subprocess.run(
+                ["ssh", "-F", "/dev/null", "-O", "exit", "-o", path, address], capture_output=True, check=False
+            )
 
     def _environment(self) -> dict[str, str]:
         ssh = {

@@ -17,6 +17,11 @@ from imagesync.testing.list_server import ListServer, identity_of
 from imagesync.testing.pki import Authority, ec_key, write_anchors
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main(directory: Path) -> None:
     """Publish until standard input ends."""
     now = datetime.now(UTC)
@@ -28,12 +33,12 @@ def main(directory: Path) -> None:
         published.publish()
         signer = identity_of(published.signer)
         endorser = {"dn": signer.dn, "ca": signer.ca}
-        print(json.dumps({"url": published.url, "endorser": endorser}), flush=True)
+        _say(json.dumps({"url": published.url, "endorser": endorser}))
         for number, _ in enumerate(sys.stdin, 1):
             file = write_disk(directory / f"{number}.qcow2", Kind.QCOW2, Disk(f"image {number}"))
             published.add(file, title=f"image {number}")
             published.publish()
-            print("published", flush=True)
+            _say("published")
 
 
 main(Path(sys.argv[1]))

@@ -10,9 +10,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloud.software import NotInstalledError, Software, cache, exclusive
+from cloud.software import NotInstalledError, Software, cache, exclusive, software
 from cloud.software import install as install_software
-from cloud.software import software
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
