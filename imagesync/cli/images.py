@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from imagesync.cli.context import Options, as_json, write_json
 
 if TYPE_CHECKING:
     from imagesync.config.schema import Config, Target
+    from imagesync.http import HttpPolicy
     from imagesync.images.examine import Examination, Room
 
 REFUSED = 3
@@ -28,13 +29,15 @@ def image() -> None:
 @image.command()
 @click.argument("source")
 @click.option("--allow-private-addresses", "private", is_flag=True, help="A URL may lead to a private address.")
+@click.option("--subscription", metavar="NAME", default="", help="Ask a URL as for an image of this subscription.")
 @as_json
 @click.pass_context
-def inspect(ctx: click.Context, source: str, *, private: bool, as_json: bool) -> None:
+def inspect(ctx: click.Context, source: str, *, private: bool, subscription: str, as_json: bool) -> None:
     """Say what the image SOURCE, a path or a URL, is, whether it is safe, and what each target would make of it.
 
     Only rules about the bytes are applied: whether anybody endorsed them is another question, which `list verify`
-    answers. The limits and the targets are those of the configuration, where there is one. What is downloaded or
+    answers. The limits, the proxies and the targets are those of the configuration, where there is one; which
+    certificates, addresses and token hold for a URL depends on the subscription. What is downloaded or
     unpacked goes to the directory for temporary files (TMPDIR), as far as cache_reserve_bytes stay free there, and is
     removed.
 
@@ -44,7 +47,8 @@ def inspect(ctx: click.Context, source: str, *, private: bool, as_json: bool) ->
     options: Options = ctx.obj
     config = options.config() if options.config_path.exists() else None
     options.start_logging("warning")
-    with TemporaryDirectory(prefix="imagesync-") as work, _file(source, Path(work), config, private=private) as path:
+    policy = _policy(config, subscription, private=private)
+    with TemporaryDirectory(prefix="imagesync-") as work, _file(source, Path(work), config, policy) as path:
         report = _report(source, _examined(path, Path(work), source, config), config)
     refused = report["verdict"] == "refused" or any(target["outcome"] == "refused" for target in report["targets"])
     code = REFUSED if refused else 0
@@ -55,8 +59,23 @@ def inspect(ctx: click.Context, source: str, *, private: bool, as_json: bool) ->
     ctx.exit(code)
 
 
+def _policy(config: Config | None, subscription: str, *, private: bool) -> HttpPolicy:
+    """Return how a URL is asked for."""
+    from imagesync.errors import ConfigError
+    from imagesync.http import HttpPolicy
+
+    if config is None:
+        if subscription:
+            raise ConfigError(subscription, "there is no configuration that could have it", "see --config")
+        return HttpPolicy(allow_private=private)
+    from imagesync.run.wiring import asking
+
+    policy = asking(config, subscription)
+    return replace(policy, allow_private=policy.allow_private or private)
+
+
 @contextmanager
-def _file(source: str, work: Path, config: Config | None, *, private: bool) -> Iterator[Path]:
+def _file(source: str, work: Path, config: Config | None, policy: HttpPolicy) -> Iterator[Path]:
     """Yield the path of the file, downloaded if SOURCE is a URL.
 
     Raises:
@@ -65,7 +84,6 @@ def _file(source: str, work: Path, config: Config | None, *, private: bool) -> I
     """
     from imagesync.config.sections import Limits
     from imagesync.errors import TooLargeError, UnreachableError
-    from imagesync.http import HttpPolicy
     from imagesync.images.download import fetch
 
     if "://" in source:
@@ -74,7 +92,7 @@ def _file(source: str, work: Path, config: Config | None, *, private: bool) -> I
         room.ask(1)
         path, free = work / "download", room.free()
         try:
-            fetch(source, HttpPolicy(allow_private=private), min(limit, free), path)
+            fetch(source, policy, min(limit, free), path)
         except TooLargeError:
             if free < limit:
                 room.ask(free + 1)
@@ -100,6 +118,7 @@ def _examined(path: Path, work: Path, source: str, config: Config | None) -> Exa
     from imagesync.config.sections import Limits
     from imagesync.errors import NoSpaceError, UnreachableError
     from imagesync.http import redact
+    from imagesync.images.diskerrors import FULL, text
     from imagesync.images.examine import examine
 
     limits = config.limits if config else Limits()
@@ -114,8 +133,8 @@ def _examined(path: Path, work: Path, source: str, config: Config | None) -> Exa
             unpack_ratio=limits.unpack_ratio,
         )
     except OSError as error:
-        detail = f"cannot be read or unpacked: {(error.strerror or '').lower()}"
-        kind = NoSpaceError if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} else UnreachableError
+        detail = f"cannot be read or unpacked: {text(error)}"
+        kind = NoSpaceError if error.errno in FULL else UnreachableError
         raise kind(source, detail, "check the file, and that TMPDIR has room for what is inside") from error
 
 
