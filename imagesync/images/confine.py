@@ -115,7 +115,7 @@ def _works(bwrap: str) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     if done.returncode:
-        log.info(
+        log.warning(
             "bubblewrap does not work here, limits alone are used: %s", done.stderr.decode(errors="replace").strip()
         )
     return done.returncode == 0

@@ -18,11 +18,15 @@ from imagesync.state.records import (
     ImageRecord,
     ListVersion,
     MessageRecord,
+    MetadataRecord,
     PassRecord,
+    Pausable,
+    PauseRecord,
     Pruned,
     RunRecord,
     StoredList,
     TroubleRecord,
+    key_digest,
 )
 
 if TYPE_CHECKING:
@@ -37,11 +41,15 @@ __all__ = [
     "ImageRecord",
     "ListVersion",
     "MessageRecord",
+    "MetadataRecord",
     "PassRecord",
+    "Pausable",
+    "PauseRecord",
     "Pruned",
     "RunRecord",
     "StoredList",
     "TroubleRecord",
+    "key_digest",
     "open_state",
 ]
 

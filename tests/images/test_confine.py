@@ -28,8 +28,12 @@ def test_limits_alone_are_named_where_there_is_no_bubblewrap(tmp_path: Path) -> 
     assert confine(LIMITS, tmp_path / "in", tmp_path, tools(tmp_path / "tools", "")).name == "limits"
 
 
-def test_a_bubblewrap_that_does_not_work_here_is_left_out(tmp_path: Path) -> None:
-    assert confine(LIMITS, tmp_path / "in", tmp_path, tools(tmp_path / "tools", "exit 1")).name == "limits"
+def test_a_bubblewrap_that_does_not_work_here_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tools(tmp_path / "tools", "echo not allowed >&2; exit 1")
+    assert confine(LIMITS, tmp_path / "in", tmp_path, path).name == "limits"
+    assert caplog.messages == ["bubblewrap does not work here, limits alone are used: not allowed"]
 
 
 def test_bubblewrap_is_used_where_it_works(tmp_path: Path) -> None:
