@@ -38,6 +38,7 @@ test: ## install what is missing, then check and test everything
 	@.ci/venv test
 	@.ci/cloud
 	@.ci/host
+	@.ci/ansible
 	@$(MAKE) --no-print-directory lint docs
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest -n $(PYTEST_WORKERS) --dist worksteal
@@ -54,6 +55,7 @@ test-packaging: ## what is installed on hosts, on hosts that are booted for it, 
 	@.ci/system-packages packaging
 	@.ci/venv test
 	@.ci/host
+	@.ci/ansible
 	@.ci/wheels
 	@packaging/deb/build
 	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/packaging

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
 
 from imagesync.cli.context import Options, as_json, clock, write_json
+from imagesync.cli.predecessor_options import PredecessorOptions, predecessor_options
 from imagesync.cli.trust import TrustOptions, trust_options
 
 
@@ -19,13 +22,21 @@ def config() -> None:
 @click.option(
     "--connect", is_flag=True, help="Also fetch and verify the lists and open the targets; nothing is written."
 )
+@click.option(
+    "--candidate",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Check this file as if it stood in the place of the configuration, with the same conf.d beside it.",
+)
 @as_json
 @click.pass_context
-def check(ctx: click.Context, /, *, connect: bool, as_json: bool) -> None:
+def check(ctx: click.Context, /, *, connect: bool, candidate: Path | None, as_json: bool) -> None:
     """Check the configuration, and name every problem at once. Exit codes: 0 it is good; 2 it is not."""
     from imagesync.cli.checking import problems
+    from imagesync.config.load import snapshot
 
     options: Options = ctx.obj
+    if candidate is not None:
+        options = replace(options, files=snapshot(options.config_path, candidate))
     found, warnings = problems(options, connect=connect)
     if as_json:
         write_json({"ok": not found, "problems": found, "warnings": warnings})
@@ -65,6 +76,7 @@ def schema(*, as_json: bool) -> None:  # noqa: ARG001 - a JSON Schema is JSON ei
 
 @config.command()
 @click.option("--from-list", metavar="URL", help="Write a subscription to this list instead, switched off.")
+@predecessor_options
 @trust_options
 @click.option("--vo", metavar="VO", help="The VO of the list, where it does not say so itself.")
 @click.option("--name", metavar="NAME", help="What to call the subscription.  [default: from the VO]")
@@ -73,11 +85,20 @@ def schema(*, as_json: bool) -> None:  # noqa: ARG001 - a JSON Schema is JSON ei
 def init(ctx: click.Context, /, *, from_list: str | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - as declared by the options
     """Write a commented configuration to begin with to standard output.
 
+    With --from-cloudkeeper or --from-atrope it says what that program's files say, for conf.d, and begins with what
+    could not be carried over. Secrets are not shown: with --into they are written into files of their own.
+
     With --from-list it is a subscription that pins who signed the list now. It is switched off: nothing is trusted
     before somebody has confirmed it with the publisher and has set "enabled: true". A list that does not verify gives
     no subscription: exit code 3, or 5 when it could not be read. With a configuration and without --anchors, the list
     is judged by what that has for trust, CRLs in the cache included.
     """
+    from imagesync.cli import predecessors
+
+    source = PredecessorOptions(*(options.pop(name) for name in ("from_cloudkeeper", "from_atrope", "into", "coexist")))
+    if source.given(from_list=from_list):
+        predecessors.carry_over(source, as_json=as_json)
+        return
     if from_list is not None:
         _propose(from_list, options, ctx.obj, as_json=as_json)
         return

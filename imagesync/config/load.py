@@ -57,8 +57,10 @@ def refusal(path: Path, problems: Sequence[str]) -> ConfigError:
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
-def snapshot(path: Path) -> Files:
+def snapshot(path: Path, candidate: Path | None = None) -> Files:
     """Return the text of ``path`` and of ``conf.d/*.yaml`` beside it, for ``load``.
+
+    ``candidate`` is the file that ``path`` is about to be replaced by: its text stands for that of ``path``.
 
     Raises:
         ConfigError: with every file that cannot be read.
@@ -68,7 +70,7 @@ def snapshot(path: Path) -> Files:
     texts: dict[str, str] = {}
     for file in [path, *_drop_ins(path.parent / "conf.d", problems)]:
         try:
-            texts[str(file)] = text_of(file).decode("utf-8")
+            texts[str(file)] = text_of(candidate if candidate and file == path else file).decode("utf-8")
         except UnreadableError as error:
             problems += [f"{file}: {problem}" for problem in error.problems]
         except UnicodeDecodeError as error:

@@ -1,0 +1,124 @@
+"""The collection as it is written: its linter, its specification, and that it has the files of this checkout."""
+
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from role.playbook import COLLECTION, Controller, controller
+
+import imagesync
+
+ROLE = COLLECTION / "roles/imagesync"
+UNITS = ("imagesync.service", "imagesync-sync.service", "imagesync-sync.timer")
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
+    with controller(tmp_path_factory.mktemp("controller")) as found:
+        yield found
+
+
+def _read(name: str) -> Any:
+    return yaml.safe_load((ROLE / name).read_text(encoding="utf-8"))
+
+
+def test_the_linter_has_nothing_to_say_at_its_strictest_profile(operator: Controller) -> None:
+    assert _said(operator.run("ansible-lint", "--nocolor", "--offline", "--profile", "production", where=COLLECTION))
+
+
+def _said(run: Any) -> bool:
+    assert run.code == 0, run.output
+    return "Passed: 0 failure(s), 0 warning(s)" in run.output
+
+
+def test_the_built_collection_has_the_units_of_this_checkout(operator: Controller, root: Path, tmp_path: Path) -> None:
+    run = operator.run("ansible-galaxy", "collection", "build", "--output-path", str(tmp_path), str(COLLECTION))
+
+    assert run.code == 0, run.output
+    with tarfile.open(tmp_path / f"imagesync-imagesync-{imagesync.__version__}.tar.gz") as built:
+        for unit in UNITS:
+            packed = built.extractfile(f"roles/imagesync/files/{unit}")
+            assert packed is not None
+            assert packed.read() == (root / "packaging/systemd" / unit).read_bytes()
+
+
+def test_the_collection_and_what_it_installs_have_the_version_of_the_program() -> None:
+    galaxy = yaml.safe_load((COLLECTION / "galaxy.yml").read_text(encoding="utf-8"))
+
+    assert galaxy["version"] == _read("defaults/main.yml")["imagesync_version"] == imagesync.__version__
+
+
+def test_every_variable_is_specified_with_its_default() -> None:
+    defaults = _read("defaults/main.yml")
+    options = _read("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    computed = {name for name, value in defaults.items() if "{{" in str(value)}
+
+    assert options.keys() == defaults.keys()
+    assert {name: options[name].get("default") for name in defaults.keys() - computed} == {
+        name: value for name, value in defaults.items() if name not in computed
+    }
+    assert all(option["description"] for option in options.values())
+
+
+def test_every_default_says_what_it_is_for() -> None:
+    lines = (ROLE / "defaults/main.yml").read_text(encoding="utf-8").splitlines()
+    named = {number: line.partition(":")[0] for number, line in enumerate(lines) if re.match(r"imagesync_\w+:", line)}
+    # One comment may be for two neighbours.
+    bare = [name for number, name in named.items() if not lines[number - 1].startswith("#") and number - 1 not in named]
+
+    assert bare == []
+
+
+def _tasks(entries: list[Any]) -> Iterator[dict[str, Any]]:
+    for entry in entries:
+        yield entry
+        for key in ("block", "rescue", "always"):
+            yield from _tasks(entry.get(key, []))
+
+
+def _all_tasks() -> list[tuple[str, dict[str, Any]]]:
+    files = sorted((ROLE / "tasks").glob("*.yml"))
+    return [(file.name, task) for file in files for task in _tasks(yaml.safe_load(file.read_text(encoding="utf-8")))]
+
+
+def test_what_writes_secrets_logs_nothing_and_shows_no_difference() -> None:
+    secret = ("imagesync_secrets |", "imagesync_clouds |")
+    writing = [
+        task for _, task in _all_tasks() if "ansible.builtin.copy" in task and any(word in str(task) for word in secret)
+    ]
+
+    assert len(writing) == 2
+    assert [(task["no_log"], task["diff"], task["ansible.builtin.copy"]["mode"]) for task in writing] == [
+        (True, False, "0600")
+    ] * 2
+
+
+def test_the_configuration_is_checked_where_it_will_stand_before_it_replaces_the_old_one() -> None:
+    (writing,) = [task for _, task in _all_tasks() if task.get("name") == "Write its configuration"]
+
+    validate = writing["ansible.builtin.template"]["validate"]
+    assert validate.endswith("config check --candidate %s")
+
+
+@pytest.mark.parametrize(
+    ("variables", "complaint"),
+    [
+        ({"imagesync_install": "rpm"}, "value of imagesync_install must be one of"),
+        ({"imagesync_instance": "nginx"}, "imagesync_instance: write imagesync, or imagesync-NAME"),
+        ({"imagesync_install": "wheels"}, "imagesync_wheels: name the archive of wheels"),
+        ({"imagesync_secrets": {"../x": "hunter2"}}, "imagesync_secrets: names are names of files"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_done(
+    operator: Controller, variables: dict[str, Any], complaint: str
+) -> None:
+    run = operator.play("localhost", variables, options=("--connection", "local", "--check"))
+
+    assert run.code == 2
+    assert complaint in " ".join(run.output.split())
+    assert run.count == 0
+    assert "hunter2" not in run.output

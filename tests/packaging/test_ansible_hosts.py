@@ -1,0 +1,277 @@
+"""The role against booted hosts: what it makes, that it says so before, and that nothing of it is left.
+
+Each test is a story on a host of its own, because making a host that has imagesync takes most of the time. How long the
+runs took is printed (``pytest -rP``).
+"""
+
+import json
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cloud.processes import wait_until
+from host.machine import Host
+from role.playbook import Controller, Run, controller
+from role.software import wheels
+
+import imagesync
+
+HERE = Path(__file__).parent
+OLD = "0.0.9"
+SECRETS = {"page": "hunter2", "unused": "hunter3"}
+CLOUDS = {"clouds": {"somewhere": {"auth": {"auth_url": "https://k.example.org/v3", "password": "hunter4"}}}}
+
+pytestmark = pytest.mark.timeout(3600)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A host, who administers it, and a publisher whom it can reach."""
+
+    host: Host
+    operator: Controller
+    directory: Path
+    publisher: subprocess.Popen[str]
+    offer: dict[str, Any]
+    archives: dict[str, Path]
+
+    def variables(self, version: str = imagesync.__version__, **more: Any) -> dict[str, Any]:
+        """Return the variables of an instance with one list and one directory."""
+        return {
+            "imagesync_install": "wheels",
+            "imagesync_version": version,
+            "imagesync_wheels": str(self.archives[version]),
+            "imagesync_trust": "files",
+            "imagesync_trust_files": str(self.directory / "anchors"),
+            "imagesync_trust_anchors": "/etc/test-anchors",
+            "imagesync_config": self.config(),
+            "imagesync_writable": ["/srv/images"],
+            **more,
+        }
+
+    def config(self, path: str = "/srv/images", **daemon: str) -> dict[str, Any]:
+        """Return a configuration; ``daemon`` are options of the daemon."""
+        subscription = {
+            "name": "one",
+            "vo": "vo.example.org",
+            "url": self.offer["url"],
+            "endorsers": [self.offer["endorser"]],
+            "allow_private_addresses": True,
+        }
+        targets = [{"name": "site", "backend": "directory", "path": path}]
+        return {"daemon": {"jitter": "0s", **daemon}, "subscriptions": [subscription], "targets": targets}
+
+    def play(self, *instances: dict[str, Any], options: tuple[str, ...] = ("--diff",)) -> Run:
+        """Run the role, which must succeed."""
+        run = self.operator.play(self.host.address, *instances, options=options)
+        assert run.code == 0, run.output
+        sys.stdout.write(f"{' '.join(options)}: {run.seconds:.1f} s, changed={run.count}\n")
+        return run
+
+    def await_image(self, title: str, where: str = "/srv/images") -> None:
+        """Return once an image is in a catalogue."""
+        wait_until(lambda: self.host.attempt("test", "-e", f"{where}/{title}.qcow2").returncode == 0)
+
+    def files(self) -> set[str]:
+        """Return every path that an installation could have made, but logs and what the system writes by itself."""
+        places = ("/etc", "/opt", "/usr", "/srv", "/var/lib", "/var/cache")
+        found = self.host.run("find", *places, "-not", "-name", "*.pyc", "-not", "-name", "__pycache__").splitlines()
+        own = (
+            "/var/lib/systemd",
+            "/var/lib/apt",
+            "/var/lib/dpkg",
+            "/var/cache/apt",
+            "/etc/.pwd.lock",
+            "/var/cache/debconf",
+        )
+        return {path for path in found if not path.startswith(own) and not path.endswith("-")}
+
+
+@pytest.fixture(scope="session")
+def archives(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return archives of wheels by version: this checkout, and the same as an older version."""
+    wheels().check()
+    where = tmp_path_factory.mktemp("archives")
+    return {
+        imagesync.__version__: _archive(where / "new.tar", wheel),
+        OLD: _archive(where / "old.tar", _older(wheel, where)),
+    }
+
+
+def _archive(path: Path, wheel: Path) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for file in (*wheels().files, wheel):
+            archive.add(file, file.name)
+    return path
+
+
+def _older(wheel: Path, where: Path) -> Path:
+    """Make a wheel with another version of a wheel. pip does not look at the hashes of the record."""
+    from zipfile import ZipFile
+
+    found = where / wheel.name.replace(imagesync.__version__, OLD)
+    with ZipFile(wheel) as new, ZipFile(found, "w") as old:
+        for name in new.namelist():
+            content = new.read(name)
+            if name.endswith(("/METADATA", "/RECORD")) or name == "imagesync/__init__.py":
+                content = content.replace(imagesync.__version__.encode(), OLD.encode())
+            old.writestr(name.replace(f"imagesync-{imagesync.__version__}", f"imagesync-{OLD}"), content)
+    return found
+
+
+@pytest.fixture
+def site(host: Host, archives: dict[str, Path], tmp_path: Path) -> Iterator[Site]:
+    with controller(tmp_path / "controller") as operator:
+        operator.meet(host.authorize(operator.key))
+        program = host.inside_network(sys.executable, str(HERE / "role/publisher.py"), str(tmp_path))
+        with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as publisher:
+            assert publisher.stdout is not None
+            offer = json.loads(publisher.stdout.readline())
+            yield Site(host, operator, tmp_path, publisher, offer, archives)
+            publisher.communicate()
+        operator.close(host.address)
+
+
+def test_a_fresh_host_gets_what_check_mode_said_and_a_second_run_changes_nothing(site: Site) -> None:
+    variables = site.variables(imagesync_secrets=SECRETS, imagesync_clouds=CLOUDS)
+
+    foretold = site.play(variables, options=("--check", "--diff"))
+    first = site.play(variables)
+    second = site.play(variables)
+    site.await_image("image 0")
+    third = site.play(variables)
+
+    assert foretold.changed == first.changed
+    assert (second.count, third.count) == (0, 0)
+    assert not [word for word in ("hunter2", "hunter3", "hunter4") if word in foretold.output + first.output]
+    assert site.host.ask("systemctl", "is-active", "imagesync.service") == "active"
+    assert site.host.ask("systemctl", "is-enabled", "imagesync.service", "imagesync-sync.timer") == "enabled"
+    assert site.host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8642/healthz")
+    modes = "--format=%n %a %U:%G"
+    assert site.host.run(
+        "stat", modes, "/etc/imagesync", "/var/lib/imagesync", "/var/cache/imagesync"
+    ).splitlines() == [
+        "/etc/imagesync 750 root:imagesync",
+        "/var/lib/imagesync 750 imagesync:imagesync",
+        "/var/cache/imagesync 750 imagesync:imagesync",
+    ]
+    secret = ("/etc/imagesync/secrets/page", "/etc/imagesync/secrets/unused", "/etc/imagesync/clouds.yaml")
+    assert site.host.run("stat", modes, *secret) == "".join(f"{path} 600 imagesync:imagesync\n" for path in secret)
+
+
+def test_bad_variables_leave_the_old_configuration_and_an_upgrade_keeps_the_state(site: Site) -> None:
+    site.play(site.variables(OLD))
+    site.await_image("image 0")
+    before = site.host.read("/etc/imagesync/imagesync.yaml")
+    bad = site.variables(OLD, imagesync_config={**site.config(), "instnace": "x"})
+
+    judged = site.operator.play(site.host.address, bad, options=("--check",))
+    refused = site.operator.play(site.host.address, bad)
+
+    for run in (judged, refused):
+        assert run.code == 2
+        assert "instnace: is no option: did you mean instance?" in run.output
+    assert site.host.read("/etc/imagesync/imagesync.yaml") == before
+    assert site.host.ask("systemctl", "is-active", "imagesync.service") == "active"
+
+    history = _accepted(site, OLD)
+    site.play(site.variables())
+
+    assert _accepted(site, imagesync.__version__) == history != []
+    assert site.host.ask("systemctl", "is-active", "imagesync.service") == "active"
+    assert site.host.ask("/opt/imagesync/imagesync/bin/imagesync", "--version").endswith(imagesync.__version__)
+    (backup,) = site.host.run("find", "/var/lib/imagesync/backups", "-name", "*.db").splitlines()
+    assert site.host.run("stat", "--format=%U:%G", backup) == "imagesync:imagesync\n"
+    assert site.play(site.variables()).count == 0
+
+
+def _accepted(site: Site, version: str) -> list[Any]:
+    """Return the lists that the state has accepted."""
+    program = f"/opt/imagesync/versions/{version}/bin/imagesync"
+    said = site.host.attempt(
+        "runuser",
+        "--user=imagesync",
+        "--",
+        program,
+        "--config=/etc/imagesync/imagesync.yaml",
+        "status",
+        "--from-state",
+        "--json",
+    )
+    return [(item["name"], item["version"]) for item in json.loads(said.stdout)["lists"]]
+
+
+def test_instances_live_side_by_side_and_leave_nothing(site: Site) -> None:
+    fresh = site.files()
+    daemon = site.variables()
+    timer = site.variables(
+        imagesync_instance="imagesync-two",
+        imagesync_run="timer",
+        imagesync_on_calendar="*:*:0/5",
+        imagesync_config=site.config("/srv/two"),
+        imagesync_writable=["/srv/two"],
+    )
+    away = {"imagesync_state": "absent"}
+
+    site.play(daemon, timer)
+    site.await_image("image 0")
+    site.await_image("image 0", "/srv/two")
+    assert site.play(daemon, timer).count == 0
+    assert yaml.safe_load(site.host.read("/etc/imagesync-two/imagesync.yaml"))["instance"] == "imagesync-two"
+    assert site.host.ask("systemctl", "is-active", "imagesync-two-sync.timer") == "active"
+
+    site.play({**daemon, **away})
+    assert site.host.attempt("test", "-e", "/etc/systemd/system/imagesync.service").returncode
+    assert site.host.run("ls", "/var/lib/imagesync/state.db", "/srv/images/image 0.qcow2")
+    assert site.host.ask("systemctl", "is-active", "imagesync-two-sync.timer") == "active"
+
+    gone = away | {"imagesync_remove_data": True}
+    site.play({**daemon, **gone}, {**timer, **gone})
+    left = {path for path in site.files() - fresh if not path.startswith("/etc/test-anchors")}
+    assert left == set()
+    assert site.host.attempt("id", "imagesync").returncode
+    assert site.play({**daemon, **gone}, {**timer, **gone}).count == 0
+    assert site.host.ask("systemctl", "is-system-running") == "running"
+
+
+CLOUDKEEPER_UNIT = """\
+[Service]
+ExecStart=/bin/sleep infinity
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def test_the_lists_and_the_login_of_cloudkeeper_are_taken_over_and_it_is_stopped_only_when_asked(site: Site) -> None:
+    url = "https://hunter2:x-oauth-basic@lists.example.org/store/vo/vo.two/image.list"
+    site.host.write("/etc/cloudkeeper/cloudkeeper.yml", json.dumps({"cloudkeeper": {"image-list": url}}), mode=0o600)
+    conf = "[keystone_authtoken]\nauth_url=https://k.example.org/v3\nusername=ck\npassword=hunter3\n"
+    site.host.write("/etc/cloudkeeper-os/cloudkeeper-os.conf", conf, mode=0o600)
+    site.host.write("/etc/cloudkeeper-os/mapping.json", json.dumps({"vo.two": {"project": "two"}}))
+    site.host.write("/etc/systemd/system/cloudkeeper-os.service", CLOUDKEEPER_UNIT)
+    site.host.run("systemctl", "enable", "--now", "cloudkeeper-os.service")
+    taking = site.variables(imagesync_migrate_from="cloudkeeper")
+
+    first = site.play(taking)
+
+    assert site.host.ask("systemctl", "is-active", "cloudkeeper-os.service") == "active"
+    assert "cloudkeeper did not say who may sign it" in first.output
+    assert "hunter" not in first.output
+    taken = yaml.safe_load(site.host.read("/etc/imagesync/conf.d/from-cloudkeeper.yaml"))
+    assert [item["name"] for item in taken["subscriptions"]] == ["vo.two"]
+    assert "coexist" not in taken["targets"][0]
+    secret = "/etc/imagesync/secrets/vo.two.token"
+    assert site.host.run("stat", "--format=%a %U", secret) == "600 imagesync\n"
+    assert site.host.read(secret) == "hunter2\n"
+
+    site.play({**taking, "imagesync_migrate_stop": True})
+
+    assert site.host.ask("systemctl", "is-active", "cloudkeeper-os.service") == "inactive"
+    assert site.host.ask("systemctl", "is-enabled", "cloudkeeper-os.service") == "disabled"
+    assert site.play({**taking, "imagesync_migrate_stop": True}).count == 0
