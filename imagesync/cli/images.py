@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imagesync.cli.boot import boot
 from imagesync.cli.context import Options, as_json, write_json
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ REFUSED = 3
 @click.group()
 def image() -> None:
     """Look at image files."""
+
+
+image.add_command(boot)
 
 
 @image.command()
@@ -44,8 +48,10 @@ def inspect(ctx: click.Context, source: str, *, private: bool, as_json: bool) ->
     options: Options = ctx.obj
     config = options.config() if options.config_path.exists() else None
     options.start_logging("warning")
-    with TemporaryDirectory(prefix="imagesync-") as work, _file(source, Path(work), config, private=private) as path:
-        report = _report(source, _examined(path, Path(work), source, config), config)
+    with TemporaryDirectory(prefix="imagesync-") as name:
+        work = Path(name)
+        with local_file(source, work, config, private=private) as path:
+            report = _report(source, examined(path, work, source, config), config)
     refused = report["verdict"] == "refused" or any(target["outcome"] == "refused" for target in report["targets"])
     code = REFUSED if refused else 0
     if as_json:
@@ -56,7 +62,7 @@ def inspect(ctx: click.Context, source: str, *, private: bool, as_json: bool) ->
 
 
 @contextmanager
-def _file(source: str, work: Path, config: Config | None, *, private: bool) -> Iterator[Path]:
+def local_file(source: str, work: Path, config: Config | None, *, private: bool) -> Iterator[Path]:
     """Yield the path of the file, downloaded if SOURCE is a URL.
 
     Raises:
@@ -96,7 +102,13 @@ def _room(directory: Path, config: Config | None) -> Room:
     return Room(directory, config.cache_reserve_bytes if config else GIB)
 
 
-def _examined(path: Path, work: Path, source: str, config: Config | None) -> Examination:
+def examined(path: Path, work: Path, source: str, config: Config | None) -> Examination:
+    """Return what the file is, by the limits of the configuration.
+
+    Raises:
+        NoSpaceError: there is no room to look at it.
+        UnreachableError: it cannot be read.
+    """
     from imagesync.config.sections import Limits
     from imagesync.errors import NoSpaceError, UnreachableError
     from imagesync.http import redact
