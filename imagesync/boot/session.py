@@ -33,6 +33,7 @@ logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 
 _EVENTS = ("RESET", "SHUTDOWN", "GUEST_PANICKED", "STOP", "POWERDOWN", "WATCHDOG", "BLOCK_IO_ERROR")
 _MOST_EVENTS = 100
+_PARTING = 3.0
 _TEXT_SCREENS = {(720, 400), (640, 400)}
 _TEXT_AT, _TEXT_SIZE = 0xB8000, 80 * 25 * 2
 
@@ -51,7 +52,7 @@ class Patience:
 
     def scaled(self, *, translated: bool, load: float) -> Patience:
         """Return it for a machine whose processors have ``load`` tasks each to run, and translate the guest or not."""
-        busy = min(max(load, 1.0), 4.0)
+        busy = min(max(load, 1.0), 2.0)
         slow = 5.0 if translated else 1.0
         silence = 2.0 if translated else 1.0
         return replace(
@@ -137,10 +138,14 @@ async def _watch(launch: Launch, patience: Patience) -> Seen:
         for wire in ours:
             stack.enter_context(wire)
         child = _started(launch, theirs)
-        stack.callback(end, child)
         run = _Run(launch, patience, child, asyncio.get_running_loop().time())
-        with _readers(run, ours):
-            return await _followed(run, ours[0])
+        try:
+            with _readers(run, ours):
+                return await _followed(run, ours[0])
+        finally:
+            end(child)
+            with suppress(*_TROUBLE):
+                await asyncio.wait_for(run.client.disconnect(), _PARTING)
 
 
 def _started(launch: Launch, wires: tuple[socket.socket, ...]) -> subprocess.Popen[bytes]:
@@ -297,24 +302,22 @@ async def _text(run: _Run, picture: Picture) -> str:
 
 
 def _content(path: Path, most: int) -> bytes:
-    """Return what QEMU wrote, and remove it. It writes no links: what is no ordinary file is not followed."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    """Return what QEMU wrote, and remove it; nothing if there is nothing. A link is not followed: QEMU makes none."""
     try:
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(most)
-    finally:
-        os.close(descriptor)
-        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    with os.fdopen(descriptor, "rb") as file:
+        path.unlink()
+        return file.read(most)
 
 
 async def _stop(run: _Run, *, gently: bool) -> None:
     """End the machine: by its power button if it would know what that is, by ``quit``, and if need be by force."""
-    wait = min(run.patience.step, 3.0)
+    wait = min(run.patience.step, _PARTING)
     with suppress(*_TROUBLE):
         if gently:
-            await _ask(run, "system_powerdown")
+            await asyncio.wait_for(run.client.execute("system_powerdown"), wait)
             await asyncio.wait_for(run.listener.get(), wait)
         await asyncio.wait_for(run.client.execute("quit"), wait)
         await asyncio.wait_for(run.ended.wait(), wait)
-    with suppress(*_TROUBLE):
-        await asyncio.wait_for(run.client.disconnect(), wait)

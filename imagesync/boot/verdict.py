@@ -93,7 +93,7 @@ _NOTHING_TO_START = re.compile(
 )
 _PROMPT = re.compile(
     r"grub> *|grub rescue> *|GRUB loading\..*error.*|error: .*|Press any key to continue.*|GNU GRUB .*"
-    r"|GRUB _?|Loading Operating System.*|^boot: *|SYSLINUX \d.*|ISOLINUX \d.*|No DEFAULT or UI configuration.*"
+    r"|^GRUB ?$|Loading Operating System.*|^boot: *|SYSLINUX \d.*|ISOLINUX \d.*|No DEFAULT or UI configuration.*"
     r"|systemd-boot.*",
     re.MULTILINE,
 )
@@ -150,6 +150,12 @@ def _never_read(evidence: Evidence) -> str:
     return f"the firmware did not read the disk once in {evidence.seconds:.0f} s"
 
 
+def _settled(evidence: Evidence) -> str:
+    """Return what the kernel said last, when nothing more is to be expected: it has no console here, or it hangs."""
+    lines = [match[0].strip()[:200] for match in _KERNEL.finditer(evidence.words)]
+    return lines[-1] if lines and evidence.still_for > 2 * evidence.quiet else ""
+
+
 def _keeps_reading(evidence: Evidence) -> str:
     half = evidence.seconds / 2
     late = [one.read_bytes for one in evidence.samples if one.at >= half]
@@ -182,6 +188,7 @@ RULES = (
     Rule(Verdict.NO_BOOTABLE_DEVICE, "nothing-on-disk", _nothing_on_disk, early=True),
     Rule(Verdict.INCONCLUSIVE, "never-read", _never_read, early=True),
     Rule(Verdict.BOOTLOADER_STUCK, "loader-waits", _waits, early=True),
+    Rule(Verdict.KERNEL, "kernel-settled", _settled, early=True),
     Rule(Verdict.KERNEL, "kernel-text", _said(_KERNEL)),
     Rule(Verdict.READING, "steady-reads", _keeps_reading),
     Rule(Verdict.BOOTLOADER_STUCK, "stopped-early", _stopped_early),

@@ -55,6 +55,21 @@ class Story(StrEnum):
     DATA = "data"
 
 
+ENDINGS = {
+    Story.LOGIN: "login",
+    Story.PANIC: "panic",
+    Story.WIPED: "no-bootable-device",
+    Story.PROMPT: "bootloader-stuck",
+    Story.RESETS: "reset-loop",
+    Story.POWER_OFF: "powered-off",
+    Story.HOSTILE: "kernel",
+    Story.WRITES: "login",
+    Story.SILENT: "reading",
+    Story.DATA: "no-bootable-device",
+}
+"""The verdict that each of them must get."""
+
+
 @dataclass(frozen=True, slots=True)
 class Guest:
     """A guest to make. ``title`` is its host name; ``uefi`` puts GRUB on an EFI system partition, else into the MBR."""
@@ -205,7 +220,7 @@ _STORIES = {
     ),
     Story.WRITES: (
         "dd if=/dev/zero of=/dev/vda bs=1M count=8 2>&1 && sync && echo 'guest: overwrote the disk'\n"
-        "ifconfig eth0 10.0.2.15 up 2>&1; wget -T 3 http://10.0.2.2/ 2>&1\necho 'guest: tried the network'\n" + _LOGIN
+        "ifconfig eth0 10.0.2.15 up 2>&1; ping -c 1 -W 2 10.0.2.2 2>&1\necho 'guest: tried the network'\n" + _LOGIN
     ),
     Story.SILENT: "while :; do dd if=/dev/vda of=/dev/null bs=64k count=200 skip=$RANDOM 2>/dev/null; sleep 1; done\n",
 }
