@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _VERSIONS_SHOWN = 5
 _EVENTS_SHOWN = 20
+_LINES_SHOWN = 10
 
 
 @click.command()
@@ -88,6 +89,20 @@ def _story(story: Story, paths: Callable[[str], list[dict[str, str]]]) -> dict[s
                 "format": record.format,
             }
             for target, record in story.standings
+        ],
+        "boot_checks": [
+            {
+                "at": timestamp(boot.at),
+                "digest": boot.digest,
+                "machine": boot.machine,
+                "verdict": boot.verdict,
+                "rule": boot.rule,
+                "why": boot.why,
+                "accelerator": boot.accelerator,
+                "seconds": boot.seconds,
+                "console": boot.console,
+            }
+            for boot in story.boots
         ],
         "history": [
             {
@@ -167,6 +182,8 @@ def _show(key: str, told: list[dict[str, Any]]) -> None:
         _rest(story["endorsements"], _VERSIONS_SHOWN, "earlier versions of the list")
         for one in story["targets"]:
             _say(f"  on {one['name']}: {one['state']} since {one['since']}: {one['reason']}")
+        for one in story["boot_checks"][:1]:
+            _show_boot(one)
         for one in story["history"][:_EVENTS_SHOWN]:
             _say(f"  {one['at']} {one['target']}: {one['kind']} {one['outcome']}: {one['error'] or one['reason']}")
         _rest(story["history"], _EVENTS_SHOWN, "earlier events")
@@ -177,6 +194,12 @@ def _show_endorsement(one: Mapping[str, Any]) -> None:
     _say(f"    image version {one['image_version']}, sha512 {one['sha512'][:16]}…, {one['mpuri']}")
     for link in one["chain"] or [{"subject": one["signer"]["dn"], "not_after": "(certificate not kept)"}]:
         _say(f"    signed by {link['subject']}, good until {link['not_after']}")
+
+
+def _show_boot(one: Mapping[str, Any]) -> None:
+    _say(f"  started {one['at']} under {one['accelerator']} for {one['seconds']:.0f} s: {one['verdict']}: {one['why']}")
+    for line in one["console"].strip().split("\n")[-_LINES_SHOWN:]:
+        _say(f"    | {line}")
 
 
 def _rest(items: list[Any], shown: int, what: str) -> None:

@@ -59,6 +59,9 @@ class News:
     ended: frozenset[str] = frozenset()
 
 
+_STARTED = frozenset({"login", "kernel", "reading"})
+"""Verdicts of a boot check that are no news."""
+
 _PUBLISHING = frozenset({Kind.REGISTER, Kind.REPLACE, Kind.RESTORE})
 
 
@@ -159,6 +162,10 @@ def _changes(passed: Passed) -> Iterator[Event]:
                 text = f"{action['kind']} {action['title']} on {target['name']}: {action['reason']}"
                 about = (passed.subscription, target["name"], action["key"], action["title"])
                 yield Event(kind, timestamp(passed.at), text, *about)
+            if (boot := action.get("boot")) and boot["verdict"] not in _STARTED:
+                text = f"image {action['title']} on {target['name']}, when it was started: {boot['verdict']}: {boot['why']}"
+                about = (passed.subscription, target["name"], action["key"], action["title"])
+                yield Event(EventKind.ATTENTION, timestamp(passed.at), text, *about)
 
 
 def _kind(action: Mapping[str, Any]) -> EventKind | None:
