@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from imagesync.model import ImageId, ListId
+from imagesync.model import Digest, ImageId, ListId
 from imagesync.run.denial import Denial, ListedEntry, denial_of, listed_entries
 from imagesync.state import ActionRecord, BootRecord, ImageRecord, ListVersion
 from imagesync.state.repository import Repository

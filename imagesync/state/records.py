@@ -115,8 +115,8 @@ class ArtifactRecord:
 class BootRecord:
     """What became of a file when it was started.
 
-    ``digest`` is the file's SHA-512 and ``source`` that of what the list names, ``machine`` what was asked for, ``console`` the end of what it wrote there, and
-    ``screen`` a PNG file.
+    ``digest`` is the file's SHA-512 and ``source`` that of what the list names; ``machine`` is what was asked for,
+    ``console`` the end of what it wrote there, and ``screen`` a PNG file.
     """
 
     digest: Digest

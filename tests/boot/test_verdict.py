@@ -61,6 +61,7 @@ def test_nothing_is_said_before_there_is_anything_to_see(name: str) -> None:
         ("Debian GNU/Linux 12 host ttyS0\n\nhost login:", "login login-prompt"),
         ("FreeBSD/amd64 (host) (ttyu0)\n\nlogin:", "login login-prompt"),
         ("Computer is booting, SAC started\nSAC>", "login login-prompt"),
+        ("Welcome to GRUB!", ""),
         ("Last login: yesterday\nstarting", ""),
         ("the login: field is empty here\nmore text", ""),
         ("[    1.0] Kernel panic - not syncing: Attempted to kill init!", "panic panic-text"),
@@ -122,6 +123,8 @@ def test_a_machine_that_never_read_its_disk_says_nothing_of_the_image() -> None:
     unread = replace(BEGUN, samples=(Sample(59.0, 0, 0, 0),))
     assert verdict(unread) == "inconclusive never-read"
     assert verdict(replace(unread, seconds=5.0)) == ""
+    assert verdict(replace(unread, accelerator="tcg")) == ""
+    assert verdict(replace(unread, accelerator="tcg", over=True)) == "inconclusive never-read"
 
 
 def test_a_disk_with_nothing_to_start_from() -> None:

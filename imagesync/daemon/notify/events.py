@@ -163,7 +163,7 @@ def _changes(passed: Passed) -> Iterator[Event]:
                 about = (passed.subscription, target["name"], action["key"], action["title"])
                 yield Event(kind, timestamp(passed.at), text, *about)
             if (boot := action.get("boot")) and boot["verdict"] not in _STARTED:
-                text = f"image {action['title']} on {target['name']}, when it was started: {boot['verdict']}: {boot['why']}"
+                text = f"image {action['title']} on {target['name']}: boot check: {boot['verdict']}: {boot['why']}"
                 about = (passed.subscription, target["name"], action["key"], action["title"])
                 yield Event(EventKind.ATTENTION, timestamp(passed.at), text, *about)
 
