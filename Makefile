@@ -13,7 +13,7 @@ unexport VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT IMAGESYNC_CONFIG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo cloud test test-live fuzz soak lint fixtures docs bench clean
+.PHONY: help demo cloud test test-live test-boot fuzz soak lint fixtures docs bench clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
@@ -34,6 +34,7 @@ test: ## install what is missing, then check and test everything
 	@.ci/system-packages test
 	@.ci/venv test
 	@.ci/cloud
+	@.ci/guest-parts >/dev/null
 	@$(MAKE) --no-print-directory lint docs
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest -n $(PYTEST_WORKERS) --dist worksteal
@@ -45,6 +46,12 @@ test-live: ## the whole matrices of faults against the real services, of which `
 	@.ci/venv test
 	@.ci/cloud
 	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/live tests/backends/glance
+
+test-boot: ## start every kind of small guest, good and bad, under QEMU (an hour without KVM); `make test` starts some
+	@.ci/system-packages test
+	@.ci/venv test
+	@.ci/guest-parts >/dev/null
+	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal tests/boot
 
 fuzz: ## change signed messages for FUZZ_MINUTES (60): none may pass for another, whatever fails is kept in build/fuzz
 	@.ci/venv test

@@ -171,7 +171,7 @@ def _keeps_reading(evidence: Evidence) -> str:
 
 def _stopped_early(evidence: Evidence) -> str:
     read = evidence.last.read_bytes
-    if not 0 < read <= A_LITTLE or evidence.still_for <= evidence.quiet or evidence.console.strip():
+    if not 0 < read <= A_LITTLE or evidence.still_for <= evidence.quiet:
         return ""
     return f"{read // 1024} KiB read, then nothing for {evidence.still_for:.0f} s"
 

@@ -15,7 +15,7 @@ from imagesync.errors import ConfigError
 
 if TYPE_CHECKING:
     from imagesync.run.provenance import Endorsement, Story
-    from imagesync.state import Evidence
+    from imagesync.state import BootRecord, Evidence
     from imagesync.state.repository import Repository
 
 _VERSIONS_SHOWN = 5
@@ -90,20 +90,7 @@ def _story(story: Story, paths: Callable[[str], list[dict[str, str]]]) -> dict[s
             }
             for target, record in story.standings
         ],
-        "boot_checks": [
-            {
-                "at": timestamp(boot.at),
-                "digest": boot.digest,
-                "machine": boot.machine,
-                "verdict": boot.verdict,
-                "rule": boot.rule,
-                "why": boot.why,
-                "accelerator": boot.accelerator,
-                "seconds": boot.seconds,
-                "console": boot.console,
-            }
-            for boot in story.boots
-        ],
+        "boot_checks": [_boot(one) for one in story.boots],
         "history": [
             {
                 "at": timestamp(event.at),
@@ -117,6 +104,13 @@ def _story(story: Story, paths: Callable[[str], list[dict[str, str]]]) -> dict[s
             for event in story.history
         ],
     }
+
+
+def _boot(one: BootRecord) -> dict[str, Any]:
+    from imagesync.plan.spec import timestamp
+
+    words = ("digest", "machine", "verdict", "rule", "why", "accelerator", "seconds", "console")
+    return {"at": timestamp(one.at)} | {word: getattr(one, word) for word in words}
 
 
 def _endorsement(one: Endorsement, paths: Callable[[str], list[dict[str, str]]]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def test_with_everything_there_it_says_nothing(root: Path, tmp_path: Path) -> No
         "initdb",
         "promtool",
         "systemd-analyze",
+        "qemu-system-x86_64",
     )
     for tool in (*tools, "python"):
         _program(tmp_path / tool, "#!/bin/sh\n")
@@ -117,7 +118,7 @@ def test_make_alone_lists_every_verb(root: Path) -> None:
     )
 
     assert [line.split()[1] for line in listed.stdout.splitlines()] == [
-        "help", "demo", "cloud", "test", "test-live", "fuzz", "soak",
+        "help", "demo", "cloud", "test", "test-live", "test-boot", "fuzz", "soak",
         "lint", "fixtures", "docs", "bench", "clean",
     ]  # fmt: skip
 
