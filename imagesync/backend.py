@@ -41,6 +41,7 @@ __all__ = [
     "Capabilities",
     "Context",
     "Digest",
+    "FileFacts",
     "Fingerprint",
     "Format",
     "ImageId",
@@ -167,11 +168,41 @@ class Metadata:
     min_ram: int = 0
 
 
+class Status(Protocol):
+    """What of ``os.stat_result`` says which file it is."""
+
+    @property
+    def st_dev(self) -> int: ...
+    @property
+    def st_ino(self) -> int: ...
+    @property
+    def st_size(self) -> int: ...
+    @property
+    def st_mtime_ns(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """Which file it is, and what changes when somebody writes to it. ``size`` is in bytes."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: Status) -> FileFacts:
+        """Return the facts out of an answer of ``stat``."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
     """An image to upload. ``size`` and ``virtual_size`` are in bytes, ``min_disk`` in GiB.
 
-    ``digest`` is the SHA-512 of the file to be uploaded; ``at`` is the time of the pass.
+    ``digest`` is the SHA-512 of the file to be uploaded; ``at`` is the time of the pass. ``linkable`` is what the file
+    was when its digest was computed, in this pass: nobody here writes to it again, so that a target in the same file
+    system may keep a link to it in place of a copy, as long as its facts are these. ``None`` allows no link.
     """
 
     key: ImageKey
@@ -183,6 +214,7 @@ class ImageSpec:
     virtual_size: int
     min_disk: int
     at: datetime
+    linkable: FileFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

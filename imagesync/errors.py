@@ -177,6 +177,12 @@ class DigestMismatchError(ContentError):
     retry = Retry.LATER
 
 
+class BundleError(ContentError):
+    """A bundle in the file system lacks an image, or has a damaged one. No publisher can help."""
+
+    retry = Retry.LATER
+
+
 class UnsupportedFormatError(ContentError):
     """The bytes are in no disk format or archive that imagesync knows."""
 

@@ -66,7 +66,7 @@ class DirectoryTarget:
         folder = Folder(self._settings.path, self._settings.lock_timeout, self._disk)
         with translated(self._settings.path):
             folder.prepare()
-        self._opened = DirectoryBackend(folder, self._instance)
+        self._opened = DirectoryBackend(folder, self._instance, link=self._settings.link)
         return self._opened
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -89,10 +89,11 @@ class DirectoryTarget:
 class DirectoryBackend:
     """The opened target. See ``imagesync.backend.Backend`` for what each method promises."""
 
-    def __init__(self, folder: Folder, instance: str) -> None:
-        """Act on the records of ``instance`` in ``folder``."""
+    def __init__(self, folder: Folder, instance: str, *, link: bool = True) -> None:
+        """Act on the records of ``instance`` in ``folder``; ``link`` allows links to what is uploaded."""
         self._folder = folder
         self._instance = instance
+        self._link = link
         self._updates: dict[str, Metadata] = {}
 
     def capabilities(self) -> Capabilities:
@@ -182,7 +183,7 @@ class DirectoryBackend:
 
     # --- upload -------------------------------------------------------------------------------------------------------
     def upload(self, spec: ImageSpec, data: Path, progress: Progress) -> OwnedImage:
-        """Copy ``data`` under its fingerprint. Several records with equal bytes share one file."""
+        """Copy ``data``, or link to it, under its fingerprint. Several records with equal bytes share one file."""
         self.flush()
         with translated(self._folder.root), self._folder.reserved(spec.fingerprint):
             present = self._present(spec)
@@ -270,7 +271,8 @@ class DirectoryBackend:
     def _copy(self, entry: Entry, spec: ImageSpec, data: Path, progress: Progress) -> None:
         root, disk = self._folder.root, self._folder.disk
         partial = root / partial_name(entry)
-        digest = copy(data, partial, disk, progress)
+        known = (spec.linkable, spec.digest) if spec.linkable and self._link else None
+        digest = copy(data, partial, disk, progress, known)
         if digest != spec.digest:
             hint = "the file changed on its way, or the disk is bad; it is tried again later"
             raise StoredDigestError(spec.metadata.name, f"stored bytes have SHA-512 {digest[:16]}…", hint)

@@ -14,6 +14,8 @@ from pathlib import Path
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 _NO_CLONE = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.EPERM, errno.ENOSYS, errno.ETXTBSY}
 
+_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
+
 
 class Disk:
     """The real one. Every method may raise ``OSError``."""
@@ -23,8 +25,12 @@ class Disk:
         path.mkdir(exist_ok=True)
 
     def create(self, path: Path) -> int:
-        """Open an empty file for reading and writing, in place of what is there, and return its descriptor."""
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        """Open a new file for reading and writing, in place of what is there, and return its descriptor.
+
+        What is there is never opened for writing: it may be a link to a file that others have, too.
+        """
+        self.unlink(path)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def clone(self, source: int, into: int) -> bool:
         """Share the blocks of ``source`` copy-on-write. Return ``False`` where the file system cannot."""
@@ -32,6 +38,17 @@ class Disk:
             fcntl.ioctl(into, _FICLONE, source)
         except OSError as error:
             if error.errno in _NO_CLONE:
+                return False
+            raise
+        return True
+
+    def link(self, source: Path, path: Path) -> bool:
+        """Give ``source`` a second name, in place of what has it. Return ``False`` where that cannot be."""
+        self.unlink(path)
+        try:
+            os.link(source, path, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in _NO_LINK:
                 return False
             raise
         return True

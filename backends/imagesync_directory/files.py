@@ -1,12 +1,12 @@
-"""The bytes of images: copying with a digest, hashing, and whether somebody uses a file.
+"""The bytes of images: copying with a digest, linking, hashing, and whether somebody uses a file.
 
-Decision: a file of the catalogue is never a hard link to the one that was handed over. A guest that is started on the
-catalogue's file by mistake, or libvirt giving the file to another user, would then change the cache's file as well,
-and with it what other targets get. Where the file system can share blocks copy-on-write (XFS, Btrfs), that is used:
-it costs no space and no writing, and the copies are independent. Elsewhere the bytes are copied and holes stay holes.
+Where the file system can share blocks copy-on-write (XFS, Btrfs), that is done: it costs no space and no writing, and
+the copies are independent. Elsewhere the file becomes a second name (hard link) of the one that was handed over, if
+the core says that nobody writes to that any more and that its digest is of bytes that were read in this pass. Else the
+bytes are copied, and holes stay holes. ADR 0012 has the reasons, and what a link needs to be safe.
 
-What is attested was read: the digest is computed from the very buffers that are written, or, for shared blocks, from
-the new file. Nothing is taken over from names, sizes or the caller.
+What is attested was read: the digest is computed from the very buffers that are written, for shared blocks from the new
+file, and for a link by the core, of the same file as it still is. Nothing is taken over from names and sizes.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from imagesync.backend import Digest, Progress
+from imagesync.backend import Digest, FileFacts, Progress
 from imagesync_directory.disk import Disk
 from imagesync_directory.entry import Sighting
 
@@ -33,17 +34,72 @@ _QEMU_LOCKS = (100, 200)
 _NO_LOCKS = {errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
-def copy(source: Path, into: Path, disk: Disk, progress: Progress) -> Digest:
-    """Copy ``source`` to the new file ``into``, bring it to the disk, and return the SHA-512 of what it holds."""
-    with source.open("rb", buffering=0) as reader:
-        writer = disk.create(into)
-        try:
-            cloned = disk.clone(reader.fileno(), writer)
-            digest = _hash_all(writer, progress) if cloned else _copy_all(reader.fileno(), writer, disk, progress)
-            disk.finish(writer, _MODE)
-        finally:
-            os.close(writer)
+Known = tuple[FileFacts, Digest]
+"""What a file was when it had that digest."""
+
+
+def copy(source: Path, into: Path, disk: Disk, progress: Progress, known: Known | None = None) -> Digest:
+    """Make ``into`` a file with the bytes of ``source``, on the disk, and return their SHA-512.
+
+    ``known`` allows it to be a link to ``source``.
+    """
+    with source.open("rb", buffering=0) as file:
+        reader = file.fileno()
+        digest = _cloned(reader, into, disk, progress)
+        if digest is None and known is not None and _is_linked(reader, source, into, disk, known[0]):
+            progress(known[0].size)
+            digest = known[1]
+        return digest or _copied(reader, into, disk, progress)
+
+
+def _cloned(reader: int, into: Path, disk: Disk, progress: Progress) -> Digest | None:
+    with _created(into, disk) as writer:
+        if not disk.clone(reader, writer):
+            return None
+        digest = _hash_all(writer, progress)
+        disk.finish(writer, _MODE)
     return digest
+
+
+def _copied(reader: int, into: Path, disk: Disk, progress: Progress) -> Digest:
+    with _created(into, disk) as writer:
+        digest = _copy_all(reader, writer, disk, progress)
+        disk.finish(writer, _MODE)
+    return digest
+
+
+@contextmanager
+def _created(into: Path, disk: Disk) -> Iterator[int]:
+    writer = disk.create(into)
+    try:
+        yield writer
+    finally:
+        os.close(writer)
+
+
+def _is_linked(reader: int, source: Path, into: Path, disk: Disk, facts: FileFacts) -> bool:
+    """Link ``into`` to the open ``source`` if nothing speaks against it, and return whether that is done."""
+    status = os.fstat(reader)
+    # One target, or one guest that writes where it should not, must not reach the files of another target.
+    if status.st_nlink != 1 or FileFacts.of(status) != facts or _is_marked(source, into.parent) or in_use(source):
+        return False
+    if not disk.link(source, into):
+        return False
+    linked = os.open(into, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        is_same = FileFacts.of(os.fstat(linked)) == facts
+        if is_same:
+            disk.finish(linked, _MODE)
+    finally:
+        os.close(linked)
+    return is_same
+
+
+def _is_marked(source: Path, directory: Path) -> bool:
+    """Return whether labels or access lists are in use: a copy gets those of its directory, a link keeps its own."""
+    with suppress(OSError):
+        return bool(os.listxattr(source) or os.listxattr(directory))
+    return False
 
 
 def look(path: Path, known: Sighting | None = None) -> Sighting | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from imagesync.errors import ConfigError
 
-KNOWN = ("lock_timeout", "path")
+KNOWN = ("link", "lock_timeout", "path")
 """Every key that this backend reads."""
 
 DEFAULT_LOCK_TIMEOUT = 600.0
@@ -18,10 +18,14 @@ DEFAULT_LOCK_TIMEOUT = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Checked settings. ``lock_timeout`` is in seconds: how long another process is waited for."""
+    """Checked settings. ``lock_timeout`` is in seconds: how long another process is waited for.
+
+    ``link`` allows a file to be a link to that of the cache, where nothing speaks against it.
+    """
 
     path: Path
     lock_timeout: float = DEFAULT_LOCK_TIMEOUT
+    link: bool = True
 
 
 def read_settings(settings: Mapping[str, object], target: str) -> Settings:
@@ -34,7 +38,7 @@ def read_settings(settings: Mapping[str, object], target: str) -> Settings:
     if problems:
         raise ConfigError(f"target {target}", "; ".join(problems), problems=problems)
     timeout = settings.get("lock_timeout", DEFAULT_LOCK_TIMEOUT)
-    return Settings(Path(str(settings["path"])), float(str(timeout)))
+    return Settings(Path(str(settings["path"])), float(str(timeout)), link=settings.get("link") is not False)
 
 
 def _problems(settings: Mapping[str, object]) -> Iterator[str]:
@@ -45,6 +49,8 @@ def _problems(settings: Mapping[str, object]) -> Iterator[str]:
     timeout = settings.get("lock_timeout", 1.0)
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):
         yield f"lock_timeout: must be a number of seconds above 0, not {timeout!r}"
+    if not isinstance(settings.get("link", True), bool):
+        yield f"link: must be true or false, not {settings['link']!r}"
 
 
 def _path_problems(path: object) -> Iterator[str]:

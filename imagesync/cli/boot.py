@@ -55,16 +55,15 @@ def boot(ctx: click.Context, /, *, file: Path, as_json: bool, screenshot: Path |
     Exit codes: 0 it starts; 1 that cannot be said, or a program is missing; 3 it does not start, or is refused; 5 it
     could not be read.
     """
-    from imagesync.cli.images import examined, local_file
+    from imagesync.cli.images import check_readable, examined
 
     options: Options = ctx.obj
     config = options.config() if options.config_path.exists() else None
     options.start_logging("warning")
-    with (
-        TemporaryDirectory(prefix="imagesync-") as name,
-        local_file(str(file), Path(name), config, private=False) as path,
-    ):
-        report, screen = _started(file, examined(path, Path(name), str(file), config), Path(name), wish)
+    check_readable(file, str(file))
+    with TemporaryDirectory(prefix="imagesync-") as name:
+        work = Path(name)
+        report, screen = _started(file, examined(file, work, str(file), config), work, wish)
     if screenshot is not None and screen is not None:
         _keep(screenshot, screen)
     if as_json:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from imagesync.cli.context import Options, as_json, write_json
 
 if TYPE_CHECKING:
     from imagesync.config.schema import Config, Target
+    from imagesync.http import HttpPolicy
     from imagesync.images.examine import Examination, Room
 
 REFUSED = 3
@@ -32,13 +33,15 @@ image.add_command(boot)
 @image.command()
 @click.argument("source")
 @click.option("--allow-private-addresses", "private", is_flag=True, help="A URL may lead to a private address.")
+@click.option("--subscription", metavar="NAME", default="", help="Ask a URL as for an image of this subscription.")
 @as_json
 @click.pass_context
-def inspect(ctx: click.Context, source: str, *, private: bool, as_json: bool) -> None:
+def inspect(ctx: click.Context, source: str, *, private: bool, subscription: str, as_json: bool) -> None:
     """Say what the image SOURCE, a path or a URL, is, whether it is safe, and what each target would make of it.
 
     Only rules about the bytes are applied: whether anybody endorsed them is another question, which `list verify`
-    answers. The limits and the targets are those of the configuration, where there is one. What is downloaded or
+    answers. The limits, the proxies and the targets are those of the configuration, where there is one; which
+    certificates, addresses and token hold for a URL depends on the subscription. What is downloaded or
     unpacked goes to the directory for temporary files (TMPDIR), as far as cache_reserve_bytes stay free there, and is
     removed.
 
@@ -48,9 +51,10 @@ def inspect(ctx: click.Context, source: str, *, private: bool, as_json: bool) ->
     options: Options = ctx.obj
     config = options.config() if options.config_path.exists() else None
     options.start_logging("warning")
+    policy = _policy(config, subscription, private=private)
     with TemporaryDirectory(prefix="imagesync-") as name:
         work = Path(name)
-        with local_file(source, work, config, private=private) as path:
+        with _file(source, work, config, policy) as path:
             report = _report(source, examined(path, work, source, config), config)
     refused = report["verdict"] == "refused" or any(target["outcome"] == "refused" for target in report["targets"])
     code = REFUSED if refused else 0
@@ -61,8 +65,23 @@ def inspect(ctx: click.Context, source: str, *, private: bool, as_json: bool) ->
     ctx.exit(code)
 
 
+def _policy(config: Config | None, subscription: str, *, private: bool) -> HttpPolicy:
+    """Return how a URL is asked for."""
+    from imagesync.errors import ConfigError
+    from imagesync.http import HttpPolicy
+
+    if config is None:
+        if subscription:
+            raise ConfigError(subscription, "there is no configuration that could have it", "see --config")
+        return HttpPolicy(allow_private=private)
+    from imagesync.run.wiring import asking
+
+    policy = asking(config, subscription)
+    return replace(policy, allow_private=policy.allow_private or private)
+
+
 @contextmanager
-def local_file(source: str, work: Path, config: Config | None, *, private: bool) -> Iterator[Path]:
+def _file(source: str, work: Path, config: Config | None, policy: HttpPolicy) -> Iterator[Path]:
     """Yield the path of the file, downloaded if SOURCE is a URL.
 
     Raises:
@@ -70,8 +89,7 @@ def local_file(source: str, work: Path, config: Config | None, *, private: bool)
         NoSpaceError: there is no room for it.
     """
     from imagesync.config.sections import Limits
-    from imagesync.errors import TooLargeError, UnreachableError
-    from imagesync.http import HttpPolicy
+    from imagesync.errors import TooLargeError
     from imagesync.images.download import fetch
 
     if "://" in source:
@@ -80,19 +98,30 @@ def local_file(source: str, work: Path, config: Config | None, *, private: bool)
         room.ask(1)
         path, free = work / "download", room.free()
         try:
-            fetch(source, HttpPolicy(allow_private=private), min(limit, free), path)
+            fetch(source, policy, min(limit, free), path)
         except TooLargeError:
             if free < limit:
                 room.ask(free + 1)
             raise
     else:
         path = Path(source)
+    check_readable(path, source)
+    yield path
+
+
+def check_readable(path: Path, source: str) -> None:
+    """See that a file can be read; ``source`` is what the user called it.
+
+    Raises:
+        UnreachableError: it cannot.
+    """
+    from imagesync.errors import UnreachableError
+
     try:
         path.open("rb").close()
     except OSError as error:
         hint = "check the path and its permissions"
         raise UnreachableError(source, f"cannot be read: {(error.strerror or '').lower()}", hint) from error
-    yield path
 
 
 def _room(directory: Path, config: Config | None) -> Room:
@@ -112,6 +141,7 @@ def examined(path: Path, work: Path, source: str, config: Config | None) -> Exam
     from imagesync.config.sections import Limits
     from imagesync.errors import NoSpaceError, UnreachableError
     from imagesync.http import redact
+    from imagesync.images.diskerrors import FULL, text
     from imagesync.images.examine import examine
 
     limits = config.limits if config else Limits()
@@ -126,8 +156,8 @@ def examined(path: Path, work: Path, source: str, config: Config | None) -> Exam
             unpack_ratio=limits.unpack_ratio,
         )
     except OSError as error:
-        detail = f"cannot be read or unpacked: {(error.strerror or '').lower()}"
-        kind = NoSpaceError if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} else UnreachableError
+        detail = f"cannot be read or unpacked: {text(error)}"
+        kind = NoSpaceError if error.errno in FULL else UnreachableError
         raise kind(source, detail, "check the file, and that TMPDIR has room for what is inside") from error
 
 

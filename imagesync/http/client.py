@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -28,11 +29,17 @@ _ASKED_FOR = {"If-None-Match": 304, "If-Modified-Since": 304, "Range": 206}
 
 @contextmanager
 def get(
-    url: str, policy: HttpPolicy, *, max_bytes: int, headers: Mapping[str, str] | None = None
+    url: str,
+    policy: HttpPolicy,
+    *,
+    max_bytes: int,
+    headers: Mapping[str, str] | None = None,
+    due: float = math.inf,
 ) -> Iterator[Response]:
     """Ask for ``url`` and yield the answer: status 200, or 304 or 206 if ``headers`` ask for a change or a range.
 
-    At most ``max_bytes`` of the body are handed out. Everything that leaves this function or the response is a
+    At most ``max_bytes`` of the body are handed out, for as long as the policy gives them, and not after ``due`` on the
+    monotonic clock. Everything that leaves this function or the response is a
     ``SourceError``, but for the configuration's own faults.
 
     Raises:
@@ -47,7 +54,7 @@ def get(
     with Watchdog() as watchdog:
         direct, proxied = _Direct(policy, watchdog), _Proxied(watchdog)
         with open_session(direct, proxied, policy.ca_bundle, system_store=policy.system_store) as session:
-            visit = _Visit(session, policy, watchdog, began + policy.deadline(max_bytes))
+            visit = _Visit(session, policy, watchdog, min(due, began + policy.deadline(max_bytes)))
             answer, subject = visit.follow(url, headers or {})
             try:
                 yield Response(answer, subject, max_bytes, visit)

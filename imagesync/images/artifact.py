@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagesync.backend import FileFacts
 from imagesync.images.confine import STANDARD_PATH
 from imagesync.model import Digest, Format
 
@@ -62,8 +63,8 @@ class Artifact:
 
     ``digest`` is the SHA-512 of the file, ``size`` its length, ``virtual_size`` what a guest sees, all sizes in bytes.
     ``source_format`` is the format inside what was published; ``converted`` says that the file is not the published
-    one, and ``tag`` how it was made. ``downloaded`` is the number of bytes fetched for it now. ``boot`` is there
-    when it was started.
+    one, and ``tag`` how it was made. ``downloaded`` is the number of bytes fetched for it now. ``linkable`` is what the
+    file was when it was read, if that was now (see ``ImageSpec``). ``boot`` is there when it was started.
     """
 
     path: Path
@@ -75,4 +76,5 @@ class Artifact:
     converted: bool
     downloaded: int
     tag: str = ""
+    linkable: FileFacts | None = None
     boot: BootCheck | None = None

@@ -6,25 +6,26 @@ Reading follows no links and opens nothing but a name made from the digest.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
 import stat
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from imagesync.backend import Progress
-from imagesync.errors import DigestMismatchError, LockedError, NoSpaceError, StoreError, UnreachableError
-from imagesync.images.entries import exclusively, sync_directory
+from imagesync.errors import BundleError, DigestMismatchError, LockedError
+from imagesync.images.diskerrors import text, translated
+from imagesync.images.entries import exclusively, sync
 from imagesync.images.partial import drop_mark
 from imagesync.model import Digest
 
 IMAGES = "images"
 
 _STEP = 1 << 20
+_BRING = "export the list again and bring the whole bundle"
 _PARTIAL = ".partial"
 _NAME = re.compile(r"[0-9a-f]{128}")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -37,43 +38,55 @@ def fetch_image(root: Path, sha512: Digest, size: int, into: Path, progress: Pro
     ``progress`` counts bytes.
 
     Raises:
-        UnreachableError: the bundle does not have it, or it cannot be read.
-        DigestMismatchError: SHA-512 or size are not the endorsed ones.
+        BundleError: the bundle does not have it, it cannot be read, or SHA-512 or size are not the endorsed ones.
         OSError: ``into`` cannot be written.
     """
     drop_mark(into)  # what a download left there is overwritten
-    with _opened(root, sha512) as file:
-        copy_verified(file, (sha512, size), into, progress)
+    try:
+        with _opened(root, sha512) as file:
+            copy_verified(file, (sha512, size), into, progress)
+    except DigestMismatchError as error:
+        raise BundleError(str(root), f"{error.subject}: {error.detail}", error.hint) from error
     return 0
 
 
 @contextmanager
 def _opened(root: Path, sha512: Digest) -> Iterator[IO[bytes]]:
+    directory = _images(root)
     try:
-        directory = os.open(root / IMAGES, _DIRECTORY | os.O_NOFOLLOW)
-        try:
-            descriptor = os.open(sha512, _FILE, dir_fd=directory)
-        finally:
-            os.close(directory)
+        descriptor = os.open(sha512, _FILE, dir_fd=directory)
     except OSError as error:
-        detail = f"the bundle has no image {sha512}: {(error.strerror or '').lower()}"
-        raise UnreachableError(str(root), detail, "export the list again and bring the whole bundle") from error
+        raise BundleError(str(root), f"the bundle has no image {sha512}: {text(error)}", _BRING) from error
+    finally:
+        os.close(directory)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UnreachableError(str(root), f"{IMAGES}/{sha512} is no regular file", "export the list again")
+            raise BundleError(str(root), f"{IMAGES}/{sha512} is no regular file", _BRING)
         with open(descriptor, "rb", buffering=0, closefd=False) as file:
             yield file
     finally:
         os.close(descriptor)
 
 
+def _images(root: Path) -> int:
+    """Open the directory of the images, and nothing that it may be a link to."""
+    path = root / IMAGES
+    try:
+        return os.open(path, _DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        if path.is_symlink():
+            hint = "put the directory itself there, or name the bundle that it leads to in the url"
+            raise BundleError(str(root), f"{IMAGES} is a symbolic link, which is not followed", hint) from error
+        raise BundleError(str(root), f"the bundle has no directory {IMAGES}: {text(error)}", _BRING) from error
+
+
 def copy_verified(file: IO[bytes], endorsed: tuple[Digest, int], into: Path, progress: Progress) -> None:
-    """Copy ``file`` to ``into`` and bring it to the disk; ``endorsed`` are its SHA-512 and size.
+    """Copy ``file`` to ``into``; ``endorsed`` are its SHA-512 and size.
 
     What was in ``into`` is lost. Bytes that are not the endorsed ones do not stay there.
 
     Raises:
-        UnreachableError: it cannot be read.
+        BundleError: it cannot be read.
         DigestMismatchError: the bytes are not the endorsed ones.
         OSError: ``into`` cannot be written.
     """
@@ -89,8 +102,6 @@ def copy_verified(file: IO[bytes], endorsed: tuple[Digest, int], into: Path, pro
         is_endorsed = (found.hexdigest(), done) == (sha512, size)
         if not is_endorsed:
             out.truncate(0)
-        out.flush()
-        os.fsync(out.fileno())
     if not is_endorsed:
         detail = f"{done} bytes or more with SHA-512 {found.hexdigest()[:16]}…, the list says {size} and {sha512[:16]}…"
         raise DigestMismatchError(f"image {sha512[:16]}", detail, "the file is damaged or was changed: export it again")
@@ -104,7 +115,7 @@ def _blocks(file: IO[bytes], size: int) -> Iterator[bytes]:
             left -= len(block)
             yield block
     except OSError as error:
-        raise UnreachableError("bundle", f"cannot be read: {(error.strerror or '').lower()}") from error
+        raise BundleError("bundle", f"cannot be read: {text(error)}", "see whether its disk is sound") from error
 
 
 class Bundle:
@@ -165,8 +176,6 @@ class Bundle:
         def write(path: Path) -> None:
             with path.open("xb") as out:
                 out.write(message)
-                out.flush()
-                os.fsync(out.fileno())
 
         self._put(self.root / name, write)
 
@@ -184,25 +193,19 @@ class Bundle:
             try:
                 fresh.unlink(missing_ok=True)
                 write(fresh)
+                sync(fresh)
                 fresh.replace(path)
-                sync_directory(path.parent)
+                sync(path.parent)
             finally:
                 with suppress(OSError):
                     drop_mark(fresh)
                     fresh.unlink(missing_ok=True)
 
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Turn an ``OSError`` into one of ours.
+    def errors(self) -> AbstractContextManager[None]:
+        """Return what turns an ``OSError`` into one of ours.
 
         Raises:
             NoSpaceError: the disk or a quota is full.
             StoreError: anything else.
         """
-        try:
-            yield
-        except OSError as error:
-            text = (error.strerror or "cannot be written").lower()
-            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-                raise NoSpaceError(str(self.root), text, "free some space, or export to another place") from error
-            raise StoreError(str(self.root), text, "check the directory") from error
+        return translated("bundle", self.root)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
-from tenacity.wait import wait_base
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random
 
 from imagesync.backend import Progress
 from imagesync.errors import (
@@ -26,6 +25,7 @@ from imagesync.errors import (
     UnreachableError,
 )
 from imagesync.http import HttpPolicy, Response, get, redact
+from imagesync.images.diskerrors import FULL, text
 from imagesync.images.hashing import BackgroundHash
 from imagesync.images.partial import Mark, drop_mark, is_rest, kept, mark_of, read_mark, write_mark
 from imagesync.model import Digest
@@ -36,7 +36,6 @@ LONGEST_WAIT = 60.0
 """Seconds between two attempts. A server that asks for more is left to a later pass."""
 
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # How servers refuse a range: wrong condition, outside of the file, not known.
 _NO_RANGES = frozenset({400, 412, 416, 501})
 _BLOCK = 1 << 20
@@ -55,14 +54,19 @@ def _unthrottled(_count: int) -> float:
     return 0.0
 
 
+def _any_time(_uri: str) -> AbstractContextManager[object]:
+    return nullcontext()
+
+
 @dataclass(frozen=True, slots=True)
 class DownloadRequest:
     """What to get: ``size`` in bytes and ``sha512`` as the list endorses them.
 
     ``mirrors`` are asked before ``uri``, in order. ``attempts`` is how often in a row each is asked in vain, the first
     time included; one that brings the file ``further`` bytes on was not in vain. ``backoff`` is the first
-    wait between attempts in seconds, doubled each time. ``throttle`` is told of bytes that came over the network, and
-    says for how many seconds to read no more.
+    wait between attempts in seconds, doubled by each that was in vain. All attempts at one place together take no
+    longer than its policy gives the file. ``throttle`` is told of bytes that came over the network, and says for how
+    many seconds to read no more; ``turn`` gives what is held while a place is asked.
     """
 
     uri: str
@@ -74,10 +78,11 @@ class DownloadRequest:
     mirrors: tuple[Source, ...] = ()
     further: int = 16 << 20
     throttle: Callable[[int], float] = _unthrottled
+    turn: Callable[[str], AbstractContextManager[object]] = _any_time
 
 
 def download(request: DownloadRequest, into: Path, progress: Progress) -> int:
-    """Write the endorsed bytes to ``into``, make them durable, and return how many came over the network.
+    """Write the endorsed bytes to ``into``, and return how many came over the network.
 
     What an interrupted download left in ``into`` is gone on with if the server still has the same version of the file.
     When this one fails, ``into`` stays as far as it came if a later one can go on with it, else it is gone.
@@ -89,7 +94,7 @@ def download(request: DownloadRequest, into: Path, progress: Progress) -> int:
         DigestMismatchError: SHA-512 or size are not the endorsed ones.
         SourceError: it could not be had; the subclass and its text say why.
         NoSpaceError: the file system is full or a quota is reached.
-        ContentError: the file cannot be written for another reason.
+        ContentError: the file cannot be written, or read again, for another reason.
         ConfigError: the CA bundle or a proxy of the policy cannot be used.
     """
     with _opened_file(into) as descriptor:
@@ -125,6 +130,7 @@ class _Download:
     """One download: how much of the file is there and was reported, and how much came over the network.
 
     ``furthest`` and ``fruitless`` say how far the file ever was, and how many attempts in a row brought it no further.
+    ``due`` is when the place that is asked has had its time, on the monotonic clock.
     """
 
     request: DownloadRequest
@@ -136,6 +142,7 @@ class _Download:
     received: int = 0
     furthest: int = 0
     fruitless: int = 0
+    due: float = math.inf
 
     def run(self) -> None:
         """Ask the mirrors and then the published place, each until it has the file or asking again is no use."""
@@ -156,20 +163,31 @@ class _Download:
 
     def _persist(self, source: Source) -> None:
         self.fruitless = 0
-        Retrying(
-            stop=self._is_hopeless,
-            wait=_Wait(self.request.backoff),
-            retry=retry_if_exception(_worth_repeating),
-            before_sleep=_log_retry,
-            reraise=True,
-        )(self._attempt, source)
+        with self.request.turn(source.uri):
+            self.due = time.monotonic() + source.policy.deadline(self.request.size)
+            Retrying(
+                stop=self._is_hopeless,
+                wait=self._wait,
+                sleep=self._pause,
+                retry=retry_if_exception(_worth_repeating),
+                before_sleep=_log_retry,
+                reraise=True,
+            )(self._attempt, source)
 
     def _is_hopeless(self, _state: RetryCallState) -> bool:
-        """Return whether to stop. Whoever brings a large file further by each attempt gets another one."""
+        """Return whether to stop. Whoever brings a large file further by each attempt gets another one, in its time."""
         further = self.position >= self.furthest + self.request.further
         self.furthest = self.position if further else self.furthest
         self.fruitless = 0 if further else self.fruitless + 1
-        return self.fruitless >= self.request.attempts
+        return self.fruitless >= self.request.attempts or time.monotonic() >= self.due
+
+    def _wait(self, state: RetryCallState) -> float:
+        """Return the seconds to the next attempt: exponential with jitter, but at least what the server asked for."""
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, HttpStatusError) else None
+        backoff = self.request.backoff
+        doubled = min(backoff * (1 << min(max(self.fruitless - 1, 0), 20)), LONGEST_WAIT)
+        return max(doubled + wait_random(0, backoff)(state), asked or 0.0)
 
     def _attempt(self, source: Source) -> None:
         self.progress(0)  # which may raise: whoever was asked to stop wants no further attempt
@@ -190,7 +208,7 @@ class _Download:
             if start == self.request.size:
                 self._finish(redact(source.uri), sha512)
                 return
-            with _opened(self.request, source, mark.headers(start)) as response:
+            with self._opened(source, mark.headers(start)) as response:
                 length = self.request.size - start
                 if response.status != 206 or response.length not in {None, length} or not mark.fits(response.headers):
                     raise _UselessError(f"{response.url}: has another version, or knows no ranges")
@@ -200,7 +218,7 @@ class _Download:
 
     def _begin(self, source: Source) -> None:
         """Fetch the file from its first byte."""
-        with _opened(self.request, source, {}) as response, BackgroundHash() as sha512:
+        with self._opened(source, {}) as response, BackgroundHash() as sha512:
             self._empty(mark_of(source.uri, response.headers))
             try:
                 self._receive(response, sha512)
@@ -211,7 +229,13 @@ class _Download:
     def _read_again(self, sha512: BackgroundHash, size: int) -> None:
         self._count(-self.position)
         for at in range(0, size, _BLOCK):
-            block = os.pread(self.descriptor, min(_BLOCK, size - at), at)
+            length = min(_BLOCK, size - at)
+            try:
+                block = os.pread(self.descriptor, length, at)
+            except OSError as error:
+                raise _UselessError(f"what is there cannot be read: {text(error)}") from error
+            if len(block) != length:
+                raise _UselessError("what is there became shorter")
             sha512.update(block)
             self._count(len(block))
 
@@ -240,7 +264,10 @@ class _Download:
         self._finish(response.url, sha512)
 
     def _pause(self, seconds: float) -> None:
-        """Let others have the line. The bounds on a slow server count only the time spent waiting for its bytes."""
+        """Wait, before the next attempt or to let others have the line, but no longer than anybody wants the file.
+
+        The bounds on a slow server count only the time spent waiting for its bytes.
+        """
         due = time.monotonic() + seconds
         while (left := due - time.monotonic()) > 0:
             time.sleep(min(left, _NAP))
@@ -249,7 +276,18 @@ class _Download:
     def _finish(self, subject: str, sha512: BackgroundHash) -> None:
         self._count(0)
         _check_digest(subject, sha512.hexdigest(), self.request.sha512)
-        _sync(self.descriptor, self.into)
+
+    @contextmanager
+    def _opened(self, source: Source, headers: Mapping[str, str]) -> Iterator[Response]:
+        """Yield the answer; its body ends the download as soon as it is longer than endorsed."""
+        size = self.request.size
+        try:
+            with get(source.uri, source.policy, max_bytes=size, headers=headers, due=self.due) as response:
+                if response.status == 200 and response.length not in {None, size}:
+                    raise _wrong_size(response.url, f"the server offers {response.length}", size)
+                yield response
+        except TooLargeError as error:
+            raise _wrong_size(error.subject, "the server sends more", size) from error
 
     def _count(self, size: int) -> None:
         """Count bytes, and report them once they are many, or no more come."""
@@ -258,18 +296,6 @@ class _Download:
         if abs(pending) >= _BLOCK or (pending and size <= 0):
             self.reported = self.position
             self.progress(pending)
-
-
-@contextmanager
-def _opened(request: DownloadRequest, source: Source, headers: Mapping[str, str]) -> Iterator[Response]:
-    """Yield the answer; its body ends the download as soon as it is longer than endorsed."""
-    try:
-        with get(source.uri, source.policy, max_bytes=request.size, headers=headers) as response:
-            if response.status == 200 and response.length not in {None, request.size}:
-                raise _wrong_size(response.url, f"the server offers {response.length}", request.size)
-            yield response
-    except TooLargeError as error:
-        raise _wrong_size(error.subject, "the server sends more", request.size) from error
 
 
 def _check_complete(response: Response, received: int, size: int) -> None:
@@ -304,18 +330,6 @@ def _worth_repeating(error: BaseException) -> bool:
             return False
 
 
-class _Wait(wait_base):
-    """Exponential back-off with jitter, but at least what the server asked for."""
-
-    def __init__(self, backoff: float) -> None:
-        self._backoff = wait_exponential(multiplier=backoff, max=LONGEST_WAIT) + wait_random(0, backoff)
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        asked = error.retry_after if isinstance(error, HttpStatusError) else None
-        return max(self._backoff(retry_state), asked or 0.0)
-
-
 def _log_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     _LOG.info("attempt %d failed, next in %.1f s: %s", state.attempt_number, state.upcoming_sleep, error)
@@ -343,15 +357,7 @@ def _write(descriptor: int, block: bytes, into: Path) -> None:
         raise _unwritable(into, error) from error
 
 
-def _sync(descriptor: int, into: Path) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        raise _unwritable(into, error) from error
-
-
 def _unwritable(into: Path, error: OSError) -> ContentError:
-    text = (error.strerror or "cannot be written").lower()
-    if error.errno in _NO_SPACE:
-        return NoSpaceError(str(into), text, "make room in the cache's file system, or give the cache another")
-    return ContentError(str(into), text, "check the cache directory, its owner and its file system")
+    if error.errno in FULL:
+        return NoSpaceError(str(into), text(error), "make room in the cache's file system, or give the cache another")
+    return ContentError(str(into), text(error), "check the cache directory, its owner and its file system")

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NewType
 
+from imagesync.backend import FileFacts
 from imagesync.model import Digest, Format
 
 EntryName = NewType("EntryName", str)
@@ -43,6 +44,7 @@ class Record:
 
     ``digest`` is the SHA-512 of the file. ``format`` is ``None`` for a source: it is inspected at every use, so that
     a rule that is new refuses what was stored before. ``source_format`` and ``wrapped`` say what it was made from.
+    ``boot`` names the run of the kernel in which the bytes were written, empty once they are known to be on the disk.
     """
 
     digest: Digest
@@ -52,6 +54,7 @@ class Record:
     source_format: Format | None = None
     wrapped: bool = False
     mtime_ns: int = 0
+    boot: str = ""
 
     def to_json(self) -> str:
         """Return the record as a JSON object."""
@@ -70,6 +73,7 @@ def parse_record(text: str) -> Record | None:
             source_format=Format(raw["source_format"]) if raw["source_format"] else None,
             wrapped=bool(raw["wrapped"]),
             mtime_ns=int(raw["mtime_ns"]),
+            boot=str(raw["boot"]),
         )
     except (ValueError, TypeError, LookupError):
         return None
@@ -77,13 +81,18 @@ def parse_record(text: str) -> Record | None:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something in the store. ``allocated`` is what it takes on disk, in bytes; ``used_ns`` its last use."""
+    """Something in the store. ``allocated`` is what it takes on disk, in bytes; ``used_ns`` its last use.
+
+    What a directory target has a link to takes nothing here: removing it would free nothing. ``linkable`` is what the
+    file was when it came in, if that was just now: its digest is of bytes that were read since.
+    """
 
     name: EntryName
     path: Path
     record: Record
     allocated: int
     used_ns: int
+    linkable: FileFacts | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -102,7 +111,12 @@ def read_entry(root: Path, name: EntryName) -> Entry | None:
         return None
     if record is None or (record.size, record.mtime_ns) != (status.st_size, status.st_mtime_ns):
         return None
-    return Entry(name, path, record, status.st_blocks * 512, used)
+    return Entry(name, path, record, allocated(status), used)
+
+
+def allocated(status: os.stat_result) -> int:
+    """Return how many bytes removing a file would free."""
+    return status.st_blocks * 512 if status.st_nlink == 1 else 0
 
 
 def record_path(path: Path) -> Path:
@@ -144,19 +158,15 @@ def exclusively(path: Path) -> Iterator[bool]:
             os.close(descriptor)
 
 
-def write_durably(path: Path, text: str, scratch: Path) -> None:
+def write_whole(path: Path, text: str, scratch: Path) -> None:
     """Replace ``path`` in one step, by way of the new file ``scratch`` in the same file system."""
-    with scratch.open("w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
+    scratch.write_text(text, "utf-8")
     scratch.replace(path)
-    sync_directory(path.parent)
 
 
-def sync_directory(path: Path) -> None:
-    """Make renames and removals in a directory survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync(path: Path) -> None:
+    """Make the bytes of a file, or renames and removals in a directory, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

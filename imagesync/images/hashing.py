@@ -5,10 +5,25 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from imagesync.backend import Progress
+from imagesync.model import Digest
+
 _QUEUED_BLOCKS = 8
+_BLOCK = 1 << 20
+
+
+def file_digest(path: Path, progress: Progress) -> Digest:
+    """Return the SHA-512 of a file. ``progress`` is called with 0 for each block, and may raise to end it."""
+    sha512, buffer = hashlib.sha512(), memoryview(bytearray(_BLOCK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            sha512.update(buffer[:count])
+            progress(0)
+    return Digest(sha512.hexdigest())
 
 
 class BackgroundHash:
@@ -16,7 +31,7 @@ class BackgroundHash:
 
     def __init__(self) -> None:
         self._hash = hashlib.sha512()
-        self._blocks: queue.Queue[bytes] = queue.Queue(_QUEUED_BLOCKS)
+        self._blocks: queue.Queue[bytes | None] = queue.Queue(_QUEUED_BLOCKS)
         self._thread = threading.Thread(target=self._run, name="sha512", daemon=True)
 
     def __enter__(self) -> Self:
@@ -39,9 +54,9 @@ class BackgroundHash:
 
     def _finish(self) -> None:
         if self._thread.is_alive():
-            self._blocks.put(b"")
+            self._blocks.put(None)
             self._thread.join()
 
     def _run(self) -> None:
-        while block := self._blocks.get():
+        while (block := self._blocks.get()) is not None:
             self._hash.update(block)

@@ -29,6 +29,7 @@ from imagesync.images.entries import (
     Entry,
     EntryName,
     Record,
+    allocated,
     exclusively,
     lock_file,
     record_path,
@@ -150,7 +151,7 @@ def read_partial(root: Path, name: EntryName) -> Entry | None:
     except OSError:
         return None
     record = Record(Digest(path.name), status.st_size)
-    return Entry(name, path, record, status.st_blocks * 512, status.st_mtime_ns)
+    return Entry(name, path, record, allocated(status), status.st_mtime_ns)
 
 
 def sweep(root: Path) -> None:

@@ -7,14 +7,13 @@ options for what qemu-img wrote.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from imagesync.backend import Progress
+from imagesync.backend import FileFacts, Progress
 from imagesync.errors import (
     ContentError,
     DigestMismatchError,
@@ -27,6 +26,7 @@ from imagesync.images.artifact import Artifact, ConversionLimits, ConversionOpti
 from imagesync.images.convert import Conversion, convert, short_name, worst_case
 from imagesync.images.entries import Entry, EntryName, Record, converted_name, source_name
 from imagesync.images.file import opened
+from imagesync.images.hashing import file_digest
 from imagesync.images.identify import Wrapper, identify
 from imagesync.images.inspect import TIB, Inspection, inspect
 from imagesync.images.store import Store
@@ -131,7 +131,7 @@ def _finished(job: _Job, held: ExitStack, downloaded: int) -> Artifact | None:
     for wanted, tag in _candidates(job.request):
         with ExitStack() as stack:
             entry = stack.enter_context(job.store.borrow(converted_name(job.request.sha512, wanted, tag)))
-            if entry is not None and _fits(job, entry, wanted, tag):
+            if entry is not None and _fits(job, entry, wanted, tag) and _survived(job, entry):
                 held.push(stack.pop_all())
                 return _result(entry, tag, downloaded)
     return None
@@ -210,8 +210,24 @@ def _source(job: _Job, name: EntryName, held: ExitStack) -> tuple[Entry, int]:
 
 
 def _borrowed(job: _Job, name: EntryName, held: ExitStack) -> Entry | None:
-    entry = held.enter_context(job.store.borrow(name))
-    return entry if entry is not None and entry.record.size == job.request.size else None
+    with ExitStack() as stack:
+        entry = stack.enter_context(job.store.borrow(name))
+        if entry is None or entry.record.size != job.request.size or not _survived(job, entry):
+            return None
+        held.push(stack.pop_all())
+        return entry
+
+
+def _survived(job: _Job, entry: Entry) -> bool:
+    """Return whether an entry is what was written, also where the power may have failed since."""
+    if job.store.is_settled(entry):
+        return True
+    with job.store.errors():
+        if file_digest(entry.path, job.progress) != entry.record.digest:
+            log.warning("the cached %s did not survive the last end of this machine, it is made anew", entry.name)
+            return False
+    job.store.settle(entry)
+    return True
 
 
 @contextmanager
@@ -229,8 +245,8 @@ def _fetched(job: _Job, file: Path) -> int:
     size = job.request.size
     with job.store.partial(job.request.sha512) as partial, job.store.errors():
         missing = max(0, size - partial.stat().st_size)
-        job.store.make_room(missing, kept=missing)
-        fetched = job.fetch(partial, job.progress)
+        with job.store.room(missing, partial, kept=missing):
+            fetched = job.fetch(partial, job.progress)
         found = partial.stat().st_size
         if found != size:
             raise DigestMismatchError(job.subject, f"{found} bytes were fetched, {size} are endorsed")
@@ -256,36 +272,46 @@ def _passed_through(job: _Job, source: Entry, downloaded: int) -> Artifact | Non
         found.format,
         converted=False,
         downloaded=downloaded,
+        linkable=source.linkable,
     )
 
 
 def _check_cached(job: _Job, source: Entry) -> None:
     """Read a source that an earlier run left: what qemu-img makes of it cannot be compared with the list any more."""
-    with source.path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha512").hexdigest()
-    if found != job.request.sha512:
+    if file_digest(source.path, job.converting) != job.request.sha512:
         detail = "the copy in the cache is damaged and was removed"
         raise DigestMismatchError(
             job.subject, detail, "it is downloaded again on the next pass; check the cache's disk"
         )
 
 
+@contextmanager
+def _unchanged(job: _Job, source: Entry) -> Iterator[None]:
+    """Refuse what was made of a source that somebody wrote to meanwhile: a target may have a link to it."""
+    before = FileFacts.of(source.path.stat())
+    if not source.linkable:
+        _check_cached(job, source)
+    yield
+    if FileFacts.of(source.path.stat()) != before:
+        hint = "it is downloaded again on the next pass; see which program writes to images of a directory target"
+        raise DigestMismatchError(job.subject, "its file in the cache was changed while it was converted", hint)
+
+
 def _produced(job: _Job, source: Entry, held: ExitStack, downloaded: int) -> Artifact:
-    if not downloaded:
-        with job.store.errors():
-            _check_cached(job, source)
-    with job.request.turn, job.store.workspace() as work, job.store.errors():
-        request = job.request
-        reserve = job.store.make_room
-        limits = UnpackLimits(worst_case(request.max_virtual_size), ratio=request.unpack_ratio, reserve=reserve)
-        unpacked = unwrap(source.path, work, limits, job.subject)
-        image = unpacked or source.path
-        found = job.inspect(image)
-        choice = _choose(job, found.format, wrapped=unpacked is not None)
-        tag = choice.tag or ""
-        result = (image, found) if tag == UNPACKED else _converted(job, image, found, work / "result")
-        record = _record(found.format, *result, wrapped=unpacked is not None)
-        name = converted_name(job.request.sha512, choice.format, tag)
+    request = job.request
+    with request.turn, job.store.workspace() as work, job.store.errors():
+        with _unchanged(job, source):
+            limits = UnpackLimits(
+                worst_case(request.max_virtual_size), ratio=request.unpack_ratio, reserve=job.store.make_room
+            )
+            unpacked = unwrap(source.path, work, limits, job.subject)
+            image = unpacked or source.path
+            found = job.inspect(image)
+            choice = _choose(job, found.format, wrapped=unpacked is not None)
+            tag = choice.tag or ""
+            result = (image, found) if tag == UNPACKED else _converted(job, image, found, work / "result")
+            record = _record(found.format, result, job.converting, wrapped=unpacked is not None)
+        name = converted_name(request.sha512, choice.format, tag)
         entry = held.enter_context(job.store.add(name, result[0], record))
     return _result(entry, tag, downloaded)
 
@@ -293,9 +319,9 @@ def _produced(job: _Job, source: Entry, held: ExitStack, downloaded: int) -> Art
 def _converted(job: _Job, image: Path, found: Inspection, into: Path) -> tuple[Path, Inspection]:
     request = job.request
     target = _choose(job, found.format, wrapped=False).format
-    job.store.make_room(worst_case(found.virtual_size))
     conversion = Conversion(image, found, into, target, request.sha512, request.options, request.limits)
-    return into, convert(conversion, _scaled(job.converting, found.virtual_size, request.size))
+    with job.store.room(worst_case(found.virtual_size), into):
+        return into, convert(conversion, _scaled(job.converting, found.virtual_size, request.size))
 
 
 def _scaled(progress: Progress, total: int, scale: int) -> Progress:
@@ -310,9 +336,9 @@ def _scaled(progress: Progress, total: int, scale: int) -> Progress:
     return count
 
 
-def _record(source_format: Format, path: Path, found: Inspection, *, wrapped: bool) -> Record:
-    with path.open("rb") as file:
-        digest = Digest(hashlib.file_digest(file, "sha512").hexdigest())
+def _record(source_format: Format, result: tuple[Path, Inspection], progress: Progress, *, wrapped: bool) -> Record:
+    path, found = result
+    digest = file_digest(path, progress)
     return Record(digest, path.stat().st_size, found.virtual_size, found.format, source_format, wrapped)
 
 
@@ -328,4 +354,5 @@ def _result(entry: Entry, tag: str, downloaded: int) -> Artifact:
         converted=True,
         downloaded=downloaded,
         tag=tag,
+        linkable=entry.linkable,
     )

@@ -6,22 +6,28 @@ Layout below the root::
     converted/<sha512>-<format>[-<tag>]     what was made from it; <sha512> is the source's
     <entry>.json                            its side record
     partial/<sha512>                        what came of an interrupted download (``imagesync.images.partial``)
+    claims/<n>                              room that somebody is writing into (``imagesync.images.claims``)
     tmp/<n>/                                one private directory per piece of work
     locks/                                  one lock file per source digest and area
 
-An entry appears by a rename within the file system, after its bytes are on disk. Work on an entry is done under its
-lock, so that two processes that want the same thing do it once. Whoever uses an entry holds a shared lock on the file
-itself; eviction takes only what it can lock exclusively.
+An entry appears by a rename within the file system, and is never written again. Nothing waits until it is on the disk:
+everything here can be made again. Its record names the run of the kernel that wrote it; in a later one, whoever uses it
+reads it first, because the power may have failed in between. Work on an entry is done under its lock, so that two
+processes that want the same thing do it once. Whoever uses an entry holds a shared lock on the file itself; eviction
+takes only what it can lock exclusively.
+
+A directory target in the same file system may hold a link to an entry (``imagesync_directory.files``). Such an entry
+takes no room of its own, and evicting it would free none.
 
 Eviction is by least recent use, over sources and converted results alike; a use is a pass that wanted that entry.
 Making a converted result uses its source first and the result after, and a later pass finds the result without touching
 the source: so of the two the source is the older and goes first, which is right, because the result saves download and
-conversion both. Where the ages are equal the source goes first too. Interrupted downloads go before anything whole.
+conversion both. Where the ages are equal the source goes first too. What came of an interrupted download was used when
+its last byte came: it is worth as much as what was whole then.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import itertools
@@ -29,27 +35,30 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from imagesync.errors import NoSpaceError, StoreError
-from imagesync.images import partial
+from imagesync.backend import FileFacts
+from imagesync.errors import NoSpaceError
+from imagesync.images import claims, partial
+from imagesync.images.claims import Claim
+from imagesync.images.diskerrors import translated
 from imagesync.images.entries import (
     PARTIAL_AREA,
     RECORD_SUFFIX,
     Entry,
     EntryName,
     Record,
+    allocated,
     exclusively,
     lock_file,
     partial_name,
     read_entry,
     record_path,
-    sync_directory,
-    write_durably,
+    write_whole,
 )
 from imagesync.model import Digest
 
@@ -57,15 +66,18 @@ log = logging.getLogger(__name__)
 
 GIB = 1 << 30
 _AREAS = ("sources", "converted", PARTIAL_AREA)
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_MODE = 0o444
 
 
 class Store:
     """A cache directory. Opening creates it and sweeps what dead processes left."""
 
-    def __init__(self, root: Path, *, max_bytes: int | None = None, reserve_bytes: int = GIB) -> None:
+    def __init__(self, root: Path, *, max_bytes: int | None = None, reserve_bytes: int = GIB, boot: str = "") -> None:
         """Open the cache at ``root``.
 
-        At most ``max_bytes`` are kept (``None``: no cap), and ``reserve_bytes`` of the file system stay free.
+        At most ``max_bytes`` are kept (``None``: no cap), and ``reserve_bytes`` of the file system stay free. ``boot``
+        names the run of the kernel, if it is not to be asked.
 
         Raises:
             StoreError: the directory cannot be made or written.
@@ -73,8 +85,9 @@ class Store:
         self.root = root.absolute()
         self.max_bytes = max_bytes
         self.reserve_bytes = reserve_bytes
+        self._boot = boot or _BOOT.read_text("ascii").strip()
         with self.errors():
-            for area in (*_AREAS, "tmp", "locks"):
+            for area in (*_AREAS, claims.AREA, "tmp", "locks"):
                 (self.root / area).mkdir(mode=0o750, parents=True, exist_ok=True)
             self.sweep()
 
@@ -133,7 +146,8 @@ class Store:
     def add(self, name: EntryName, file: Path, record: Record) -> Iterator[Entry]:
         """Move ``file``, which is in a workspace, into the store and yield the entry, held against eviction.
 
-        Call it only while ``working`` on ``name``. The record's time is filled in here.
+        Call it only while ``working`` on ``name``, with a file whose bytes were read now for the digest in ``record``.
+        The record's time is filled in here.
 
         Raises:
             NoSpaceError: no room for the record.
@@ -145,53 +159,92 @@ class Store:
         try:
             with self.errors():
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
-                os.fsync(descriptor)
-                stamped = replace(record, mtime_ns=os.fstat(descriptor).st_mtime_ns)
-                file.replace(target)
-                sync_directory(target.parent)
-                write_durably(record_path(target), stamped.to_json(), file.with_name("record"))
+                os.fchmod(descriptor, _MODE)
                 status = os.fstat(descriptor)
-            yield Entry(name, target, stamped, status.st_blocks * 512, status.st_mtime_ns)
+                stamped = replace(record, mtime_ns=status.st_mtime_ns, boot=self._boot)
+                file.replace(target)
+                write_whole(record_path(target), stamped.to_json(), file.with_name("record"))
+            yield Entry(name, target, stamped, allocated(status), status.st_mtime_ns, FileFacts.of(status))
         finally:
             os.close(descriptor)
 
+    def is_settled(self, entry: Entry) -> bool:
+        """Return whether the bytes of an entry need not be read before they are used."""
+        return entry.record.boot in {"", self._boot}
+
+    def settle(self, entry: Entry) -> None:
+        """Note that the bytes of an entry, which is borrowed, were read from the disk and are those of its record."""
+        with self.errors(), self.workspace() as work:
+            write_whole(record_path(entry.path), replace(entry.record, boot="").to_json(), work / "record")
+
     # --- room ---------------------------------------------------------------------------------------------------
+    @contextmanager
+    def room(self, needed: int, file: Path, *, kept: int = 0) -> Iterator[None]:
+        """Make room as ``make_room`` does and keep it for what is going to be written to ``file``, until the end.
+
+        Raises:
+            NoSpaceError: not enough beside what others are writing, even with everything evicted that nobody uses.
+        """
+        with ExitStack() as held:
+            with self._room_lock():
+                self._make_room(needed, kept)
+                claim = Claim(needed, kept, str(file), claims.taken(file))
+                held.enter_context(self.errors())
+                held.enter_context(claims.claimed(self.root, claim))
+            yield
+
     def make_room(self, needed: int, *, kept: int = 0) -> None:
         """Evict until ``needed`` bytes can be written above the reserve, and ``kept`` bytes fit below the cap.
+
+        What others have yet to write is left to them.
 
         ``needed`` is the worst case (for a conversion: the virtual size); ``kept`` is what is sure to stay.
 
         Raises:
             NoSpaceError: not enough, even with everything evicted that nobody uses.
         """
+        with self._room_lock():
+            self._make_room(needed, kept)
+
+    def _make_room(self, needed: int, kept: int) -> None:
         if self.max_bytes is not None and kept > self.max_bytes:
             where = f"the cache at {self.root} keeps at most {_size(self.max_bytes)}"
             raise NoSpaceError("cache", f"{_size(kept)} needed, but {where}", "raise cache_max_bytes")
         with self.errors():
-            if self.max_bytes is None and self._free() >= needed:
-                return
-            candidates = self._by_last_use()
-            total = sum(entry.allocated for entry in candidates)
-            for entry in candidates:
-                over = self.max_bytes is not None and total + kept > self.max_bytes
-                if not over and self._free() >= needed:
-                    return
-                total -= entry.allocated if self._evict(entry) else 0
-            free = self._free()
+            others, others_kept = claims.outstanding(self.root)
+            total = self._shrink(needed + others, kept + others_kept)
+            free = self._free() - others
+        if kept and self.max_bytes is not None and total + kept + others_kept > self.max_bytes:
+            detail = f"{_size(kept)} needed of {_size(self.max_bytes)}, and other images use the rest now"
+            raise NoSpaceError("cache", detail, "tried again later; raise cache_max_bytes or lower parallel_images")
         if free < needed:
             detail = f"{_size(needed)} needed, {_size(max(free, 0))} free at {self.root}"
             detail += f" beside the {_size(self.reserve_bytes)} that stay reserved"
+            detail += f" and {_size(others)} that others are writing" if others else ""
             raise NoSpaceError("cache", detail, "free some space, or lower cache_reserve_bytes")
+
+    def _shrink(self, needed: int, kept: int) -> int:
+        """Evict until there is room, and return how many bytes the entries take then. Without a cap nobody counts."""
+        if self.max_bytes is None and self._free() >= needed:
+            return 0
+        candidates = self._by_last_use()
+        total = sum(entry.allocated for entry in candidates)
+        for entry in candidates:
+            over = self.max_bytes is not None and total + kept > self.max_bytes
+            if not over and self._free() >= needed:
+                break
+            total -= entry.allocated if self._evict(entry) else 0
+        return total
 
     def _free(self) -> int:
         status = os.statvfs(self.root)
         return status.f_bavail * status.f_frsize - self.reserve_bytes
 
     def _by_last_use(self) -> list[Entry]:
-        def order(entry: Entry) -> tuple[bool, int, bool, str]:
-            return entry.is_whole, entry.used_ns, not entry.name.startswith("sources/"), entry.name
+        def order(entry: Entry) -> tuple[int, bool, str]:
+            return entry.used_ns, not entry.name.startswith("sources/"), entry.name
 
-        return sorted(self.ls(), key=order)
+        return sorted((entry for entry in self.ls() if entry.allocated), key=order)
 
     def _evict(self, entry: Entry) -> bool:
         """Remove an entry if nobody uses it, and return whether it is gone."""
@@ -229,7 +282,8 @@ class Store:
             before = set(self._names())
             self.sweep()
             for name in sorted(before):
-                self._drop_if_broken(name)
+                if not name.startswith(f"{PARTIAL_AREA}/"):  # sweeping looks after those
+                    self._drop_if_broken(name)
             with suppress(NoSpaceError):
                 self.make_room(0)
             return tuple(sorted(before - set(self._names())))
@@ -284,6 +338,16 @@ class Store:
             lock.release()
 
     # --- plumbing -----------------------------------------------------------------------------------------------
+    @contextmanager
+    def _room_lock(self) -> Iterator[None]:
+        lock = FileLock(self.root / "locks" / "room")
+        with self.errors():
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
     def _lock(self, name: EntryName) -> FileLock:
         # One per digest: what is made from one source is made in turn.
         return FileLock(self.root / "locks" / name.split("-")[0].replace("/", "-"))
@@ -301,24 +365,14 @@ class Store:
                 return path, descriptor
         raise AssertionError
 
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Turn an ``OSError`` into one of ours.
+    def errors(self) -> AbstractContextManager[None]:
+        """Return what turns an ``OSError`` into one of ours.
 
         Raises:
             NoSpaceError: the disk or a quota is full.
             StoreError: anything else.
         """
-        try:
-            yield
-        except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-                free = _size(max(self._free() + self.reserve_bytes, 0))
-                detail = f"the disk is full: {free} free at {self.root}"
-                raise NoSpaceError("cache", detail, "free some space") from error
-            raise StoreError(
-                "cache", f"{error.filename or self.root}: {error.strerror}", "check the directory"
-            ) from error
+        return translated("cache", self.root)
 
 
 def _size(count: int) -> str:

@@ -185,11 +185,15 @@ def _offer(case: _Situation, wanted: Wanted) -> list[Action]:
 
 def _upload(case: _Situation, wanted: Wanted, published: tuple[OwnedImage, ...]) -> Action:
     postponed = case.target.postponed.get(case.key)
-    if postponed is not None:
-        return case.act(Kind.HOLD if published else Kind.SKIP, Cause.BACK_OFF, postponed, *published[:1])
     if not published:
+        if postponed is not None:
+            return case.act(Kind.SKIP, Cause.BACK_OFF, postponed)
         return put_off(case.act(Kind.REGISTER, *_why_registered(case)), case.target.waiting)
     cause, reason = _why_replaced(case, wanted, published)
+    if postponed is not None and cause is Cause.TAMPERED:  # what is offered meanwhile matters more than why it stays
+        return case.act(Kind.HOLD, cause, f"{reason}; {postponed}", published[0])
+    if postponed is not None:
+        return case.act(Kind.HOLD, Cause.BACK_OFF, postponed, published[0])
     replacing = replace(case.act(Kind.REPLACE, cause, reason, published[0]), superseded=published)
     return put_off(replacing, case.target.waiting)
 

@@ -26,7 +26,7 @@ from threading import Event
 import structlog
 
 from imagesync.backend import Backend, ImageKey, Metadata, OwnedImage, Progress, Retirement, State
-from imagesync.errors import BackendBrokenError, BackendConflictError, ImagesyncError, StoredDigestError
+from imagesync.errors import BackendBrokenError, BackendConflictError, ImagesyncError, NoSpaceError, StoredDigestError
 from imagesync.images.artifact import Artifact, BootCheck
 from imagesync.model import ListId
 from imagesync.plan.guard import guard
@@ -142,7 +142,7 @@ def _upload(action: Action, ready: _Ready, plan: Plan, tools: tuple[Backend, Wor
 def _transfer(action: Action, artifact: Artifact, plan: Plan, tools: tuple[Backend, Workshop]) -> Outcome:
     backend, workshop = tools
     file = _file(action, artifact)
-    spec = complete(_wanted(action), file, plan.at)
+    spec = replace(complete(_wanted(action), file, plan.at), linkable=artifact.linkable)
     sent: list[int] = []  # nothing, when the target has these bytes already
     with workshop.display.task(Step.UPLOAD, action.title, artifact.size) as progress:
         stored = backend.upload(spec, artifact.path, both(sent.append, interruptible(progress, workshop.stop)))
@@ -191,7 +191,7 @@ def _prepared(actions: Sequence[Action], workshop: Workshop) -> Generator[tuple[
                     yield action, partial(_prepare, action, workshop)
             if running:
                 action, future = running.popleft()
-                yield action, partial(_taken, future)
+                yield action, partial(_taken, action, future, workshop)
 
 
 _Held = tuple[ExitStack, Artifact]
@@ -204,8 +204,13 @@ def _open(action: Action, workshop: Workshop) -> _Held:
 
 
 @contextmanager
-def _taken(future: Future[_Held]) -> Iterator[Artifact]:
-    stack, artifact = future.result()
+def _taken(action: Action, future: Future[_Held], workshop: Workshop) -> Iterator[Artifact]:
+    """Yield what was prepared ahead. What found no room then may find it now: those before have let go of theirs."""
+    try:
+        stack, artifact = future.result()
+    except NoSpaceError as error:
+        log.info("prepared once more at its turn", reason=str(error))
+        stack, artifact = _open(action, workshop)
     with stack:
         yield artifact
 

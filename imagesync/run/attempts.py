@@ -19,7 +19,7 @@ from imagesync.errors import (
 from imagesync.model import ImageId, ListId
 from imagesync.plan.spec import Wanted, timestamp
 from imagesync.run.apply import Ending, Outcome
-from imagesync.run.record import FIRST_RETRY, LAST_RETRY, attempt
+from imagesync.run.record import LAST_RETRY, attempt, back_off
 from imagesync.state import AttemptRecord
 
 PUBLISHER_DELAY = timedelta(hours=24)
@@ -58,7 +58,10 @@ def learn(
 
 
 def _is_of_source(error: ImagesyncError) -> bool:
-    """Return whether the same would happen for another target: our own disk and programs are not the publisher's."""
+    """Return whether the same would happen for another target until the publisher does something.
+
+    Our own disk and programs, and bundles that somebody here carries, are not the publisher's.
+    """
     return isinstance(error, SourceError | DigestMismatchError | HostileImageError)
 
 
@@ -87,11 +90,10 @@ def _wait(error: ImagesyncError, failures: int, seed: str) -> timedelta:
     """Return how long to wait: doubling, what the server asks for, and a day for what will not become better."""
     if error.retry is Retry.NEVER:
         return LAST_RETRY
-    wait = FIRST_RETRY * (1 << min(failures - 1, 20))
     # The time of the pass differs from site to site, so that they do not ask all at once.
     spread = hashlib.sha256(seed.encode()).digest()[0] / 255 * _JITTER
     asked = timedelta(seconds=(isinstance(error, HttpStatusError) and error.retry_after) or 0.0)
-    return min(max(wait * (1 + spread), asked), LAST_RETRY)
+    return min(max(back_off(failures, spread), asked), LAST_RETRY)
 
 
 def _attempted(wanted: Wanted) -> str:

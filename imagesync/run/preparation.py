@@ -109,8 +109,7 @@ def sources(
         if key in failed:
             raise failed[key]
         try:
-            with pace.turn(request.uri):
-                return download(request, into, progress)
+            return download(request, into, progress)
         except (SourceError, DigestMismatchError) as error:
             failed[key] = error
             raise
@@ -130,7 +129,8 @@ def sources(
 def _request(image: Image, subscription: Subscription, attempts: int, pace: Pace) -> DownloadRequest:
     *mirrors, (uri, policy) = subscription.places(image.uri)
     places = tuple(Source(*mirror) for mirror in mirrors)
-    return DownloadRequest(uri, image.size, image.sha512, policy, attempts, mirrors=places, throttle=pace.throttle)
+    request = DownloadRequest(uri, image.size, image.sha512, policy, attempts, mirrors=places)
+    return replace(request, throttle=pace.throttle, turn=pace.turn)
 
 
 def _pace(config: Config) -> Pace:

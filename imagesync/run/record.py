@@ -17,6 +17,8 @@ FIRST_RETRY = timedelta(minutes=5)
 LAST_RETRY = timedelta(hours=24)
 """After a failure the next attempt waits this long, doubling up to the second, until the list or image changes."""
 
+_UNTRIED = frozenset({Cause.BACK_OFF, Cause.WAITING})
+
 _OFFERED = frozenset({"published", "held", "tampered"})
 
 _SAID = attrgetter(*(field.name for field in fields(ImageRecord) if field.name != "since"))
@@ -31,6 +33,11 @@ _RANK = (
 
 _ON_RETIRED = frozenset({Kind.KEEP, Kind.UPDATE, Kind.DELETE})
 """What may be done about a retired record that stays retired."""
+
+
+def back_off(failures: int, spread: float = 0.0) -> timedelta:
+    """Return how long to wait after so many failures in a row; ``spread`` is how much longer, as a share of that."""
+    return min(FIRST_RETRY * (1 << min(failures - 1, 20)) * (1 + spread), LAST_RETRY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +141,16 @@ def _standing(outcome: Outcome) -> tuple[str, str]:
     if outcome.outcome is Ending.FAILED:
         state = "tampered" if action.cause is Cause.TAMPERED else "failed"
         return state, f"{action.kind} failed: {outcome.error}"
+    if is_tampered_and_held(action):
+        return "tampered", action.reason
     if action.cause in {Cause.BACK_OFF, Cause.BROKEN} and action.kind in {Kind.HOLD, Kind.SKIP}:
         return "failed", action.reason
     return _standing_unworked(action)
+
+
+def is_tampered_and_held(action: Action) -> bool:
+    """Return whether other bytes stand in an image's place, and putting them right failed too short a time ago."""
+    return (action.kind, action.cause) == (Kind.HOLD, Cause.TAMPERED)
 
 
 def _standing_unworked(action: Action) -> tuple[str, str]:
@@ -161,13 +175,13 @@ def _file(outcome: Outcome, image: OwnedImage | None) -> tuple[Digest | None, st
 
 
 def _back_off(outcome: Outcome, before: ImageRecord | None, now: datetime) -> tuple[int, datetime | None]:
-    if outcome.action.cause in {Cause.BACK_OFF, Cause.WAITING} and before is not None:
+    if before is not None and (outcome.action.cause in _UNTRIED or is_tampered_and_held(outcome.action)):
         return before.failures, before.retry_at
     if outcome.outcome is not Ending.FAILED and outcome.action.kind is not Kind.DELETE:
         return 0, None
     same = before is not None and before.attempted == attempt(outcome.action.wanted)
     failures = before.failures + 1 if before is not None and same else 1
-    return failures, now + min(FIRST_RETRY * 2 ** min(failures - 1, 20), LAST_RETRY)
+    return failures, now + back_off(failures)
 
 
 def postponed(records: Iterable[ImageRecord], wanted: Mapping[ImageKey, Wanted], now: datetime) -> dict[ImageKey, str]:

@@ -17,6 +17,7 @@ from imagesync.run.apply import Ending, Outcome
 from imagesync.run.evidence import ends
 from imagesync.run.notice import Notice
 from imagesync.run.observe import Clock, Seen
+from imagesync.run.record import is_tampered_and_held
 from imagesync.run.sync import PassResult, TargetResult
 
 
@@ -102,7 +103,7 @@ def _of_target(result: TargetResult) -> set[Exit]:
     if Cause.GUARD in causes:
         codes.add(Exit.GUARD)
     failing = any(outcome.outcome is Ending.FAILED for outcome in result.outcomes)
-    if failing or causes & {Cause.BROKEN, Cause.BACK_OFF}:
+    if failing or causes & {Cause.BROKEN, Cause.BACK_OFF} or any(map(is_tampered_and_held, actions)):
         codes.add(Exit.SOME_FAILED)
     return codes
 

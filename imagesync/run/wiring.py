@@ -123,6 +123,20 @@ def _policy(item: ConfiguredSubscription, config: Config, credential: Credential
     )
 
 
+def asking(config: Config, subscription: str = "") -> HttpPolicy:
+    """Return how an image of ``subscription`` is asked for; without one, only what holds for all of them.
+
+    Raises:
+        ConfigError: there is no such subscription, or a secret cannot be read.
+    """
+    if not subscription:
+        return _limited(config)
+    found = {item.name: item for item in config.subscriptions}.get(subscription)
+    if found is None:
+        raise ConfigError(subscription, "there is no such subscription", "see imagesync config show")
+    return _subscription(found, config).image_policy
+
+
 def _limited(config: Config) -> HttpPolicy:
     limits = config.limits
     return HttpPolicy(

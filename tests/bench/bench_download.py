@@ -1,7 +1,7 @@
 """An image of 2 GiB from a loopback nginx into the store, against a shell pipe on the same bytes and the same disk.
 
-Ours is what a pass does for an image that is passed through: download with the SHA-512 on the way, fsync, entry into
-the cache, inspection. The reference is ``curl | tee FILE | openssl dgst -sha512`` and ``sync FILE``. Before each,
+Ours is what a pass does for an image that is passed through: download with the SHA-512 on the way, entry into the
+cache, inspection; and, as a target does, fsync. The reference is ``curl | tee FILE | openssl dgst -sha512`` and ``sync FILE``. Before each,
 everything is written back, so that none pays for the other.
 """
 
@@ -22,6 +22,7 @@ import harness
 from imagesync.backend import Format
 from imagesync.http import HttpPolicy
 from imagesync.images.download import DownloadRequest, download
+from imagesync.images.entries import sync
 from imagesync.images.prepare import ArtifactRequest, prepare
 from imagesync.images.store import Store
 from imagesync.model import Digest
@@ -80,6 +81,7 @@ def _prepare(request: ArtifactRequest, store: Store, source: DownloadRequest) ->
     with prepare(request, store, partial(download, source), lambda _: None) as artifact:
         if (artifact.digest, artifact.downloaded, artifact.converted) != (request.sha512, SIZE, False):
             raise RuntimeError(f"it was not just downloaded: {artifact}")
+        sync(artifact.path)  # the cache leaves that to the target, but here both have to bring the bytes to the disk
 
 
 def _reference(url: str, digest: Digest, into: Path) -> float:

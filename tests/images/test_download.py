@@ -4,9 +4,12 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tenacity import RetryCallState, Retrying
 
 from imagesync.errors import (
     ContentError,
@@ -14,9 +17,11 @@ from imagesync.errors import (
     ForbiddenAddressError,
     HttpStatusError,
     NoSpaceError,
+    TooSlowError,
 )
 from imagesync.http import HttpPolicy
-from imagesync.images.download import DownloadRequest, _write, download
+from imagesync.images.download import DownloadRequest, Source, _Download, _write, download
+from imagesync.images.partial import mark_of, write_mark
 from imagesync.model import Digest
 from imagesync.testing import hazards
 from imagesync.testing.hazards import Behaviour, HazardServer
@@ -215,3 +220,98 @@ def test_an_error_of_the_caller_leaves_no_file(server: HazardServer, tmp_path: P
         download(wanted(server.at("/image", hazards.answer(IMAGE))), tmp_path / "image", interrupt)
 
     assert list(tmp_path.iterdir()) == []
+
+
+# --- what is there and cannot be read again --------------------------------------------------------------------------
+def interrupted(url: str, into: Path) -> None:
+    """Leave the first two thirds, as an attempt that broke off does."""
+    into.write_bytes(IMAGE[: 2 << 20])
+    mark = mark_of(url, hazards.TAG)
+    assert mark is not None
+    write_mark(into, mark)
+
+
+def test_what_becomes_shorter_while_it_is_read_again_is_fetched_anew(server: HazardServer, tmp_path: Path) -> None:
+    into, counts = tmp_path / "image", list[int]()
+    url = server.at("/image", hazards.ranged(IMAGE))
+    interrupted(url, into)
+
+    def shorten(count: int) -> None:
+        counts.append(count)
+        if count == 1 << 20 and not server.requests:
+            os.truncate(into, 1 << 20)
+
+    assert download(wanted(url), into, shorten) == len(IMAGE)
+
+    assert into.read_bytes() == IMAGE
+    assert sum(counts) == len(IMAGE)
+    assert [request.headers.get("range") for request in server.requests] == [None]
+
+
+def test_what_cannot_be_read_again_is_fetched_anew(server: HazardServer, tmp_path: Path) -> None:
+    into = tmp_path / "image"
+    url = server.at("/image", hazards.ranged(IMAGE))
+    interrupted(url, into)
+    descriptor = os.open(into, os.O_WRONLY)  # reading from it fails, as from a bad disk
+    try:
+        _Download(wanted(url), into, descriptor, ignore).run()
+    finally:
+        os.close(descriptor)
+
+    assert into.read_bytes() == IMAGE
+    assert len(server.requests) == 1
+
+
+# --- how long, and when ----------------------------------------------------------------------------------------------
+def test_whoever_is_asked_to_stop_while_waiting_for_the_next_attempt_stops(
+    server: HazardServer, tmp_path: Path
+) -> None:
+    calls: list[int] = []
+
+    def stop(count: int) -> None:
+        calls.append(count)
+        if server.requests:
+            raise KeyboardInterrupt
+
+    url = server.at("/image", hazards.status(503, retry_after="50"))
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        download(wanted(url), tmp_path / "image", stop)
+
+    assert time.monotonic() - began < 20
+    assert len(server.requests) == 1
+
+
+def test_all_attempts_together_have_one_deadline(server: HazardServer, tmp_path: Path) -> None:
+    policy = replace(POLICY, base_deadline=0.2, minimum_rate=1e12)
+    request = wanted(server.at("/image", hazards.status(503)), policy=policy, attempts=1000)
+    began = time.monotonic()
+
+    with pytest.raises((HttpStatusError, TooSlowError)):
+        download(request, tmp_path / "image", ignore)
+
+    assert time.monotonic() - began < 10
+    assert len(server.requests) < 100
+
+
+@pytest.mark.parametrize(("fruitless", "least"), [(0, 1), (1, 1), (2, 2), (5, 16), (60, 60)])
+def test_the_wait_doubles_with_each_attempt_in_vain_and_begins_anew_with_progress(fruitless: int, least: float) -> None:
+    state = RetryCallState(Retrying(), None, (), {})
+    work = _Download(replace(wanted("http://host/"), backoff=1.0), Path("image"), 0, ignore, fruitless=fruitless)
+
+    assert least <= work._wait(state) <= least + 1
+
+
+def test_a_turn_is_taken_at_each_place_that_is_really_asked(server: HazardServer, tmp_path: Path) -> None:
+    turns: list[str] = []
+
+    @contextmanager
+    def turn(uri: str) -> Iterator[None]:
+        turns.append(f"take {uri}")
+        yield
+        turns.append(f"give {uri}")
+
+    mirror, url = server.at("/mirror", hazards.answer(IMAGE)), server.at("/image", hazards.garbage())
+    download(replace(wanted(url), mirrors=(Source(mirror, POLICY),), turn=turn), tmp_path / "image", ignore)
+
+    assert turns == [f"take {mirror}", f"give {mirror}"]

@@ -115,7 +115,7 @@ HAZARDS: dict[str, Hazard] = {
     "drip of body": slow(hazards.drip_body(), "below the minimum", policy=SHORT_WINDOW),
     "drip of announced body": slow(hazards.drip_body(length=SIZE), "below the minimum", policy=SHORT_WINDOW),
     "drip of a chunk header": slow(hazards.drip_chunk_header(), "no data", policy=SHORT_STALL),
-    "past the deadline": slow(hazards.drip_body(length=SIZE), "when its time", policy=HASTY),
+    "past the deadline": slow(hazards.drip_body(length=SIZE), "when its time", policy=HASTY, asked=1),
     "stall": slow(hazards.stall(IMAGE[:SOME], SIZE), "no data", policy=SHORT_STALL),
     # broken off
     "truncated": lost(hazards.truncated(IMAGE[:SOME], SIZE), f"after {SOME} of {SIZE} bytes"),
@@ -184,9 +184,6 @@ HAZARDS: dict[str, Hazard] = {
     ),
     "the rest breaks off": lost(
         hazards.in_turn(BEGUN, hazards.ranged(IMAGE, keep=SOME)), f"after {SOME} of {SIZE - SOME}", left=2 * SOME
-    ),
-    "the rest stalls": slow(
-        hazards.in_turn(BEGUN, hazards.stall(headers=False)), "no (complete )?answer", left=SOME, policy=SHORT_HEADERS
     ),
 }  # fmt: skip
 
@@ -270,6 +267,7 @@ def test_a_hazard_costs_no_more_than_its_own_download(store: Store, server: Haza
 
     check(store, row, server.url("/image", row.host))
 
+    assert server.has_read(row.asked)
     assert len(server.requests) == row.asked
 
 
@@ -366,6 +364,15 @@ def test_a_later_attempt_asks_for_the_rest_of_the_same_version_only(store: Store
     assert (asked.headers["range"], asked.headers["if-range"]) == (f"bytes={SOME}-", '"v1"')
     assert (fetched, sum(counts)) == (SIZE - SOME, SIZE)
     assert (found(store, source_name(DIGEST)) is not None, left(store)) == (True, 0)
+
+
+def test_a_rest_that_stalls_leaves_what_there_is(store: Store, server: HazardServer) -> None:
+    interrupted(store, server)
+
+    with pytest.raises(TooSlowError, match="no (complete )?answer"):
+        load(store, server.at("/image", hazards.stall(headers=False)), SHORT_HEADERS)
+
+    assert left(store) == SOME
 
 
 def test_a_time_of_change_long_ago_is_as_good_as_a_tag(store: Store, server: HazardServer) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from imagesync.backend import Progress
+from imagesync.backend import FileFacts, Progress
 from imagesync.errors import (
     ConversionError,
     DigestMismatchError,
@@ -72,6 +72,7 @@ def test_an_acceptable_image_is_passed_through(
             source_format=Format.QCOW2,
             converted=False,
             downloaded=request.size,
+            linkable=FileFacts.of(artifact.path.stat()),
         )
         assert artifact.path.read_bytes() == real["qcow2"].read_bytes()
 
@@ -127,6 +128,57 @@ def test_a_source_that_rotted_in_the_cache_is_not_converted_but_fetched_anew(
     with prepare(request, store, fetch, quiet) as artifact:
         assert artifact.format is Format.RAW
     assert fetch.calls == 2
+
+
+def test_what_is_written_to_while_it_is_converted_is_not_used(
+    store: Store, real: dict[str, Path], request_for: Any, fetcher: Any
+) -> None:
+    fetch, request = fetcher(real["qcow2"]), request_for(real["qcow2"], Format.RAW)
+
+    def meddle(_count: int) -> None:
+        (store.root / "sources" / request.sha512).open("r+b").close()
+        os.utime(store.root / "sources" / request.sha512)
+
+    with (
+        pytest.raises(DigestMismatchError, match="changed while it was converted"),
+        prepare(request, store, fetch, quiet, meddle),
+    ):
+        pass
+    assert store.ls() == ()
+
+
+@pytest.mark.parametrize("wanted", [Format.QCOW2, Format.RAW])
+@pytest.mark.parametrize("survived", [True, False])
+def test_after_a_new_start_of_the_machine_what_is_cached_is_read_before_it_is_used(
+    wanted: Format, survived: bool, store: Store, real: dict[str, Path], request_for: Any, fetcher: Any
+) -> None:
+    fetch, request = fetcher(real["qcow2"]), request_for(real["qcow2"], wanted)
+    with prepare(request, store, fetch, quiet) as artifact:
+        assert store.is_settled(next(entry for entry in store.ls() if entry.path == artifact.path))
+        before, content = artifact.path.stat(), artifact.path.read_bytes()
+    if not survived:
+        artifact.path.write_bytes(bytes(len(content)))
+        os.utime(artifact.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    again = Store(store.root, reserve_bytes=0, boot="another")
+    with prepare(request, again, fetch, quiet) as used:
+        assert used.path.read_bytes() == content
+        entry = next(entry for entry in again.ls() if entry.path == used.path)
+        assert again.is_settled(entry)
+        assert Store(store.root, boot="a third").is_settled(entry) == survived
+    assert fetch.calls == (1 if survived or wanted is Format.RAW else 2)
+
+
+def test_only_what_was_read_now_may_be_linked(
+    store: Store, real: dict[str, Path], request_for: Any, fetcher: Any
+) -> None:
+    for wanted in (Format.QCOW2, Format.RAW):
+        request = request_for(real["qcow2"], wanted)
+        with prepare(request, store, fetcher(real["qcow2"]), quiet) as fresh:
+            assert fresh.linkable == FileFacts.of(fresh.path.stat())
+            assert fresh.path.stat().st_mode & 0o777 == 0o444
+        with prepare(request, store, fetcher(real["qcow2"]), quiet) as cached:
+            assert cached.linkable is None
 
 
 @pytest.mark.parametrize("wanted", [Format.QCOW2, Format.RAW])
@@ -398,7 +450,7 @@ def test_a_disk_that_fills_during_the_download_leaves_nothing(
 
     store = Store(small_disk / "cache", reserve_bytes=0)
     with (
-        pytest.raises(NoSpaceError, match="the disk is full"),
+        pytest.raises(NoSpaceError, match="no space left on device, 0 MiB free"),
         prepare(request_for(real["raw"], Format.RAW), store, endless, quiet),
     ):
         pass

@@ -194,7 +194,7 @@ def test_the_reserve_stays_free(small_disk: Path) -> None:
 
 def test_a_full_disk_is_an_error_of_ours(small_disk: Path) -> None:
     store = Store(small_disk / "cache", reserve_bytes=0)
-    with pytest.raises(NoSpaceError, match="the disk is full"), store.workspace() as work, store.errors():
+    with pytest.raises(NoSpaceError, match="no space left on device"), store.workspace() as work, store.errors():
         (work / "file").write_bytes(bytes(20 * MIB))
     assert list((store.root / "tmp").iterdir()) == []
 
@@ -274,11 +274,73 @@ def test_what_is_being_downloaded_is_neither_swept_nor_evicted(store: Store) -> 
     assert store.ls() == ()
 
 
-def test_interrupted_downloads_are_evicted_before_anything_whole(store: Store) -> None:
+def test_an_interrupted_download_is_worth_as_much_as_what_was_whole_then(store: Store) -> None:
     fill(store, name("b"), b"x" * MIB, used=1)
     begun(store, "a", b"x" * MIB)
+    fill(store, name("c"), b"x" * MIB, used=1 << 40)
+
+    Store(store.root, max_bytes=2 * MIB + 65536, reserve_bytes=0).make_room(0)
+    assert names(store) == [name("c"), partial_name(Digest("a" * 128))]
 
     Store(store.root, max_bytes=MIB + 65536, reserve_bytes=0).make_room(0)
-
-    assert names(store) == [name("b")]
+    assert names(store) == [name("c")]
     assert list((store.root / "partial").iterdir()) == []
+
+
+# --- room for several ------------------------------------------------------------------------------------------------
+def test_two_downloads_at_once_are_not_given_the_same_room(store: Store) -> None:
+    small = Store(store.root, max_bytes=3 * MIB, reserve_bytes=0)
+    first, second = (store.root / partial_name(Digest(letter * 128)) for letter in "ab")
+
+    with small.room(2 * MIB, first, kept=2 * MIB):
+        with pytest.raises(NoSpaceError, match=r"2\.0 MiB needed of 3\.0 MiB, and other images use the rest now"):
+            Store(store.root, max_bytes=3 * MIB, reserve_bytes=0).make_room(2 * MIB, kept=2 * MIB)
+        with small.room(MIB, second, kept=MIB):
+            pass
+    with small.room(2 * MIB, second, kept=2 * MIB):
+        pass
+
+
+def test_the_free_floor_holds_for_all_who_write_together(small_disk: Path) -> None:
+    store = Store(small_disk / "cache", reserve_bytes=4 * MIB)
+    file = small_disk / "file"
+    with store.room(8 * MIB, file):
+        with pytest.raises(NoSpaceError, match=r"beside the 4\.0 MiB that stay reserved and 8\.0 MiB that others"):
+            store.make_room(6 * MIB)
+        file.write_bytes(bytes(8 * MIB))  # what is written is no promise any more
+        store.make_room(3 * MIB)
+
+
+def test_what_a_dead_process_was_promised_is_free_again(store: Store) -> None:
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom imagesync.images.store import Store\n"
+        "with Store(Path(sys.argv[1]), max_bytes=10).room(10, Path('file'), kept=10):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(store.root)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list((store.root / "claims").iterdir())) == 1
+
+    Store(store.root, max_bytes=10, reserve_bytes=0).make_room(0, kept=10)
+
+    assert list((store.root / "claims").iterdir()) == []
+
+
+def test_what_a_target_has_a_link_to_takes_no_room_and_stays(store: Store, tmp_path: Path) -> None:
+    path = fill(store, name("a"), b"x" * MIB, used=1)
+    (tmp_path / "link").hardlink_to(path)
+    tight = Store(store.root, max_bytes=65536, reserve_bytes=0)
+
+    tight.make_room(0)
+    assert [(entry.name, entry.allocated) for entry in store.ls()] == [(name("a"), 0)]
+
+    (tmp_path / "link").unlink()
+    tight.make_room(0)
+    assert names(store) == []
+
+
+def test_pruning_leaves_what_is_being_downloaded(store: Store) -> None:
+    with store.partial(Digest("a" * 128)) as path:
+        path.write_bytes(b"x")
+        assert Store(store.root).prune() == ()
+        assert path.exists()

@@ -211,6 +211,16 @@ def test_replacement_that_failed_lately_holds_the_old_record(world):
     assert world.decisions() == [("hold", "back-off", "a")]
 
 
+def test_what_was_tampered_with_stays_named_so_while_its_replacement_is_put_off(world):
+    world.offer("a").hold("a").change(digest="0" * 128)
+    world.target["postponed"] = {world.owned[0].key: "failed 2 times"}
+
+    (action,) = world.plan().actions
+
+    assert (action.kind, action.cause) == ("hold", "tampered")
+    assert action.reason.endswith("; failed 2 times")
+
+
 def test_outside_the_hours_for_heavy_work_uploads_wait(world):
     world.offer("a").offer("b", content="new").hold("b", content="old").hold("c")
     world.target["waiting"] = "waits until 22:00"

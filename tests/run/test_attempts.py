@@ -12,6 +12,7 @@ import pytest
 from imagesync.backend import ImageKey, Metadata
 from imagesync.errors import (
     BackendUnavailableError,
+    BundleError,
     DigestMismatchError,
     HostileImageError,
     HttpStatusError,
@@ -91,7 +92,9 @@ def test_what_will_not_become_better_is_looked_at_once_a_day() -> None:
     assert waits([HostileImageError("a", "refers to /etc/passwd")]) == [timedelta(hours=24)]
 
 
-@pytest.mark.parametrize("error", [NoSpaceError("cache", "full"), BackendUnavailableError("site", "away")])
+@pytest.mark.parametrize(
+    "error", [NoSpaceError("cache", "full"), BackendUnavailableError("site", "away"), BundleError("/b", "no image")]
+)
 def test_what_is_not_the_publishers_fault_is_not_put_down_to_the_image(error: ImagesyncError) -> None:
     assert after(error) == {}
 

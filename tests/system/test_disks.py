@@ -37,6 +37,7 @@ class Library:
     root: Path
     packed: bool = False
     inner: int = 24 * KIB
+    boots: int = 0
 
     def image(self, version):
         """Return a raw disk with one partition, and what is published of it."""
@@ -55,7 +56,8 @@ class Library:
             during("download")
             return len(published)
 
-        store = Store(self.root / "cache", reserve_bytes=0)
+        self.boots += 1  # whatever happened before may have been a power cut
+        store = Store(self.root / "cache", reserve_bytes=0, boot=str(self.boots))
         request = ArtifactRequest(sha512(published), len(published), (Format.RAW,))
         with (
             open_backend({"path": str(self.root / "site")}, Context("site", "imagesync")) as backend,
@@ -65,7 +67,7 @@ class Library:
             assert artifact.digest == sha512(disk)
             spec = ImageSpec(
                 ImageKey("", "list", "image"), f"{version:064x}", Metadata("Image", {}), Format.RAW,
-                artifact.digest, artifact.size, artifact.virtual_size, 1, NOW,
+                artifact.digest, artifact.size, artifact.virtual_size, 1, NOW, artifact.linkable,
             )  # fmt: skip
             stored = backend.upload(spec, artifact.path, lambda _: during("upload"))
             assert stored.digest == artifact.digest
@@ -167,7 +169,7 @@ def test_a_disk_that_is_full_at_any_write_is_an_error_of_ours_and_the_next_pass_
         tidy(library)
         if not failures or len(failures) < version:
             break
-    assert len(failures) >= 10
+    assert len(failures) >= 6
     assert {"no-space", "backend-refused"} <= set(failures)
 
 
@@ -191,7 +193,7 @@ def test_what_became_read_only_is_an_error_of_ours_until_it_is_writable_again(sm
     library.publish(1)
     remount(point, "ro")
     try:
-        with pytest.raises((StoreError, BackendError), match="Read-only file system"):
+        with pytest.raises((StoreError, BackendError), match="(?i)read-only file system"):
             library.publish(2)
         assert library.offered() == {library.digest(1)}
     finally:

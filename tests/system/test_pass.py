@@ -12,6 +12,7 @@ from imagesync.errors import (
     BackendUnavailableError,
     DigestMismatchError,
     HttpStatusError,
+    NoSpaceError,
     UnreachableError,
 )
 from imagesync.lists.source import Fetched, NotModified
@@ -482,6 +483,24 @@ def test_tampered_record_is_replaced(site):
     assert actions(result)[0] == ("replace", "tampered", "done")
 
 
+def test_tampered_record_is_shown_so_also_while_its_replacement_is_put_off(site):
+    site.offer(a="one").publish().sync()
+    site.cloud.tamper(next(iter(site.cloud.records)), b"evil")
+    site.broken = {"a": UnreachableError("a", "no route")}
+    site.sync()
+
+    result = site.sync(honour_back_off=True)
+
+    assert actions(result) == [("hold", "tampered", "held")]
+    assert exit_code(result) == 1
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        (record,) = state.images("site")
+    assert (record.state, record.failures) == ("tampered", 1)
+    site.now += timedelta(hours=1)
+    site.broken = {}
+    assert actions(site.sync(honour_back_off=True))[0] == ("replace", "tampered", "done")
+
+
 # --- economy ---
 def test_unchanged_image_is_neither_prepared_nor_uploaded_again(site):
     site.offer(a="one").publish().sync()
@@ -616,6 +635,23 @@ def test_threads_prepare_ahead_and_order_stays(site):
     assert set(site.published()) == set("abcdefgh")
     assert [str(o.action.key.image) for o in result.targets[0].outcomes] == list("abcdefgh")
     assert isinstance(result.seen[0].observation, TrustedList)
+
+
+def test_what_found_no_room_beside_those_before_it_is_prepared_at_its_turn(site, monkeypatch):
+    site.offer(a="a", b="bb", c="ccc").publish()
+    real, tried = site.prepare, []
+
+    def crowded(wanted, *more):
+        tried.append(str(wanted.image.identifier))
+        if tried.count("b") == 1 and tried[-1] == "b":
+            raise NoSpaceError("cache", "others use it now")
+        return real(wanted, *more)
+
+    monkeypatch.setattr(site, "prepare", crowded)
+
+    assert exit_code(site.sync(ahead=2)) == 0
+    assert set(site.published()) == set("abc")
+    assert tried.count("b") == 2
 
 
 def test_the_smallest_image_comes_first(site):

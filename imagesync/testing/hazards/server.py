@@ -93,6 +93,7 @@ class HazardServer:
         self._counters: dict[str, count[int]] = {}
         self._over = threading.Event()
         self._lock = threading.Lock()
+        self._asked = threading.Condition()
         self._links: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
 
@@ -132,6 +133,11 @@ class HazardServer:
         """Return the targets of all requests so far."""
         return [request.target for request in self.requests]
 
+    def has_read(self, count: int, timeout: float = _PATIENCE) -> bool:
+        """Return whether so many requests were read, after waiting for them: a client may give up before the server."""
+        with self._asked:
+            return self._asked.wait_for(lambda: len(self.requests) >= count, timeout)
+
     def _accept(self) -> None:
         while not self._over.is_set():
             try:
@@ -169,7 +175,9 @@ class HazardServer:
         request = _read(link)
         if request is None:
             return
-        self.requests.append(request)
+        with self._asked:
+            self.requests.append(request)
+            self._asked.notify_all()
         path = request.target.partition("?")[0]
         behaviour = self._behaviours.get(path, _missing)
         behaviour(Connection(link, request, next(self._counters.get(path, count())), self._over))

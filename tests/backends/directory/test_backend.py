@@ -1,7 +1,9 @@
 import errno
+import fcntl
 import hashlib
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from imagesync_directory.backend import DirectoryTarget
 from imagesync_directory.disk import Disk
 from imagesync_directory.settings import Settings
 
-from imagesync.backend import Context, Format, Retirement, State
+from imagesync.backend import Context, FileFacts, Format, ImageSpec, Retirement, State
 from imagesync.errors import (
     BackendConflictError,
     BackendRefusedError,
@@ -296,6 +298,13 @@ def test_a_size_other_than_promised_is_refused(bench: Bench) -> None:
         assert listed(backend) == {}
 
 
+class Uncloned(Disk):
+    """A file system that cannot share blocks, wherever the tests run."""
+
+    def clone(self, source: int, into: int) -> bool:
+        return False
+
+
 class CloningDisk(Disk):
     """A file system that can share blocks, in its effect."""
 
@@ -320,6 +329,94 @@ def test_wrong_shared_blocks_are_refused(bench: Bench, root: Path, visible: Look
         bench.upload(backend)
 
     assert visible() == {}
+
+
+# --- links to what was handed over ------------------------------------------------------------------------------------
+def linkable(bench: Bench) -> ImageSpec:
+    """Return a specification of a file whose digest was just computed, and that nobody writes to again."""
+    return replace(bench.spec(), linkable=FileFacts.of(bench.file(1).stat()))
+
+
+def test_a_file_that_nobody_writes_to_again_is_linked_to(bench: Bench, root: Path) -> None:
+    done: list[int] = []
+    with open_on(root, Uncloned()) as backend:
+        spec = linkable(bench)
+        uploaded = backend.upload(spec, bench.file(1), done.append)
+        backend.publish(uploaded.ref)
+
+    assert file_of(root).samefile(bench.file(1))
+    assert oct(file_of(root).stat().st_mode & 0o777) == "0o444"
+    assert (uploaded.digest, sum(done)) == (spec.digest, spec.size)
+    assert [path.name for path in (root / ".imagesync" / "partial").iterdir()] == []
+
+
+def written_to(file: Path) -> None:
+    os.utime(file, ns=(1, 1))
+
+
+def linked_before(file: Path) -> None:
+    file.with_name("other").hardlink_to(file)
+
+
+def labelled(file: Path) -> None:
+    os.setxattr(file, "user.label", b"its own")
+
+
+@pytest.mark.parametrize("objection", [written_to, linked_before, labelled], ids=lambda objection: objection.__name__)
+def test_what_speaks_against_a_link_makes_it_a_copy(
+    bench: Bench, root: Path, objection: Callable[[Path], None]
+) -> None:
+    with open_on(root, Uncloned()) as backend:
+        spec = linkable(bench)
+        objection(bench.file(1))
+        uploaded = backend.upload(spec, bench.file(1), lambda _: None)
+
+    assert not file_of(root).samefile(bench.file(1))
+    assert uploaded.digest == spec.digest
+
+
+def test_what_a_guest_has_open_is_copied(bench: Bench, root: Path) -> None:
+    with open_on(root, Uncloned()) as backend, bench.file(1).open("rb") as guest:
+        share = struct.pack("@hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 201, 1, 0)
+        fcntl.fcntl(guest, fcntl.F_OFD_SETLK, share)
+        backend.upload(linkable(bench), bench.file(1), lambda _: None)
+
+    assert not file_of(root).samefile(bench.file(1))
+
+
+def test_links_can_be_switched_off(bench: Bench, root: Path) -> None:
+    settings = Settings(root, 5.0, link=False)
+    with DirectoryTarget(settings, Context("t", "conformance"), Uncloned()) as backend:
+        backend.upload(linkable(bench), bench.file(1), lambda _: None)
+
+    assert not file_of(root).samefile(bench.file(1))
+
+
+def test_where_no_link_can_be_made_the_bytes_are_copied(bench: Bench, root: Path, tmp_path: Path) -> None:
+    other = Path("/dev/shm") / f"imagesync-test-{os.getpid()}"  # another file system
+    other.write_bytes(bench.file(1).read_bytes())
+    try:
+        with open_on(root, Uncloned()) as backend:
+            spec = replace(bench.spec(), linkable=FileFacts.of(other.stat()))
+            assert backend.upload(spec, other, lambda _: None).digest == spec.digest
+    finally:
+        other.unlink()
+
+    assert file_of(root).stat().st_nlink == 1
+
+
+def test_what_a_killed_process_linked_is_not_written_to_by_the_next(bench: Bench, root: Path) -> None:
+    with open_on(root, Uncloned()) as backend:
+        bench.interrupt(backend)
+        (ref,) = listed(backend)
+        partial = root / ".imagesync" / "partial" / ref
+        partial.unlink()
+        partial.hardlink_to(bench.file(1))
+        content = bench.file(1).read_bytes()
+        bench.upload(backend)
+
+    assert bench.file(1).read_bytes() == content
+    assert not file_of(root).samefile(bench.file(1))
 
 
 # --- links ------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from imagesync_directory.backend import DirectoryTarget
 from imagesync_directory.disk import Disk
 from imagesync_directory.settings import Settings
 
-from imagesync.backend import Backend, Context, Metadata, OwnedImage, Retirement, State
+from imagesync.backend import Backend, Context, FileFacts, Metadata, OwnedImage, Retirement, State
 from imagesync.testing.conformance import Bench, Subject
 from imagesync.testing.steps import Died, Steps, dying, each_step
 from imagesync.testing.subject import LATER, NOW, listed
@@ -60,6 +60,12 @@ class Life:
         retired = next(image for image in backend.owned() if image.state is State.RETIRED)
         backend.delete(retired.ref)
 
+    def link(self, backend: Backend) -> None:
+        file = self.bench.file(1)
+        spec = replace(self.bench.spec(), linkable=FileFacts.of(file.stat()))
+        backend.publish(backend.upload(spec, file, lambda _: None).ref)
+        self.published = True
+
     def share(self, backend: Backend) -> None:
         self.bench.publish(backend, "image-1", 1)
         self.published = True
@@ -74,6 +80,7 @@ SCENARIOS: dict[str, tuple[Callable[[Life, Backend], None], int, str]] = {
     "rename": (Life.rename, 1, TITLE),
     "restore": (Life.restore, 1, "Title of image-1"),
     "delete": (Life.delete_replaced, 2, "Title of image-1"),
+    "link": (Life.link, 1, "Title of image-1"),
     "share": (Life.share, 1, "Title of image-1"),
 }
 

@@ -44,7 +44,7 @@ def test_an_unknown_key_names_the_nearest_known_one() -> None:
 
 
 def test_an_unknown_key_without_neighbour_names_all_known_ones() -> None:
-    assert problems({"path": "/srv", "cloud": "x"}) == "cloud: unknown key, known are lock_timeout, path"
+    assert problems({"path": "/srv", "cloud": "x"}) == "cloud: unknown key, known are link, lock_timeout, path"
 
 
 def test_every_problem_is_reported_at_once() -> None:
@@ -55,3 +55,9 @@ def test_checking_touches_nothing(tmp_path: Path) -> None:
     open_backend({"path": str(tmp_path / "pool")}, Context("mysite", "imagesync"))
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_links_may_be_switched_off_with_a_word_that_is_one() -> None:
+    assert read_settings({"path": "/srv"}, "t").link
+    assert not read_settings({"path": "/srv", "link": False}, "t").link
+    assert problems({"path": "/srv", "link": "no"}) == "link: must be true or false, not 'no'"

@@ -211,8 +211,30 @@ def test_a_directory_of_images_that_is_a_link_is_not_followed(provider, away):
     images.symlink_to(directory / "others")
     go()
 
-    assert provider.given("sync", "--json").code == 1
+    result = provider.given("sync", "--json", "--honour-back-off")
+
+    assert result.code == 1
     assert provider.titles() == ["steady-1", "steady-2"]
+    error = result.action("shaky-1")["error"]
+    assert "shaky: images is a symbolic link, which is not followed (put the directory itself there" in error
+
+
+def test_a_bundle_that_was_put_right_is_not_made_to_wait_as_a_publisher_is(provider, away):
+    directory, go = away
+    exported(provider, directory)
+    path = image_of(directory, provider, "shaky-1")
+    path.rename(directory / "elsewhere")
+    go()
+    assert provider.given("sync", "--json").action("shaky-1")["cause"] == "new"
+    (directory / "elsewhere").rename(path)
+    provider.targets.append(
+        {"name": "other", "backend": "directory", "path": str(provider.root / "other"), "formats": ["raw"]}
+    )
+    provider.configure()
+
+    result = provider.given("sync", "--json", "--honour-back-off")
+
+    assert {action["outcome"] for action in result.json["targets"][1]["actions"]} == {"done"}
 
 
 def test_a_list_that_was_changed_is_refused(provider, away):

@@ -142,3 +142,23 @@ def test_a_download_that_turns_out_too_large_for_the_room_is_told_from_one_over_
     assert result.code == 1
     assert "free beside the 0 that stay reserved" in result.err
     assert list(room.iterdir()) == []
+
+
+# --- how a URL is asked for ---
+def test_a_url_is_asked_for_as_the_configuration_says(provider):
+    url = provider.steady.images[provider.steady.add(provider.image("one"), title="one")].uri
+    provider.configure(proxies={"http": "http://127.0.0.1:9", "https": "http://127.0.0.1:9"})
+
+    result = provider.given("image", "inspect", url, "--allow-private-addresses")
+
+    assert result.code == 5
+    assert "proxy" in result.err
+
+
+def test_a_url_is_asked_for_as_an_image_of_a_subscription(provider):
+    url = provider.steady.images[provider.steady.add(provider.image("one"), title="one")].uri
+
+    assert provider.given("image", "inspect", url, "--subscription", "steady").code == 0
+    unknown = provider.given("image", "inspect", url, "--subscription", "stedy")
+    assert unknown.code == 2
+    assert "stedy: there is no such subscription" in unknown.err
