@@ -193,7 +193,7 @@ class DirectoryBackend:
             entry = self._begin(spec)
             try:
                 return self._fill(entry, spec, data, progress)
-            except (OSError, BackendError):
+            except BaseException:  # also when the pass is asked to stop
                 self._abandon(entry)
                 raise
 

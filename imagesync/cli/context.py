@@ -68,6 +68,15 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
+def whoami() -> str:
+    """Return who is at work, as far as the environment says."""
+    from socket import gethostname
+
+    known = environment()
+    user = known.get("SUDO_USER") or known.get("LOGNAME") or known.get("USER") or "unknown"
+    return f"{user}@{gethostname()}"
+
+
 def write_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Write ``value`` to standard output as indented JSON."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=not _is_utf8()))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from imagesync.cli.context import Options, clock, environment
+from imagesync.cli.context import INTERRUPTED, Options, clock, environment
 
 if TYPE_CHECKING:
     from imagesync.daemon.passes import Site
@@ -25,7 +28,7 @@ def daemon(ctx: click.Context, /) -> None:
     configuration again; SIGTERM ends within 30 seconds. Under systemd it is a service of Type=notify; as PID 1 of a
     container it reaps what others leave.
 
-    Exit codes: 0 ended by a signal; 2 the configuration is wrong.
+    Exit codes: 0 ended by a signal; 2 the configuration is wrong; 6 another daemon works with the same state.
     """
     from imagesync.daemon.init import fork_below_init
 
@@ -35,6 +38,7 @@ def daemon(ctx: click.Context, /) -> None:
     if code is None:
         # For years, unlike a pass: cycles are looked for as often as is usual.
         gc.set_threshold(700)
+        _raise_limit_of_descriptors()
         _serve(ctx.obj)
     ctx.exit(code or 0)
 
@@ -47,8 +51,43 @@ def _serve(options: Options) -> None:
     site = _read(options)
     options.start_logging()
     program = Program(_command(options), dict(environment()), clock)
-    service = Service(site, Passes(program), lambda: _checked(_read(options)), Notifier.of(environment(), os.getpid()))
-    service.serve()
+    passes = Passes(program)
+    passes.stop.enforce(_abandon)
+    service = Service(site, passes, lambda: _checked(_read(options)), Notifier.of(environment(), os.getpid()))
+    with _alone(site):
+        service.serve()
+
+
+@contextmanager
+def _alone(site: Site) -> Iterator[None]:
+    """Keep other daemons from the same state: two would tell everything twice. Without a state nobody can tell.
+
+    Raises:
+        LockedError: there is one already.
+    """
+    from imagesync.errors import LockedError, StateError
+    from imagesync.run.wiring import open_configured_state
+
+    with ExitStack() as stack:
+        try:
+            state = stack.enter_context(open_configured_state(site.config))
+            stack.enter_context(state.lock("(daemon)", clock()))
+        except LockedError:
+            raise
+        except StateError as error:
+            click.echo(f"imagesync: whether another daemon is at work is not known: {error}", err=True)
+        yield
+
+
+def _raise_limit_of_descriptors() -> None:
+    """Take as many as may be had: a page that is besieged must not keep passes from starting."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _abandon() -> None:
+    click.echo("not everything ended in time; the next run cleans up", err=True)
+    os._exit(INTERRUPTED)
 
 
 def _command(options: Options) -> list[str]:

@@ -32,6 +32,8 @@ COMMANDS = {
     "why": "imagesync.cli.why:why",
     "probe": "imagesync.cli.probe:probe",
     "revoke": "imagesync.cli.revoke:revoke",
+    "pause": "imagesync.cli.pause:pause",
+    "resume": "imagesync.cli.pause:resume",
     "list": "imagesync.cli.lists:lists",
     "image": "imagesync.cli.images:image",
     "store": "imagesync.cli.store:store",

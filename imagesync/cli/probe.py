@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from imagesync.errors import ImagesyncError
 
 if TYPE_CHECKING:
     from imagesync.config.schema import Config
+    from imagesync.run.history import RunDigest
     from imagesync.run.probe import Answer
 
 
@@ -30,7 +31,18 @@ def _limit(*names: str, default: str, text: str) -> Callable[[Callable[..., Any]
     return click.option(*names, callback=_duration, metavar="TIME", default=default, show_default=True, help=text)
 
 
-@click.command()
+class _Plugin(click.Command):
+    """One that says also of its own use what a plug-in says: 2 would be an alarm."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            click.echo(f"IMAGESYNC UNKNOWN - {error.format_message()}")
+            raise click.exceptions.Exit(3) from error
+
+
+@click.command(cls=_Plugin)
 @_limit("--warning", "-w", default="24h", text="Images missing or outdated for this long.")
 @_limit("--critical", "-c", default="72h", text="The same, critical.")
 @_limit("--fetch-warning", default="24h", text="A list that was not fetched and verified for this long.")
@@ -68,7 +80,7 @@ def _answer(options: Options, given: Mapping[str, timedelta]) -> Answer:
     config = options.config()
     options.start_logging("error")
     situation = Survey().look(config, Outlook(), clock())
-    last = {one.name: one.last.ended for one in situation.lists if one.last}
+    last = {one.name: _last(one.name, one.last.ended, situation.runs) for one in situation.lists if one.last}
     limits = Limits(
         images=(given["warning"], given["critical"]),
         fetch=(given["fetch_warning"], given["fetch_critical"]),
@@ -76,6 +88,12 @@ def _answer(options: Options, given: Mapping[str, timedelta]) -> Answer:
         longest_pass=config.daemon.deadline,
     )
     return answer(situation, limits)
+
+
+def _last(name: str, ended: datetime, runs: Sequence[RunDigest]) -> datetime:
+    """Return when a list was looked at last, by the daemon or by whatever took its place."""
+    others = (run.finished for run in runs if run.finished and any(word.name == name for word in run.lists))
+    return max(ended, *others)
 
 
 def _regular(config: Config, last: Mapping[str, datetime]) -> dict[str, Any]:

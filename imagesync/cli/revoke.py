@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imagesync.cli.context import Options, as_json, clock, environment, write_json
+from imagesync.cli.context import Options, as_json, clock, whoami, write_json
 from imagesync.errors import ConfigError, StateError
 
 if TYPE_CHECKING:
@@ -85,19 +84,13 @@ def _entry(chosen: Mapping[str, str | None], now: datetime) -> dict[str, str]:
     given = {name: value for name, value in chosen.items() if value}
     if "signer" in given:
         given["signer"] = normalise(given["signer"])
-    given |= {"at": f"{now:%Y-%m-%dT%H:%M:%SZ}", "by": given.get("by") or _whoami()}
+    given |= {"at": f"{now:%Y-%m-%dT%H:%M:%SZ}", "by": given.get("by") or whoami()}
     try:
         DenyEntry.model_validate(given)
     except ValidationError as error:
         detail = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise ConfigError("revoke", detail, "see imagesync revoke --help") from error
     return given
-
-
-def _whoami() -> str:
-    known = environment()
-    user = known.get("SUDO_USER") or known.get("LOGNAME") or known.get("USER") or "unknown"
-    return f"{user}@{socket.gethostname()}"
 
 
 def _bytes_of(config: Config, entry: Mapping[str, str]) -> list[dict[str, str]]:

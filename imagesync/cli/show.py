@@ -35,7 +35,9 @@ def lists(report: dict[str, Any]) -> None:
     """Write a line per list: its verdict, and who signed it or why it is not trusted."""
     for item in report["lists"]:
         name = short(item["name"])
-        if item["verdict"] == "trusted":
+        if item["paused"]:
+            click.echo(f"list {name}: {short(item['reason'])}")
+        elif item["verdict"] == "trusted":
             signer = short(item["signer"]["dn"])
             click.echo(f"list {name}: trusted, version {short(item['version'])}, signed by {signer}")
         else:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from imagesync.run.sync import PassResult
 
 
-_PLANNED = 300
-"""Actions per target: the whole plan is one line of at most a mebibyte."""
+_PLANNED, _LEAST = 300, 5
+"""Actions of all targets together, and of each: the whole plan is one line of at most a mebibyte."""
 
 
 @click.command("pass", hidden=True)
@@ -65,16 +65,17 @@ def _plan(options: Options, told: Events) -> tuple[int, dict[str, Any]]:
 
     _, report, code = execute(options, Wish(dry=True, patient=True), told)
     lists = [{key: item[key] for key in ("name", "verdict", "reason")} for item in report["lists"]]
-    return int(code), {"lists": lists, "targets": [_planned(target) for target in report["targets"]]}
+    most = max(_PLANNED // max(len(report["targets"]), 1), _LEAST)
+    return int(code), {"lists": lists, "targets": [_planned(target, most) for target in report["targets"]]}
 
 
-def _planned(target: Mapping[str, Any]) -> dict[str, Any]:
+def _planned(target: Mapping[str, Any], most: int) -> dict[str, Any]:
     from imagesync.plan.render import short
 
     actions = [action for action in target["actions"] if action["kind"] not in {"keep", "skip"}]
     shown = [
         {key: short(value, 300) if isinstance(value, str) else value for key, value in action.items()}
-        for action in actions[:_PLANNED]
+        for action in actions[:most]
     ]
     return {
         "name": target["name"],

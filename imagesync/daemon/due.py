@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from imagesync.plan.expiry import later
 from imagesync.state import PassRecord
 
 FIRST_RETRY = timedelta(minutes=5)
@@ -45,13 +47,24 @@ def _back_off(before: PassRecord | None, ended: Ended) -> tuple[int, datetime | 
     return failures, ended.at + FIRST_RETRY * 2 ** min(failures - 1, _LARGEST_DOUBLING)
 
 
+def spread(at: datetime, last: PassRecord | None, now: datetime, jitter: timedelta) -> datetime:
+    """Return ``at``, later by up to ``jitter`` and up to a tenth of the wait, so that sites do not all ask at once.
+
+    When the last pass ended differs from site to site, also where all go by the same cron expression.
+    """
+    if last is None or at <= now:
+        return at
+    share = int.from_bytes(hashlib.sha256(f"{last.subscription} {last.ended.isoformat()}".encode()).digest()[:4])
+    return later(at, min(jitter, (at - now) / 10) * (share / (1 << 32)))
+
+
 def due(last: PassRecord | None, settings: str, regular: datetime, now: datetime) -> datetime:
     """Return when the next pass of a list is due, never before ``now``.
 
     ``regular`` is the first time by interval or cron expression after the last pass. A list that had none yet, or whose
-    configuration has changed since, is due at once.
+    configuration has changed since, is due at once; so is one whose last pass lies ahead, because a clock was wrong.
     """
-    if last is None or last.settings != settings:
+    if last is None or last.settings != settings or last.ended > now:
         return now
     wanted = regular if last.retry_at is None else min(regular, last.retry_at)
     return max(wanted, now)

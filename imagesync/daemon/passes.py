@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from threading import Event
 
 import structlog
 
@@ -18,6 +17,7 @@ from imagesync.daemon.notify.events import Passed
 from imagesync.daemon.notify.writing import tell
 from imagesync.daemon.process import Ending, Launch, Patience, supervise
 from imagesync.daemon.schedule import Rhythm
+from imagesync.daemon.stop import Stop
 from imagesync.errors import ImagesyncError
 from imagesync.run.wiring import open_configured_state
 from imagesync.state import PassRecord
@@ -27,6 +27,10 @@ log = structlog.get_logger(__name__)
 
 HOUSEKEEPING = "(housekeeping)"
 """The name of the job that removes what is due. No subscription can be called so."""
+
+
+_MILD = frozenset({4, 6})
+"""Exit codes that want somebody to look, sooner or later: the guard held back, or somebody else was at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +66,14 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """What runs passes. ``live`` shows what is going on; setting ``stop`` ends it.
+    """What runs passes. ``live`` shows what is going on; asking for a ``stop`` ends it.
 
     ``known`` is what is remembered of each subscription's last pass, also where the state cannot be written.
     """
 
     program: Program
     live: Live = field(default_factory=Live)
-    stop: Event = field(default_factory=Event)
+    stop: Stop = field(default_factory=Stop)
     known: dict[str, PassRecord] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
 
@@ -81,27 +85,42 @@ class Passes:
         except ImagesyncError as error:
             log.error("state cannot be read, every list is looked at", reason=str(error))
 
+    def forget(self, site: Site) -> None:
+        """Forget what was wrong with subscriptions that are followed no more."""
+        followed = site.rhythms().keys()
+        for name in self.troubles.keys() - followed:
+            del self.troubles[name]
+        try:
+            with open_configured_state(site.config) as state:
+                over = [one.key for one in state.troubles() if one.subscription and one.subscription not in followed]
+                if over:
+                    state.tell((), over, ())
+        except ImagesyncError as error:
+            log.error("state cannot be written", reason=str(error))
+
     def due(self, name: str, site: Site, now: datetime) -> datetime:
         """Return when ``name`` is due."""
         last = self.known.get(name)
         regular = site.rhythms()[name].after(last.ended) if last else now
-        return due.due(last, site.settings(name), regular, now)
+        at = due.due(last, site.settings(name), regular, now)
+        return due.spread(at, last, now, site.config.daemon.jitter)
 
-    def run(self, name: str, site: Site) -> datetime | None:
-        """Run one pass and return when the next one is due; ``None`` leaves that to the rhythm."""
+    def run(self, name: str, site: Site) -> None:
+        """Run one pass and note how it ended."""
         if self.stop.is_set():
-            return None
+            return
         self.live.begin(name, self.program.clock())
         log.info("pass began", list=name)
         try:
             ending = self._supervise(name, site)
         finally:
             self.live.end(name)
-        if self.stop.is_set():
+        if self.stop.is_set() and "run" not in ending.report:
             log.info("pass interrupted", list=name)
-            return None
+            return
         self._log(name, ending)
-        return None if name == HOUSEKEEPING else self._note(name, site, ending)
+        if name != HOUSEKEEPING:
+            self._note(name, site, ending)
 
     def _supervise(self, name: str, site: Site) -> Ending:
         which = [] if name == HOUSEKEEPING else ["--list", name]
@@ -116,11 +135,12 @@ class Passes:
         trouble = why or (f"ended with exit code {ending.code}" if ending.code else "")
         if trouble:
             self.troubles[name] = trouble
-            log.error("pass failed", list=name, code=ending.code, reason=trouble)
+            say = log.error if ending.code not in _MILD else log.warning
+            say("pass failed", list=name, code=ending.code, reason=trouble)
         elif self.troubles.pop(name, None):
             log.info("pass is good again", list=name)
 
-    def _note(self, name: str, site: Site, ending: Ending) -> datetime:
+    def _note(self, name: str, site: Site, ending: Ending) -> None:
         retry = ending.report.get("image_retry")
         ended = due.Ended(
             self.program.clock(), ending.code, datetime.fromisoformat(retry) if isinstance(retry, str) else None
@@ -132,7 +152,6 @@ class Passes:
                 tell(site.config, self._passed(name, ending, ended.at, state), state)
         except ImagesyncError as error:
             log.error("state cannot be written", list=name, reason=str(error))
-        return self.due(name, site, ended.at)
 
     def _passed(self, name: str, ending: Ending, at: datetime, state: Repository) -> Passed:
         run = state.run(str(ending.report.get("run", "")))

@@ -16,18 +16,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Event
 from typing import IO, Any
 
 import structlog
+
+from imagesync.daemon.stop import Stop
 
 log = structlog.get_logger(__name__)
 
 _TICK = 0.5
 _LONGEST_LINE = 1 << 20
-_TERM_GRACE = 20.0
-"""Seconds between asking a child to end and killing it; the whole daemon has 30 (see ``docs/service.rst``)."""
-
 _LAST_WORDS = 30.0
 """Seconds that a child has to end after it closed its pipe."""
 
@@ -64,10 +62,11 @@ class Launch:
     files: str
 
 
-def supervise(launch: Launch, patience: Patience, stop: Event, sink: EventSink) -> Ending:
-    """Run a child to its end and return how it ended. ``sink`` gets each event; setting ``stop`` ends the child.
+def supervise(launch: Launch, patience: Patience, stop: Stop, sink: EventSink) -> Ending:
+    """Run a child to its end and return how it ended. ``sink`` gets each event.
 
-    No process of its group is left, whatever happens.
+    When ``stop`` is asked for, the child is asked to end, and killed when the budget of children is spent. No process
+    of its group is left, whatever happens.
 
     Raises:
         OSError: no process can be started.
@@ -117,11 +116,11 @@ def _start(launch: Launch, writer: int, files: int) -> subprocess.Popen[bytes]:
 class _Watched:
     child: subprocess.Popen[bytes]
     patience: Patience
-    stop: Event
+    stop: Stop
     sink: EventSink
     began: float = field(default_factory=time.monotonic)
     alive: float = field(default_factory=time.monotonic)
-    asked: float = 0.0
+    asked: bool = False
     report: Mapping[str, Any] = field(default_factory=dict)
     rest: bytes = b""
 
@@ -160,10 +159,10 @@ class _Watched:
     def _impatient(self) -> str:
         now = time.monotonic()
         if self.stop.is_set() and not self.asked:
-            self.asked = now
+            self.asked = True
             self.child.terminate()
-        if self.asked and now - self.asked > _TERM_GRACE:
-            return f"did not end {_TERM_GRACE:g} s after it was asked to"
+        if not self.stop.patience():
+            return f"did not end {self.stop.budget.children:g} s after it was asked to"
         if now - self.alive > self.patience.silence:
             return f"showed no sign of life for {self.patience.silence:g} s"
         if now - self.began > self.patience.deadline:
@@ -171,11 +170,14 @@ class _Watched:
         return ""
 
     def _reap(self) -> str:
-        try:
-            self.child.wait(_LAST_WORDS)
-        except subprocess.TimeoutExpired:
-            return f"did not end {_LAST_WORDS:g} s after its last words"
-        return ""
+        closed = time.monotonic()
+        while time.monotonic() - closed < _LAST_WORDS:
+            with suppress(subprocess.TimeoutExpired):
+                self.child.wait(_TICK)
+                return ""
+            if why := self._impatient():
+                return why
+        return f"did not end {_LAST_WORDS:g} s after its last words"
 
     def end(self) -> None:
         """Kill what is left of the group, and forget the child."""

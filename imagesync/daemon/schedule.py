@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Any
 
 from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, EVENT_JOB_SUBMITTED, JobEvent
@@ -61,6 +62,7 @@ class Schedule:
     def __init__(self, run: Callable[[str], None], *, beat: float = _BEAT) -> None:
         """Call ``run`` with the name of what is due; show life every ``beat`` seconds."""
         self._run, self._every = run, beat
+        self._turn = Lock()
         self._beat = time.monotonic()
         self._scheduler = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(1), "pulse": ThreadPoolExecutor(1)},
@@ -79,7 +81,10 @@ class Schedule:
     def stop(self) -> None:
         """End, waiting for what runs."""
         if self._scheduler.running:
-            self._scheduler.shutdown(wait=True)
+            # Not waiting itself: it would hold the lock that whoever runs needs to be moved.
+            self._scheduler.shutdown(wait=False)
+        with self._turn:
+            return
 
     def arrange(self, jobs: Mapping[str, Rhythm], jitter: timedelta) -> None:
         """Have exactly these jobs. One that is there already keeps its next time until it is moved."""
@@ -87,7 +92,7 @@ class Schedule:
             self._scheduler.remove_job(name)
         for name, rhythm in jobs.items():
             trigger = rhythm.trigger(jitter)
-            self._scheduler.add_job(self._run, trigger, args=(name,), id=name, replace_existing=True)
+            self._scheduler.add_job(self._take, trigger, args=(name,), id=name, replace_existing=True)
 
     def move(self, name: str, at: datetime) -> None:
         """Let ``name`` be due at a time; its own rhythm goes on from there. What is not arranged is left alone."""
@@ -95,6 +100,10 @@ class Schedule:
             self._scheduler.modify_job(name, next_run_time=at)
         except JobLookupError:
             return
+
+    def wake(self, now: datetime) -> None:
+        """Go by the clock that was set to ``now``: who waits for a time of before may wait for long."""
+        self._scheduler.modify_job(_PULSE, next_run_time=now)
 
     def next_times(self) -> dict[str, datetime]:
         """Return when each job is due next."""
@@ -107,6 +116,10 @@ class Schedule:
     def is_alive(self) -> bool:
         """Return whether the scheduler starts jobs when they are due."""
         return time.monotonic() - self._beat < self._every * _LATE
+
+    def _take(self, name: str) -> None:
+        with self._turn:
+            self._run(name)
 
     def _pulse(self) -> None:
         self._beat = time.monotonic()

@@ -14,7 +14,7 @@ import structlog
 
 from imagesync.daemon.live import Task
 from imagesync.daemon.notify.outbox import Outbox
-from imagesync.daemon.passes import Passes, Site
+from imagesync.daemon.passes import HOUSEKEEPING, Passes, Site
 from imagesync.daemon.schedule import Schedule
 from imagesync.daemon.systemd import Notifier
 from imagesync.daemon.web.plans import Plans
@@ -26,17 +26,22 @@ from imagesync.run.situation import Outlook
 log = structlog.get_logger(__name__)
 
 _TICK = 1.0
+_STEP = 30.0
+"""Seconds by which the clock must have been set for that to matter."""
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(slots=True)
 class _State:
-    """What the main thread knows: the configuration in force, and why the newest one is not."""
+    """What is so now: the configuration in force, why the newest one is not, and which passes somebody waits for."""
 
     site: Site
     complaint: str = ""
     fed: float = 0.0
     status: str = ""
+    hastened: set[str] = field(default_factory=set)
+    offset: float = 0.0
     received: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
 
 
@@ -48,7 +53,7 @@ class Service:
         self.passes = passes
         self.schedule = Schedule(self._run)
         self._read, self._notifier = read, notifier
-        self._outbox = Outbox(passes.program.clock, passes.program.environment)
+        self._outbox = Outbox(passes.program.clock, passes.program.environment, passes.stop)
         self._state = _State(site)
         self.web = Web(self._window())
 
@@ -63,7 +68,7 @@ class Service:
         return self._state.complaint
 
     def serve(self) -> None:
-        """Run until SIGTERM or Ctrl-C. Must be called in the main thread; returns within 30 s of the signal."""
+        """Run until SIGTERM or Ctrl-C. Must be called in the main thread; returns within the budget of the stop."""
         before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
         try:
             self.passes.recall(self.site)
@@ -82,23 +87,37 @@ class Service:
     def _end(self) -> None:
         self._notifier.tell("STOPPING=1")
         self._notifier.status("ending")
-        self.passes.stop.set()
+        self.passes.stop.ask()
         self._outbox.stop()
+        self.web.end(self.passes.stop)
         self.schedule.stop()
-        self.web.end()
+        self._outbox.wait()
         log.info("daemon ended")
 
     # --- passes ---
     def _run(self, name: str) -> None:
-        site = self.site
-        at = self.passes.run(name, site)
+        """Run what is due, and move it to when it is due again: by the configuration that is in force by then."""
+        self._state.hastened.discard(name)
+        if name not in self.site.rhythms():
+            return  # waited for its turn, and is followed no more
+        self.passes.run(name, self.site)
         self._outbox.wake()
-        if at is not None:
-            self.schedule.move(name, at)
+        if self.passes.stop.is_set():
+            return
+        if name in self._state.hastened:
+            self.schedule.move(name, self.passes.program.clock())
+        elif name != HOUSEKEEPING and name in self.site.rhythms():
+            self.schedule.move(name, self.passes.due(name, self.site, self.passes.program.clock()))
+
+    def _hasten(self, name: str) -> None:
+        """Let ``name`` be due now, or right after the pass that is going on: what that has seen may be old."""
+        self._state.hastened.add(name)
+        self.schedule.move(name, self.passes.program.clock())
 
     def _arrange(self, site: Site) -> None:
         now = self.passes.program.clock()
         self._outbox.arrange(site.config)
+        self.passes.forget(site)
         self.schedule.arrange(site.rhythms(), site.config.daemon.jitter)
         for item in site.config.subscriptions:
             if item.enabled:
@@ -106,6 +125,9 @@ class Service:
 
     # --- signals ---
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a receiver
+        if number != signal.SIGHUP:
+            # The time runs from now on, whatever the main thread is at.
+            self.passes.stop.ask()
         self._state.received.put(number)
 
     def _next_signal(self) -> int:
@@ -142,21 +164,33 @@ class Service:
             outlook=self._outlook,
             live=self.passes.live,
             clock=program.clock,
-            hasten=lambda name: self.schedule.move(name, program.clock()),
+            hasten=self._hasten,
             plans=Plans(program, lambda: self.site, self.passes.stop),
             began=program.clock(),
+            is_alive=self.schedule.is_alive,
         )
 
     def _outlook(self) -> Outlook:
         return Outlook(self.schedule.next_times(), dict(self.passes.troubles), self.complaint)
 
     def _look(self) -> None:
+        self._watch_clock()
         self._feed()
         self.web.tend(self.site.config)
         text = self._text()
         if text != self._state.status:
             self._state.status = text
             self._notifier.status(text)
+
+    def _watch_clock(self) -> None:
+        """Plan anew when the clock was set: every time that is waited for was meant by the one before."""
+        now = self.passes.program.clock()
+        offset = now.timestamp() - time.monotonic()
+        before, self._state.offset = self._state.offset or offset, offset
+        if abs(offset - before) > _STEP:
+            log.warning("the clock was set", seconds=round(offset - before))
+            self.schedule.wake(now)
+            self._arrange(self.site)
 
     def _feed(self) -> None:
         """Tell the watchdog that all is well, while the scheduler's own thread shows that it is."""

@@ -254,7 +254,7 @@ def _absent_copy(case: _Situation, copy: OwnedImage, when: Dates) -> Action:
             return _retire(case, copy, cause, reason)
         case Cause.MOVED if case.elsewhere is not None and case.elsewhere.is_offered:
             return _retire(case, copy, cause, reason)
-        case Cause.UNKNOWN | Cause.UNSUBSCRIBED:
+        case Cause.UNKNOWN | Cause.UNSUBSCRIBED | Cause.PAUSED:
             return case.act(Kind.HOLD, cause, reason + announcement(when, case.now), copy)
         case _:
             return case.act(Kind.HOLD, cause, reason, copy)
@@ -263,6 +263,8 @@ def _absent_copy(case: _Situation, copy: OwnedImage, when: Dates) -> Action:
 def _why_absent(case: _Situation) -> tuple[Cause, str]:
     view = case.view
     observation = view.observation if view else None
+    if paused := _pause(case):
+        return Cause.PAUSED, paused
     if view is not None and isinstance(observation, TrustedList) and _is_known(case):
         if case.elsewhere is not None:
             where = ", ".join(sorted(case.elsewhere.owners))
@@ -312,10 +314,10 @@ def _retired(case: _Situation, copy: OwnedImage) -> Action:
     """
     at, why = (copy.retirement.at, copy.retirement.reason) if copy.retirement else (copy.created_at, "")
     due = later(at, max(case.target.delete_after, WINDOW) if why in COUNTED else case.target.delete_after)
-    known = why not in COUNTED or _is_known(case)
+    known = (why not in COUNTED or _is_known(case)) and not _pause(case)
     if due <= case.now and known and case.target.trust_clock and case.key not in case.target.postponed:
         return case.act(Kind.DELETE, Cause.GRACE_OVER, f"retired at {timestamp(at)}", copy)
-    if copy.drift:
+    if copy.drift and not _pause(case):
         update = case.act(Kind.UPDATE, Cause.METADATA, f"retired, and changed: {', '.join(copy.drift)}", copy)
         return replace(update, metadata=copy.metadata)
     return case.act(Kind.KEEP, Cause.GRACE, f"retired at {timestamp(at)}, to be deleted from {timestamp(due)}", copy)
@@ -360,6 +362,11 @@ def _skip(skipped: Skipped, view: ListView) -> Action:
 def _is_known(case: _Situation) -> bool:
     observation = case.view.observation if case.view else None
     return isinstance(observation, TrustedList) and observation.identifier == case.key.list
+
+
+def _pause(case: _Situation) -> str:
+    """Return why nothing is to be changed but what dates and recalls want, or nothing."""
+    return case.target.paused or (case.view.paused if case.view else "")
 
 
 def _published(case: _Situation) -> tuple[OwnedImage, ...]:

@@ -58,6 +58,7 @@ class Cause(StrEnum):
     BROKEN = "broken"
     UNKNOWN = "unknown"
     UNSUBSCRIBED = "unsubscribed"
+    PAUSED = "paused"
     MOVED = "moved"
     GUARD = "guard"
     BACK_OFF = "back-off"
@@ -87,7 +88,8 @@ class ListView:
     """What one pass knows of one subscription, as one target sees it.
 
     ``observation`` is ``None`` for a subscription that is switched off. ``accepted`` is the last accepted version;
-    its dates count while the list is unknown. ``owners`` are the projects that own its images there.
+    its dates count while the list is unknown. ``owners`` are the projects that own its images there. ``paused`` says
+    that the operator wants nothing to be changed there for it, until when and why: then there is no observation.
     """
 
     subscription: str
@@ -99,6 +101,7 @@ class ListView:
     expiry_grace: timedelta = DEFAULT_EXPIRY_GRACE
     keep_unselected: bool = False
     guard: GuardRules = field(default_factory=GuardRules)
+    paused: str = ""
 
     @property
     def identifier(self) -> ListId | None:
@@ -134,7 +137,7 @@ class TargetView:
     of all that are configured.
     ``expected`` are the images that were published here when the last pass ended, ``remembered`` all that were here.
     ``editable`` says that records can be written by others: what they say of their own bytes is then not believed.
-    ``former`` are owners of records that own images of no list by now.
+    ``former`` are owners of records that own images of no list by now. ``paused`` is as in ``ListView``, for all lists.
     """
 
     name: str
@@ -150,6 +153,7 @@ class TargetView:
     remembered: frozenset[ImageKey] = frozenset()
     editable: bool = False
     former: frozenset[str] = frozenset()
+    paused: str = ""
 
     @property
     def countable(self) -> tuple[OwnedImage, ...]:

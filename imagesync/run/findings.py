@@ -8,14 +8,21 @@ from datetime import UTC, datetime, timedelta
 
 from imagesync.run.notice import Level
 from imagesync.run.situation import ImageStanding, ListStanding, Situation, TargetStanding
+from imagesync.state import Pausable, PauseRecord
 
 WARNING_AFTER, CRITICAL_AFTER = timedelta(hours=24), timedelta(hours=72)
 """Within these times the community expects a site to follow its lists."""
 
+ALARMS = frozenset({"tampered"})
+"""States of an image that are told whatever is paused."""
+
 ENDED = frozenset({"published", "retired", "revoked"})
 """States of an image that are as the list wants them."""
 
-CLOCK, PASS, CONFIGURATION, LIST, TARGET = "clock", "pass", "configuration", "list", "target"
+_WORKED = frozenset({"trusted", "switched off", "paused"})
+"""Verdicts of lists whose images are not held for their sake."""
+
+CLOCK, PASS, CONFIGURATION, LIST, TARGET, PAUSE = "clock", "pass", "configuration", "list", "target", "everything"
 """What a finding can be about, beside the states of images and the matters of notices."""
 
 _EXPLAINED = frozenset({1, 3, 4, 5})
@@ -60,6 +67,9 @@ def by_age(since: datetime, now: datetime, warning: timedelta, critical: timedel
 
 # --- the daemon ------------------------------------------------------------------------------------------------------
 def _general(now: Situation) -> Iterator[Finding]:
+    for pause in now.pauses:
+        if pause.scope is Pausable.ALL:
+            yield _of_pause(pause, PAUSE)
     if now.outlook.complaint:
         text = now.outlook.complaint
         yield Finding(Level.WARNING, CONFIGURATION, "", text, None, "the configuration of before goes on")
@@ -67,10 +77,16 @@ def _general(now: Situation) -> Iterator[Finding]:
     if newest is not None and newest.clock == "clock":
         text = "this machine's clock does not fit the servers' or the last pass"
         yield Finding(Level.CRITICAL, CLOCK, "", text, newest.started, "nothing expires until it does")
-    known = {one.name for one in now.lists if one.verdict != "trusted"}
+    known = {one.name for one in now.lists if one.verdict not in {"trusted", "paused"}}
     for name, trouble in now.outlook.troubles.items():
         if name not in known and not _is_explained(now, name):
             yield Finding(Level.WARNING, PASS, name, trouble, None, _again(now.outlook.next.get(name)))
+
+
+def _of_pause(pause: PauseRecord, matter: str) -> Finding:
+    then = f"goes on at {_minute(pause.until)}" if pause.until else "goes on when somebody says imagesync resume"
+    text = f"is paused by {pause.who}: {pause.reason}"
+    return Finding(Level.WARNING, matter, pause.name, text, pause.since, then)
 
 
 def _is_explained(now: Situation, name: str) -> bool:
@@ -82,6 +98,8 @@ def _is_explained(now: Situation, name: str) -> bool:
 # --- lists -----------------------------------------------------------------------------------------------------------
 def _of_lists(now: Situation) -> Iterator[Finding]:
     for one in now.lists:
+        if one.pause is not None and one.pause.scope is Pausable.LIST:
+            yield _of_pause(one.pause, LIST)
         if one.followed.enabled:
             yield from _of_list(one, now.at)
 
@@ -89,6 +107,8 @@ def _of_lists(now: Situation) -> Iterator[Finding]:
 def _of_list(one: ListStanding, now: datetime) -> Iterator[Finding]:
     for told in one.notices:
         yield Finding(told.level, told.matter, one.name, told.text, None, _again(one.next))
+    if one.pause is not None:
+        return
     if one.last is not None and one.last.code < 0:
         text = "its last pass ended without a result"
         yield Finding(Level.CRITICAL, PASS, one.name, text, one.last.ended, _again(one.next))
@@ -110,13 +130,16 @@ def _level_of_list(one: ListStanding, now: datetime) -> Level:
 # --- targets ---------------------------------------------------------------------------------------------------------
 def _of_targets(now: Situation) -> Iterator[Finding]:
     soonest = min(now.outlook.next.values(), default=None)
-    unknown = {one.name for one in now.lists if one.verdict not in {"trusted", "switched off"}}
+    unknown = {one.name for one in now.lists if one.verdict not in _WORKED}
     for target in now.targets:
+        if target.pause is not None and target.pause.scope is Pausable.TARGET:
+            yield _of_pause(target.pause, TARGET)
         if target.error:
             yield _of_target(target, now.at, soonest)
         for image in target.images:
             waits_for_list = image.record.state == "held" and image.subscription in unknown
-            if image.record.state not in ENDED and not waits_for_list:
+            waits = waits_for_list or (image.paused and image.record.state not in ALARMS)
+            if image.record.state not in ENDED and not waits:
                 yield _of_image(image, now)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from imagesync.plan.spec import timestamp
 from imagesync.run.findings import Finding, findings, level
+from imagesync.run.pausing import as_json
 from imagesync.run.report import notice_as_json
 from imagesync.run.settings import Scope
 from imagesync.run.situation import ImageStanding, ListStanding, Situation, TargetStanding
@@ -51,6 +52,8 @@ def _list(one: ListStanding) -> dict[str, Any]:
         "vo": one.followed.vo,
         "url": one.followed.url,
         "enabled": one.followed.enabled,
+        "followed": one.followed.enabled and one.pause is None,
+        "paused": as_json(one.pause),
         "verdict": one.verdict,
         "reason": one.word.reason if one.word else "",
         "hint": one.word.hint if one.word else "",
@@ -83,6 +86,7 @@ def _target(one: TargetStanding) -> dict[str, Any]:
         "backend": one.kept.backend,
         "error": one.error or None,
         "since": _when(one.since) if one.error else None,
+        "paused": as_json(one.pause),
         "notices": list(one.word.notices) if one.word else [],
         "counts": dict(sorted(one.counts.items())),
         "images": [_image(image) for image in one.images],

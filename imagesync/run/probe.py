@@ -8,15 +8,16 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 
 from imagesync.plan.render import short
-from imagesync.run.findings import CLOCK, CRITICAL_AFTER, WARNING_AFTER, by_age, findings
+from imagesync.run.findings import ALARMS, CLOCK, CRITICAL_AFTER, WARNING_AFTER, by_age, findings
 from imagesync.run.history import RunDigest
 from imagesync.run.notice import Level, Matter
+from imagesync.run.pausing import told
 from imagesync.run.situation import ListStanding, Situation
+from imagesync.state import Pausable
 
 _LONGEST = 800
 _SAID = frozenset({CLOCK, *Matter})
 _LATE = frozenset({"missing", "failed"})
-_ALARMS = frozenset({"tampered"})
 
 
 class Code(IntEnum):
@@ -69,9 +70,11 @@ def answer(now: Situation, limits: Limits) -> Answer:
     if not now.runs and not any(one.accepted for one in lists):
         return unknown("no pass has been made yet")
     found = [*_lists(lists, now, limits), *_images(now, limits), *_daemon(lists, now, limits), *_told(now)]
+    found += _pauses(now)
     found.sort(key=lambda one: -one[0])
     code = max((code for code, _ in found), default=Code.OK)
-    text = "; ".join(text for _, text in found) or _good(lists, now)
+    good = [_good(lists, now)] if code is Code.OK else []
+    text = "; ".join([*good, *(text for _, text in found)])
     return Answer(code, text, tuple(_data(lists, now, limits)), tuple(found))
 
 
@@ -87,6 +90,8 @@ def _code(urgent: Level | None) -> Code:
 # --- what is looked at -----------------------------------------------------------------------------------------------
 def _lists(lists: Sequence[ListStanding], now: Situation, limits: Limits) -> Iterator[tuple[Code, str]]:
     for one in lists:
+        if one.pause is not None:
+            continue
         if one.verdict == "refused" and one.word:
             yield Code.CRITICAL, f"list {one.name} is refused: {one.word.reason}"
         if one.accepted is None:
@@ -98,18 +103,25 @@ def _lists(lists: Sequence[ListStanding], now: Situation, limits: Limits) -> Ite
 
 def _images(now: Situation, limits: Limits) -> Iterator[tuple[Code, str]]:
     for target in now.targets:
-        late = [one.record for one in target.images if one.record.state in _LATE]
+        late = [one.record for one in target.images if one.record.state in _LATE and not one.paused]
         urgent = [by_age(record.since, now.at, *limits.images) for record in late]
         if any(urgent):
             oldest = min(record.since for record in late)
             code = Code.CRITICAL if Level.CRITICAL in urgent else Code.WARNING
             names = ", ".join(short(record.title, 60) for record in late[:3])
             yield code, f"{len(late)} images missing or outdated on {target.name} since {_age(oldest, now.at)}: {names}"
-        altered = sum(one.record.state in _ALARMS for one in target.images)
+        altered = sum(one.record.state in ALARMS for one in target.images)
         if altered:
             yield Code.CRITICAL, f"{altered} images on {target.name} hold other bytes than the endorsed ones"
         if target.error and (lasting := by_age(target.since or now.at, now.at, *limits.images)):
             yield _code(lasting), f"target {target.name}: {target.error}"
+
+
+def _pauses(now: Situation) -> Iterator[tuple[Code, str]]:
+    """Yield what is paused. A pause that has an end is no problem; one without must not be forgotten."""
+    for pause in now.pauses:
+        what = "everything" if pause.scope is Pausable.ALL else f"{pause.scope} {pause.name}"
+        yield Code.OK if pause.until else Code.WARNING, f"{what} is {told(pause)}"
 
 
 def _daemon(lists: Sequence[ListStanding], now: Situation, limits: Limits) -> Iterator[tuple[Code, str]]:
@@ -149,7 +161,8 @@ def _data(lists: Sequence[ListStanding], now: Situation, limits: Limits) -> Iter
         yield _falling(f"{one.name}_expires", one.accepted.expires - now.at, rules.list_expiry)
         yield _falling(f"{one.name}_signer", one.accepted.signer.not_after - now.at, rules.certificate)
     for target in now.targets:
-        late = [now.at - image.record.since for image in target.images if image.record.state in _LATE]
+        records = (image.record for image in target.images if not image.paused)
+        late = [now.at - record.since for record in records if record.state in _LATE]
         yield f"'{target.name}_published'={target.counts.get('published', 0)};;;0"
         yield f"'{target.name}_late'={len(late)};;;0"
         yield _rising(f"{target.name}_late_for", max(late, default=timedelta()), limits.images)

@@ -23,6 +23,11 @@ def prune_plan(
     return Plan(target, now, tuple(actions))
 
 
+def lists_of(image: OwnedImage) -> set[str]:
+    """Return the identifier of the list and the name of the subscription that a record says it is from."""
+    return {image.key.list, image.metadata.properties.get("imagesync_subscription", "")}
+
+
 def _due(owned: Iterable[OwnedImage], now: datetime, delete_after: timedelta) -> Iterator[Action]:
     for image in owned:
         at = image.retirement.at if image.retirement else None
@@ -33,7 +38,6 @@ def _due(owned: Iterable[OwnedImage], now: datetime, delete_after: timedelta) ->
 
 def _unsubscribed(owned: Iterable[OwnedImage], subscribed: Collection[str] | None) -> Iterator[Action]:
     for image in owned if subscribed is not None else ():
-        names = {image.key.list, image.metadata.properties.get("imagesync_subscription", "")}
-        if image.state is State.PUBLISHED and not names & set(subscribed or ()):
+        if image.state is State.PUBLISHED and not lists_of(image) & set(subscribed or ()):
             reason = "no active subscription of this target has its list"
             yield Action(Kind.RETIRE, image.key, image.metadata.name, Cause.UNSUBSCRIBED, reason, image)

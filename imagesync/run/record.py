@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from operator import attrgetter
 
-from imagesync.backend import Digest, ImageKey, OwnedImage
-from imagesync.plan.spec import Wanted, timestamp
-from imagesync.plan.values import Action, Cause, Kind
+from imagesync.backend import Digest, ImageKey, Metadata, OwnedImage
+from imagesync.plan.spec import Wanted, complete, timestamp
+from imagesync.plan.values import BESIDE_ANOTHER, Action, Cause, Kind
 from imagesync.run.apply import Ending, Outcome
-from imagesync.state import ArtifactRecord, ImageRecord
+from imagesync.state import ArtifactRecord, ImageRecord, MetadataRecord, key_digest
 
 FIRST_RETRY = timedelta(minutes=5)
 LAST_RETRY = timedelta(hours=24)
@@ -30,6 +30,9 @@ _RANK = (
 )
 """Of several actions about one key the first kind here tells where the image stands."""
 
+
+_WRITING = frozenset({Kind.REGISTER, Kind.REPLACE, Kind.RESTORE, Kind.UPDATE})
+"""What writes properties of a record."""
 
 _ON_RETIRED = frozenset({Kind.KEEP, Kind.UPDATE, Kind.DELETE})
 """What may be done about a retired record that stays retired."""
@@ -65,6 +68,28 @@ def memory(outcomes: Sequence[Outcome], before: Iterable[ImageRecord], now: date
 
 def _is_new(record: ImageRecord, before: ImageRecord | None) -> bool:
     return before is None or _SAID(record) != _SAID(before)
+
+
+def described(outcomes: Iterable[Outcome], known: Collection[str], now: datetime) -> list[MetadataRecord]:
+    """Return what the records of images say to their users, where it is new or not ``known`` (by ``key_digest``)."""
+    found: dict[ImageKey, MetadataRecord] = {}
+    for outcome in outcomes:
+        key, metadata = outcome.action.key, _written(outcome, now)
+        is_new = outcome.action.kind in _WRITING or key_digest(key) not in known
+        if metadata is not None and is_new and outcome.action.cause not in BESIDE_ANOTHER:
+            found[key] = MetadataRecord(key, metadata.name, metadata.min_ram, metadata.properties, now)
+    return list(found.values())
+
+
+def _written(outcome: Outcome, now: datetime) -> Metadata | None:
+    """Return what a record says after an action, ``None`` where the action left nothing to describe."""
+    action = outcome.action
+    if outcome.outcome is Ending.DONE and action.kind in _WRITING:
+        if outcome.file is not None and action.wanted is not None:
+            return complete(action.wanted, outcome.file, now).metadata
+        return action.metadata
+    is_left = action.kind is not Kind.DELETE and action.image is not None
+    return action.image.metadata if is_left and action.image else None
 
 
 def is_offered(record: ImageRecord) -> bool:

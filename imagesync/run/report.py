@@ -17,6 +17,8 @@ from imagesync.run.apply import Ending, Outcome
 from imagesync.run.evidence import ends
 from imagesync.run.notice import Notice
 from imagesync.run.observe import Clock, Seen
+from imagesync.run.pausing import as_json as pause_as_json
+from imagesync.run.pausing import told
 from imagesync.run.record import is_tampered_and_held
 from imagesync.run.sync import PassResult, TargetResult
 
@@ -85,7 +87,9 @@ def _of_lists(seen: Iterable[Seen]) -> set[Exit]:
 def _of_targets(results: Iterable[TargetResult]) -> set[Exit]:
     results = tuple(results)
     codes = {code for result in results for code in _of_target(result)}
-    if results and all(result.plan is None for result in results):
+    # One that is paused may be away.
+    wanted = [result for result in results if result.pause is None or result.error is not None]
+    if wanted and all(result.plan is None for result in wanted):
         codes.add(Exit.NOTHING_DONE)
     return codes
 
@@ -125,10 +129,13 @@ def as_json(result: PassResult, run: str) -> dict[str, Any]:
 
 def list_as_json(item: Seen) -> dict[str, Any]:
     """Return what is known of one list."""
+    pause = item.subscription.pause
     base: dict[str, Any] = {
         "name": item.subscription.name,
         "verdict": "unavailable",
-        "reason": "switched off in the configuration",
+        "reason": told(pause) if pause else "switched off in the configuration",
+        "followed": item.subscription.is_followed,
+        "paused": pause_as_json(pause),
     }
     base |= {"notices": [notice_as_json(notice) for notice in item.notices]}
     match item.observation:
@@ -190,6 +197,7 @@ def _target_as_json(result: TargetResult) -> dict[str, Any]:
         "outcome": str(_target_outcome(result)),
         "error": error,
         "error_reason": result.error.reason if result.error else None,
+        "paused": pause_as_json(result.pause),
         "notices": list(result.notices),
         "actions": actions,
     }

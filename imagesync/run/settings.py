@@ -18,6 +18,7 @@ from imagesync.model import Identity, ListId
 from imagesync.plan.spec import Presentation, PropertyRule
 from imagesync.plan.values import DEFAULT_EXPIRY_GRACE, GuardRules
 from imagesync.run.notice import NoticeRules
+from imagesync.state import PauseRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Subscription:
     ``mirrors`` are asked for its images before the place that it names, in order. ``list_policy`` and ``image_policy``
     bound what is fetched for it. ``fault`` is what is wrong with its part of the configuration beyond the words, such
     as a token that cannot be read: it makes this list unknown and no other. ``settings`` is a digest of what is
-    configured for it.
+    configured for it. ``pause`` is the operator's, if one is in force.
     """
 
     name: str
@@ -62,7 +63,13 @@ class Subscription:
     notices: NoticeRules = field(default_factory=NoticeRules)
     settings: str = ""
     fault: ConfigError | None = None
+    pause: PauseRecord | None = None
     mirrors: tuple[Rewrite, ...] = ()
+
+    @property
+    def is_followed(self) -> bool:
+        """Return whether the list is to be looked at."""
+        return self.enabled and self.pause is None
 
     def places(self, uri: str) -> tuple[tuple[str, HttpPolicy], ...]:
         """Return where to ask for an image that is published at ``uri``, in order, and what each may cost.
@@ -103,7 +110,7 @@ class Target:
     """One target.
 
     ``subscriptions`` is ``None`` for all; ``settings`` are the backend's own; ``guards`` and ``boot_checks`` are by
-    subscription.
+    subscription. ``pause`` is the operator's, if one is in force.
     """
 
     name: str
@@ -118,6 +125,7 @@ class Target:
     image_name: str = "{title}"
     properties: tuple[PropertyRule, ...] = ()
     boot_checks: Mapping[str, BootMode] = field(default_factory=dict)
+    pause: PauseRecord | None = None
 
     def presentation(self, instance: str, rules: tuple[PropertyRule, ...] = ()) -> Presentation:
         """Return how images look here; ``rules`` are their subscription's, over which the target's stand."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from imagesync.model import Accepted, ListId, Unknown, Verdict
 from imagesync.run.history import ListWord, RunDigest, TargetWord
 from imagesync.run.notice import End, Notice, NoticeRules, notices
-from imagesync.state import ImageRecord, PassRecord
+from imagesync.run.pausing import Pauses, in_force
+from imagesync.state import ImageRecord, PassRecord, PauseRecord
 
 GOOD_CODES = frozenset({0, 4})
 """Exit codes of a pass that did what it could; a guard that holds removals back shows in the images."""
@@ -44,7 +45,7 @@ class Kept:
 class Facts:
     """What the state says. By subscription: what was accepted, the SHA-256 of that message, ends, and passes.
 
-    ``ends`` stand in where no run that is looked back on tells of them.
+    ``ends`` stand in where no run that is looked back on tells of them. ``failing`` is since when a target fails.
     """
 
     accepted: Mapping[str, Accepted] = field(default_factory=dict)
@@ -53,6 +54,8 @@ class Facts:
     passes: Mapping[str, PassRecord] = field(default_factory=dict)
     images: Mapping[str, tuple[ImageRecord, ...]] = field(default_factory=dict)
     runs: tuple[RunDigest, ...] = ()
+    pauses: tuple[PauseRecord, ...] = ()
+    failing: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ class ListStanding:
     notices: tuple[Notice, ...]
     last: PassRecord | None
     next: datetime | None
+    pause: PauseRecord | None = None
 
     @property
     def name(self) -> str:
@@ -88,18 +92,24 @@ class ListStanding:
         """Return the verdict of the last pass, or in one word why there is none."""
         if not self.followed.enabled:
             return "switched off"
+        if self.pause is not None:
+            return "paused"
         return self.word.verdict if self.word else "not looked at yet"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageStanding:
-    """Where an image stands on a target, and by whose word. ``subscription`` is empty where none follows its list."""
+    """Where an image stands on a target, and by whose word. ``subscription`` is empty where none follows its list.
+
+    ``paused`` says that its list or the target is: then it is not late, nor held for another reason.
+    """
 
     target: str
     record: ImageRecord
     subscription: str
     vo: str
     signer: str
+    paused: bool = False
 
     @property
     def ref(self) -> str:
@@ -115,6 +125,7 @@ class TargetStanding:
     word: TargetWord | None
     since: datetime | None
     images: tuple[ImageStanding, ...]
+    pause: PauseRecord | None = None
 
     @property
     def name(self) -> str:
@@ -123,13 +134,15 @@ class TargetStanding:
 
     @property
     def error(self) -> str:
-        """Return what kept the last pass from working on it, or nothing."""
-        return self.word.error if self.word else ""
+        """Return what kept the last pass from working on it, or nothing; what is paused may be away."""
+        return self.word.error if self.word and self.pause is None else ""
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Return how many images are in each state."""
-        return Counter(image.record.state for image in self.images)
+        """Return how many images are in each state; those that only a pause holds are apart."""
+        return Counter(
+            "paused" if image.paused and image.record.state == "held" else image.record.state for image in self.images
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +154,12 @@ class Situation:
     targets: tuple[TargetStanding, ...]
     runs: tuple[RunDigest, ...]
     outlook: Outlook
+
+    @property
+    def pauses(self) -> tuple[PauseRecord, ...]:
+        """Return what is paused, each once, in a stable order."""
+        found = [one.pause for one in self.lists] + [one.pause for one in self.targets]
+        return tuple(sorted({one for one in found if one is not None}, key=lambda one: (one.scope, one.name)))
 
     def list(self, name: str) -> ListStanding | None:
         """Return the list of that name."""
@@ -155,9 +174,10 @@ def situation(
     followed: Iterable[Followed], kept: Iterable[Kept], facts: Facts, outlook: Outlook, now: datetime
 ) -> Situation:
     """Return how things stand at ``now``."""
-    lists = tuple(_list(one, facts, outlook, now) for one in followed)
+    pauses = in_force(facts.pauses, now)
+    lists = tuple(replace(_list(one, facts, outlook, now), pause=pauses.of_list(one.name)) for one in followed)
     known = {one.accepted.list: one for one in lists if one.accepted}
-    return Situation(now, lists, tuple(_target(one, facts, known) for one in kept), facts.runs, outlook)
+    return Situation(now, lists, tuple(_target(one, facts, known, pauses) for one in kept), facts.runs, outlook)
 
 
 def _list(one: Followed, facts: Facts, outlook: Outlook, now: datetime) -> ListStanding:
@@ -184,7 +204,7 @@ def _of_chain(ends: Sequence[End]) -> Sequence[End]:
     return ends[1:]
 
 
-def _since(told: Sequence[tuple[datetime, str]]) -> datetime | None:
+def _since(told: Sequence[tuple[datetime, str | bool]]) -> datetime | None:
     """Return when the newest word began, as far back as runs are known."""
     began = None
     for at, word in told:
@@ -194,18 +214,21 @@ def _since(told: Sequence[tuple[datetime, str]]) -> datetime | None:
     return began
 
 
-def _target(one: Kept, facts: Facts, known: Mapping[ListId, ListStanding]) -> TargetStanding:
+def _target(one: Kept, facts: Facts, known: Mapping[ListId, ListStanding], pauses: Pauses) -> TargetStanding:
     words = [(run, word) for run in facts.runs for word in run.targets if word.name == one.name]
     images = (_image(one.name, record, known.get(record.key.list)) for record in facts.images.get(one.name, ()))
+    pause = pauses.of_target(one.name)
     return TargetStanding(
         kept=one,
         word=words[0][1] if words else None,
-        since=_since([(run.started, "bad" if said.error else "good") for run, said in words]),
-        images=tuple(images),
+        since=facts.failing.get(one.name) or _since([(run.started, bool(said.error)) for run, said in words]),
+        images=tuple(replace(image, paused=image.paused or pause is not None) for image in images),
+        pause=pause,
     )
 
 
 def _image(target: str, record: ImageRecord, listed: ListStanding | None) -> ImageStanding:
     if listed is None or listed.accepted is None:
         return ImageStanding(target, record, "", "", "")
-    return ImageStanding(target, record, listed.name, listed.followed.vo, listed.accepted.signer.identity.dn)
+    signer = listed.accepted.signer.identity.dn
+    return ImageStanding(target, record, listed.name, listed.followed.vo, signer, listed.pause is not None)

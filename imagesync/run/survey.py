@@ -57,6 +57,8 @@ class Survey:
             passes=state.last_passes(),
             images={target.name: state.images(target.name) for target in config.targets},
             runs=tuple(self._recent(config, state)),
+            pauses=state.pauses(),
+            failing=state.failing(),
         )
 
     def _recent(self, config: Config, state: Repository) -> Iterator[RunDigest]:

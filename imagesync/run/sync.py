@@ -15,7 +15,12 @@ from threading import Event
 import structlog
 
 from imagesync.backend import Backend, Context, ImageKey, Notice, OwnedImage, Progress
-from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError, TrustStoreUnusableError
+from imagesync.errors import (
+    BackendBrokenError,
+    BackendRefusedError,
+    ImagesyncError,
+    TrustStoreUnusableError,
+)
 from imagesync.images.artifact import Artifact
 from imagesync.lists.anchors import Anchors
 from imagesync.model import Accepted, ImageId, ListId, TrustedList, Unknown
@@ -28,13 +33,14 @@ from imagesync.run.denial import Denial, Facts, Remembered, remembered_list, rev
 from imagesync.run.hours import Hours
 from imagesync.run.notice import Level
 from imagesync.run.observe import Clock, FindFetch, Memory, Seen, accepted_from, judge_clock, observe
+from imagesync.run.pausing import is_excused, note_targets, told, with_pauses
 from imagesync.run.progress import Display, Silent
-from imagesync.run.prune import prune_plan
-from imagesync.run.record import is_offered, memory, postponed
+from imagesync.run.prune import lists_of, prune_plan
+from imagesync.run.record import described, is_offered, memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.settle import refused, settle
 from imagesync.run.views import chosen, in_scope, views
-from imagesync.state import AttemptRecord, ImageRecord
+from imagesync.state import AttemptRecord, ImageRecord, PauseRecord
 from imagesync.state.repository import Repository
 
 log = structlog.get_logger(__name__)
@@ -83,7 +89,7 @@ class Task:
 class TargetResult:
     """What became of one target. ``plan`` is ``None`` when it could not even be looked at.
 
-    ``notices`` is what the operator should know although nothing failed.
+    ``notices`` is what the operator should know although nothing failed. ``pause`` is why nothing was changed there.
     """
 
     name: str
@@ -91,6 +97,7 @@ class TargetResult:
     outcomes: tuple[Outcome, ...] = ()
     error: ImagesyncError | None = None
     notices: tuple[str, ...] = ()
+    pause: PauseRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,9 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
     Raises:
         StateError: the state cannot be read or written.
     """
-    ends = ports.state.last_end(Clock.TRUSTED), ports.state.last_end(Clock.TRUSTED, Clock.UNCHECKED)
+    task = with_pauses(task, ports.state)
+    state, now = ports.state, task.now
+    ends = state.last_end(Clock.TRUSTED, at=now), state.last_end(Clock.TRUSTED, Clock.UNCHECKED, at=now)
     seen = settle(_observe_all(task, ports), task.names, partial(_records_everywhere, task, ports))
     clock = judge_clock([item.server_date for item in seen if item.server_date], *ends, task.now)
     for item in seen:
@@ -131,6 +140,7 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
     results = tuple(_at(target, task, ports, partial(_converge, run, target)) for target in _chosen_targets(task))
     seen = tuple(_refused_by_plans(item, results) for item in seen)
     if not task.dry and not task.scope.recalls_only:
+        note_targets(results, task, ports.state)
         _remember(seen, task, ports.state)
     return PassResult(task, seen, results, clock, ports.state.fresh)
 
@@ -146,13 +156,16 @@ def prune_all(task: Task, ports: Ports, *, unsubscribed: bool) -> tuple[TargetRe
 
     With ``unsubscribed`` the state also forgets the images in projects where nothing of ours can be seen.
     """
+    task = with_pauses(task, ports.state)
     names = {item.name for item in task.subscriptions if item.enabled}
+    paused = {item.name for item in task.subscriptions if item.pause}
+    paused |= {identifier for identifier, name in ports.state.pins().items() if name in paused}
     identifiers = {identifier for identifier, name in ports.state.pins().items() if name in names}
     subscribed = names | identifiers if unsubscribed else None
 
     def prune(target: Target, backend: Backend) -> TargetResult:
         taken = None if subscribed is None else subscribed - {name for name in names if not target.takes(name)}
-        owned = tuple(backend.owned())
+        owned = tuple(image for image in backend.owned() if not target.pause and not lists_of(image) & paused)
         plan = prune_plan(target.name, owned, task.now, target.delete_after, taken)
         if unsubscribed:
             owners = {image.key.owner for image in owned}
@@ -177,7 +190,7 @@ def _observe_all(task: Task, ports: Ports) -> tuple[Seen, ...]:
 
     def look(pair: tuple[Subscription, Memory]) -> Seen:
         subscription, memory = pair
-        if not subscription.enabled:
+        if not subscription.is_followed:
             return Seen(subscription, None, memory.accepted)
         return observe(subscription, ports.fetch, ports.anchors, memory, task.now)
 
@@ -231,20 +244,23 @@ def _at(target: Target, task: Task, ports: Ports, work: Callable[[Backend], Targ
     Whatever goes wrong is this target's result and stops no other. What was done stays in it if only leaving fails.
     """
     done = TargetResult(target.name)
-    heard: dict[str, None] = {}
+    heard = {told(target.pause): None} if target.pause else dict[str, None]()
     with structlog.contextvars.bound_contextvars(target=target.name):
         try:
             lock = nullcontext() if task.dry else ports.state.lock(target.name, task.now)
             with lock, ports.open_target(target, _context(target, task, ports, partial(_hear, heard))) as backend:
                 done = work(backend)
         except ImagesyncError as error:
-            log.error("target failed", cause=error.reason, reason=str(error))
-            done = replace(done, error=error)
+            if is_excused(error, target, task):
+                _hear(heard, f"could not be looked at: {error}")
+            else:
+                log.error("target failed", cause=error.reason, reason=str(error))
+                done = replace(done, error=error)
         except Exception as error:
             log.exception("target failed unexpectedly")
             detail = f"unexpected {type(error).__name__}: {error}"
             done = replace(done, error=BackendBrokenError(target.name, detail, "report it with the log"))
-    return replace(done, notices=(*done.notices, *heard))
+    return replace(done, notices=(*done.notices, *heard), pause=target.pause)
 
 
 def _context(target: Target, task: Task, ports: Ports, notice: Notice) -> Context:
@@ -281,6 +297,7 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     known = memory(outcomes, before, task.now)
     state.record(target.name, known.records)
     state.forget(target.name, known.gone)
+    state.describe(target.name, described(outcomes, state.described(target.name), task.now))
     state.remember(*known.artifacts)
     return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, run.seen), (*notices, *told))
 
@@ -334,6 +351,7 @@ def _target_view(
         expected=frozenset(record.key for record in before if is_offered(record)),
         remembered=frozenset(record.key for record in before),
         former=frozenset(image.key.owner for image in owned).difference(*(view.owners for view in lists)),
+        paused=told(target.pause) if target.pause else "",
     )
 
 

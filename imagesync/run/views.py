@@ -15,6 +15,7 @@ from imagesync.plan.spec import Wanted, want
 from imagesync.plan.values import Action, Cause, ListView
 from imagesync.run.denial import Denial, denied
 from imagesync.run.observe import Seen
+from imagesync.run.pausing import told
 from imagesync.run.settings import Scope, Target
 
 
@@ -36,17 +37,19 @@ def _view(
     item: Seen, target: Target, backend: Backend, denials: Sequence[Denial], marks: tuple[str, datetime]
 ) -> ListView:
     rules = item.subscription
+    pause = target.pause or rules.pause
     view = ListView(
         rules.name,
-        item.observation,
+        None if pause else item.observation,
         item.accepted,
         expiry_grace=rules.expiry_grace,
         keep_unselected=rules.keep_unselected,
         guard=target.guard(rules.name),
+        paused=told(pause) if pause else "",
     )
-    if not isinstance(item.observation, TrustedList):
+    trusted = view.observation
+    if not isinstance(trusted, TrustedList):
         return view
-    trusted = item.observation
     try:
         owners = backend.owners(trusted.vo)
     except BackendRefusedError as error:

@@ -19,11 +19,15 @@ from imagesync.state.records import (
     ImageRecord,
     ListVersion,
     MessageRecord,
+    MetadataRecord,
     PassRecord,
+    Pausable,
+    PauseRecord,
     Pruned,
     RunRecord,
     StoredList,
     TroubleRecord,
+    key_digest,
 )
 
 if TYPE_CHECKING:
@@ -39,11 +43,15 @@ __all__ = [
     "ImageRecord",
     "ListVersion",
     "MessageRecord",
+    "MetadataRecord",
     "PassRecord",
+    "Pausable",
+    "PauseRecord",
     "Pruned",
     "RunRecord",
     "StoredList",
     "TroubleRecord",
+    "key_digest",
     "open_state",
 ]
 

@@ -57,9 +57,13 @@ def find(connection: sa.Connection, run_id: str) -> RunRecord | None:
     return RunRecord(*row) if row else None
 
 
-def last_end(connection: sa.Connection, clocks: Collection[str]) -> datetime | None:
-    """Return when the last run ended whose report says one of ``clocks`` of its clock."""
-    latest = sa.select(run.c.finished).where(run.c.clock.in_(clocks), run.c.finished.is_not(None))
+def last_end(connection: sa.Connection, clocks: Collection[str], at: datetime) -> datetime | None:
+    """Return when the last run ended whose report says one of ``clocks`` of its clock.
+
+    One that was going on ``at`` that time does not count.
+    """
+    overlaps = sa.and_(run.c.started <= at, run.c.finished > at)
+    latest = sa.select(run.c.finished).where(run.c.clock.in_(clocks), run.c.finished.is_not(None), ~overlaps)
     return connection.execute(latest.order_by(run.c.finished.desc()).limit(1)).scalar_one_or_none()
 
 

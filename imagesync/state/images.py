@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -11,13 +10,14 @@ import sqlalchemy as sa
 
 from imagesync.model import Digest, Fingerprint, Format, ImageId, ImageKey, ListId
 from imagesync.state.database import insert
-from imagesync.state.records import ArtifactRecord, ImageRecord
-from imagesync.state.tables import artifact, image
+from imagesync.state.records import ArtifactRecord, ImageRecord, MetadataRecord, key_digest
+from imagesync.state.tables import artifact, image, image_metadata
 
 _IN_AT_MOST = 10_000
 """Values in one ``IN``: SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535."""
 
 _KEY = (image.c.target, image.c.key_sha256)
+_LATE = ("failed", "missing")
 
 
 # --- images ----------------------------------------------------------------------------------------------------------
@@ -34,13 +34,18 @@ def find_owners(connection: sa.Connection, target: str) -> frozenset[str]:
 
 
 def record(connection: sa.Connection, target: str, records: Sequence[ImageRecord]) -> None:
-    """Insert or update ``records``. ``since`` of a record stays what it was as long as its state stays."""
+    """Insert or update ``records``. ``since`` of a record stays what it was as long as its state stays.
+
+    An image that is not there at all is late since the first pass that missed it, whether it fails or waits.
+    """
     if not records:
         return
     statement = insert(connection, image)
     new = statement.excluded
+    states = (image.c.state, new.state)
     values: dict[str, Any] = {column.name: new[column.name] for column in image.c if column not in _KEY}
-    values["since"] = sa.case((image.c.state == new.state, image.c.since), else_=new.since)
+    late = sa.and_(image.c.digest.is_(None), *(sa.or_(*(state == word for word in _LATE)) for state in states))
+    values["since"] = sa.case((sa.or_(image.c.state == new.state, late), image.c.since), else_=new.since)
     differs = sa.or_(*(image.c[name].is_distinct_from(new[name]) for name in values if name != "since"))
     change = statement.on_conflict_do_update(index_elements=_KEY, set_=values, where=differs)
     connection.execute(change, [_row(target, item) for item in records])
@@ -48,18 +53,15 @@ def record(connection: sa.Connection, target: str, records: Sequence[ImageRecord
 
 def forget(connection: sa.Connection, target: str, keys: Collection[ImageKey]) -> None:
     """Remove the records of ``keys``."""
-    for some in _portions([_hash(key) for key in keys]):
-        connection.execute(sa.delete(image).where(image.c.target == target, image.c.key_sha256.in_(some)))
-
-
-def _hash(key: ImageKey) -> str:
-    return hashlib.sha256(f"{key.owner}\0{key.list}\0{key.image}".encode("utf-8", "replace")).hexdigest()
+    for some in _portions([key_digest(key) for key in keys]):
+        for table in (image, image_metadata):
+            connection.execute(sa.delete(table).where(table.c.target == target, table.c.key_sha256.in_(some)))
 
 
 def _row(target: str, item: ImageRecord) -> dict[str, Any]:
     return {
         "target": target,
-        "key_sha256": _hash(item.key),
+        "key_sha256": key_digest(item.key),
         "owner": item.key.owner,
         "list": item.key.list,
         "image": item.key.image,
@@ -88,6 +90,35 @@ def _record(row: sa.Row[Any]) -> ImageRecord:
         retry_at=row.retry_at,
         attempted=row.attempted,
     )
+
+
+# --- what they say to their users ------------------------------------------------------------------------------------
+def find_metadata(connection: sa.Connection, target: str, key: ImageKey) -> MetadataRecord | None:
+    """Return what is known of one image."""
+    table = image_metadata
+    wanted = sa.select(table).where(table.c.target == target, table.c.key_sha256 == key_digest(key))
+    row = connection.execute(wanted).one_or_none()
+    return MetadataRecord(key, row.name, row.min_ram, row.properties, row.at) if row else None
+
+
+def find_described(connection: sa.Connection, target: str) -> frozenset[str]:
+    """Return the hashes of the keys of which something is known."""
+    wanted = sa.select(image_metadata.c.key_sha256).where(image_metadata.c.target == target)
+    return frozenset(connection.scalars(wanted))
+
+
+def describe(connection: sa.Connection, target: str, records: Sequence[MetadataRecord]) -> None:
+    """Insert or replace ``records``."""
+    statement = insert(connection, image_metadata)
+    keys = [image_metadata.c.target, image_metadata.c.key_sha256]
+    values = {column.name: statement.excluded[column.name] for column in image_metadata.c if not column.primary_key}
+    change = statement.on_conflict_do_update(index_elements=keys, set_=values)
+    rows = [
+        {"target": target, "key_sha256": key_digest(item.key), "name": item.name, "min_ram": item.min_ram}
+        | {"properties": dict(item.properties), "at": item.at}
+        for item in records
+    ]
+    connection.execute(change, rows)
 
 
 # --- artifacts -------------------------------------------------------------------------------------------------------

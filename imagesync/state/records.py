@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -147,6 +148,48 @@ class PassRecord:
     failures: int
     retry_at: datetime | None
     settings: str
+
+
+class Pausable(StrEnum):
+    """What can be paused. The values are words of the reports."""
+
+    ALL = "all"
+    LIST = "list"
+    TARGET = "target"
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRecord:
+    """What somebody paused: ``name`` is that of a subscription or target, empty for all.
+
+    ``until`` is when it goes on by itself, ``None`` if it does not.
+    """
+
+    scope: Pausable
+    name: str
+    reason: str
+    who: str
+    since: datetime
+    until: datetime | None = None
+
+
+def key_digest(key: ImageKey) -> str:
+    """Return what stands for ``key``, however long it is."""
+    return hashlib.sha256(f"{key.owner}\0{key.list}\0{key.image}".encode("utf-8", "replace")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataRecord:
+    """What the record of an image on a target says to its users, as it was written, or found, at a time.
+
+    ``min_ram`` is in MiB.
+    """
+
+    key: ImageKey
+    name: str
+    min_ram: int
+    properties: Mapping[str, str]
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

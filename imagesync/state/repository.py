@@ -9,7 +9,18 @@ from typing import Any, Self
 
 from imagesync.errors import StateError
 from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageId, ImageKey, ListId
-from imagesync.state import acceptance, attempts, boots, history, images, lock, notifications, passes, provenance
+from imagesync.state import (
+    acceptance,
+    attempts,
+    boots,
+    history,
+    images,
+    lock,
+    notifications,
+    passes,
+    pauses,
+    provenance,
+)
 from imagesync.state.database import Database, connect
 from imagesync.state.records import (
     ActionRecord,
@@ -20,7 +31,10 @@ from imagesync.state.records import (
     ImageRecord,
     ListVersion,
     MessageRecord,
+    MetadataRecord,
     PassRecord,
+    Pausable,
+    PauseRecord,
     Pruned,
     RunRecord,
     StoredList,
@@ -145,6 +159,22 @@ class Repository:
         with self._database.write() as connection:
             images.forget(connection, target, keys)
 
+    def metadata(self, target: str, key: ImageKey) -> MetadataRecord | None:
+        """Return what the record of an image says to its users, ``None`` if it is not known."""
+        with self._database.read() as connection:
+            return images.find_metadata(connection, target, key)
+
+    def described(self, target: str) -> frozenset[str]:
+        """Return of which images on ``target`` that is known, by ``key_digest``."""
+        with self._database.read() as connection:
+            return images.find_described(connection, target)
+
+    def describe(self, target: str, rows: Sequence[MetadataRecord]) -> None:
+        """Insert or replace ``rows``, all or none."""
+        if rows:
+            with self._database.write() as connection:
+                images.describe(connection, target, rows)
+
     # --- attempts ---
     def attempts(self) -> tuple[AttemptRecord, ...]:
         """Return the images that could not be got, whatever the target, by list and image."""
@@ -229,10 +259,13 @@ class Repository:
         with self._database.write() as connection:
             history.finish(connection, run_id, at, (exit, report))
 
-    def last_end(self, *clocks: str) -> datetime | None:
-        """Return when the last run ended whose report says one of ``clocks`` of its clock, ``None`` if none did."""
+    def last_end(self, *clocks: str, at: datetime) -> datetime | None:
+        """Return when the last run ended whose report says one of ``clocks`` of its clock, ``None`` if none did.
+
+        One that was going on ``at`` that time does not count: its end lies after it whatever the clock is.
+        """
         with self._database.read() as connection:
-            return history.last_end(connection, clocks)
+            return history.last_end(connection, clocks, at)
 
     def runs(self, limit: int) -> tuple[RunRecord, ...]:
         """Return the newest ``limit`` runs, the newest first."""
@@ -264,7 +297,36 @@ class Repository:
         with self._database.write() as connection:
             attempts.prune(connection, before)
             boots.prune(connection, before)
+            pauses.prune(connection, before)
             return Pruned(history.prune(connection, before), acceptance.prune(connection, before))
+
+    # --- pauses ---
+    def pauses(self) -> tuple[PauseRecord, ...]:
+        """Return what is paused, also pauses whose end has come."""
+        with self._database.read() as connection:
+            return pauses.find_all(connection)
+
+    def pause(self, records: Iterable[PauseRecord]) -> None:
+        """Pause, all or none. What is paused already gets another reason and end."""
+        with self._database.write() as connection:
+            for record in records:
+                pauses.put(connection, record)
+
+    def resume(self, scope: Pausable, name: str) -> bool:
+        """End a pause and return whether there was one."""
+        with self._database.write() as connection:
+            return pauses.drop(connection, scope, name)
+
+    # --- targets ---
+    def failing(self) -> Mapping[str, datetime]:
+        """Return since when each target fails that does."""
+        with self._database.read() as connection:
+            return pauses.failing(connection)
+
+    def note_targets(self, failed: Collection[str], good: Collection[str], now: datetime) -> None:
+        """Note which targets a pass could not work on, and on which it could."""
+        with self._database.write() as connection:
+            pauses.note(connection, failed, good, now)
 
     # --- the daemon ---
     def last_passes(self) -> Mapping[str, PassRecord]:

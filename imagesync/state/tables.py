@@ -23,7 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest revision under ``migrations``. Kept here so that opening an up-to-date state needs no Alembic."""
 
 VERSION_TABLE = "imagesync_version"
@@ -166,6 +166,18 @@ image = Table(
 Identifiers come from strangers and may be longer than PostgreSQL can index: the primary key has their hash.
 """
 
+image_metadata = Table(
+    "image_metadata",
+    metadata,
+    Column("target", CleanText, primary_key=True),
+    Column("key_sha256", String(64), primary_key=True),
+    Column("name", CleanText, nullable=False),
+    Column("min_ram", Integer, nullable=False),
+    Column("properties", JSON, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+"""What the record of an image says to its users, as it was written last. Apart from ``image``: only a page reads it."""
+
 attempt = Table(
     "attempt",
     metadata,
@@ -286,6 +298,26 @@ outbox = Table(
     Column("attempts", Integer, nullable=False),
 )
 """Messages that have yet to be delivered."""
+
+pause = Table(
+    "pause",
+    metadata,
+    Column("scope", String(8), primary_key=True),
+    Column("name", CleanText, primary_key=True),
+    Column("reason", CleanText, nullable=False),
+    Column("who", CleanText, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime),
+)
+"""What an operator paused: a list, a target, or all (without a name)."""
+
+target_failure = Table(
+    "target_failure",
+    metadata,
+    Column("target", CleanText, primary_key=True),
+    Column("since", UtcDateTime, nullable=False),
+)
+"""Targets that the last pass could not work on, and since when that is so: longer than runs are looked back on."""
 
 holder = Table(
     "holder",

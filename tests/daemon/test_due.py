@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from imagesync.daemon.due import Ended, due, record
+from imagesync.daemon.due import Ended, due, record, spread
 from imagesync.daemon.schedule import Rhythm
 from imagesync.state import PassRecord
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 REGULAR = NOW + timedelta(hours=6)
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 def passed(code=0, failures=0, retry_at=None, settings="a"):
@@ -27,6 +27,10 @@ def test_a_list_that_had_no_pass_is_due_at_once():
 
 def test_a_fresh_list_waits_for_its_regular_time():
     assert due(passed(), "a", REGULAR, NOW) == REGULAR
+
+
+def test_a_last_pass_that_lies_ahead_is_not_believed():
+    assert due(PassRecord("list", NOW + HOUR, 0, 0, None, "a"), "a", REGULAR, NOW) == NOW
 
 
 def test_what_is_overdue_is_due_now():
@@ -86,3 +90,17 @@ def test_a_cron_expression_gives_the_next_time_in_local_time():
 
 def test_a_day_that_never_comes_is_far_away():
     assert Rhythm(timedelta(hours=6), "0 0 31 2 *").after(NOW).year == 9999
+
+
+def test_sites_that_go_by_the_same_time_do_not_ask_all_at_once():
+    ends = [NOW + timedelta(seconds=number) for number in range(50)]
+    found = {spread(REGULAR, PassRecord("list", end, 0, 0, None, "a"), NOW, 5 * MINUTE) for end in ends}
+
+    assert len(found) == 50
+    assert REGULAR <= min(found) < REGULAR + MINUTE < REGULAR + 4 * MINUTE < max(found) <= REGULAR + 5 * MINUTE
+
+
+def test_a_short_wait_varies_little_and_none_not_at_all():
+    assert spread(NOW + 10 * MINUTE, passed(), NOW, HOUR) <= NOW + 11 * MINUTE
+    assert spread(NOW, passed(), NOW, HOUR) == NOW
+    assert spread(REGULAR, None, NOW, HOUR) == REGULAR

@@ -101,6 +101,53 @@ def test_what_is_not_looked_at_is_not_good_again():
     assert [kind for kind, _ in told(passed(UNAVAILABLE), notice)] == [EventKind.FAILURE]
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [passed(REFUSED), passed(TRUSTED, error="no login"), passed(TRUSTED, action("register", "new", "failed"))],
+    ids=["list", "target", "image"],
+)
+def test_what_is_paused_is_neither_bad_nor_good_again(bad):
+    known = news(bad, ()).begun
+    pause = {"reason": "why", "by": "ops", "since": "", "until": None}
+    listing = {**UNAVAILABLE, "followed": False, "paused": pause}
+    quiet = passed(listing, action("hold", "paused", "held"))
+    quiet.report["targets"][0]["paused"] = pause
+
+    assert told(quiet, known) == []
+
+
+def test_of_a_paused_list_no_image_is_good_again():
+    known = news(passed(TRUSTED, action("register", "new", "failed")), ()).begun
+
+    assert told(passed({**UNAVAILABLE, "followed": False}), known) == []
+
+
+def test_what_gets_worse_is_not_good_again():
+    warned = news(passed({**TRUSTED, "notices": [NOTICE]}), ())
+    worse = passed({**TRUSTED, "notices": [{**NOTICE, "level": "critical", "text": "ends tomorrow"}]})
+    again = news(worse, warned.begun)
+
+    assert [(event.kind, event.text) for event in again.events] == [(EventKind.ATTENTION, "list vo: ends tomorrow")]
+    assert again.ended == {warned.begun[0].key}
+
+
+def test_a_list_that_cannot_be_had_is_still_refused():
+    known = news(passed(REFUSED), ()).begun
+    both = news(passed(UNAVAILABLE), known)
+
+    assert [event.kind for event in both.events] == [EventKind.FAILURE]
+    assert told(passed(REFUSED), [*known, *both.begun]) == []
+    assert [kind for kind, _ in told(passed(TRUSTED), [*known, *both.begun])] == [EventKind.RECOVERY] * 2
+
+
+def test_a_target_that_somebody_else_works_on_is_no_news():
+    locked = passed(TRUSTED, error="is locked")
+    locked.report["targets"][0]["error_reason"] = "locked"
+    known = news(passed(TRUSTED, error="no login"), ()).begun
+
+    assert told(locked, ()) == told(locked, known) == []
+
+
 def test_back_off_does_not_end_a_failure():
     known = news(passed(TRUSTED, action("register", "new", "failed")), ()).begun
 

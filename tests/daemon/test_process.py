@@ -6,12 +6,13 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from textwrap import dedent
-from threading import Event, Thread
+from threading import Thread
 
 import psutil
 import pytest
 
 from imagesync.daemon.process import Launch, Patience, supervise
+from imagesync.daemon.stop import Stop
 
 PATIENT = Patience(30, 30)
 
@@ -33,7 +34,7 @@ def run(tmp_path):
         script.write_text(dedent(PREAMBLE) + dedent(text))
         run.told = []
         launch = Launch([sys.executable, str(script)], dict(os.environ), files)
-        return supervise(launch, patience, stop or Event(), run.told.append)
+        return supervise(launch, patience, stop or Stop(), run.told.append)
 
     return run
 
@@ -123,8 +124,8 @@ def test_nothing_runs_for_ever(run):
 
 
 def test_stopping_lets_the_child_end_itself(run):
-    stop = Event()
-    Thread(target=lambda: (time.sleep(0.5), stop.set())).start()
+    stop = Stop()
+    Thread(target=lambda: (time.sleep(0.5), stop.ask())).start()
     ending = run(
         """
         def end(*_):
@@ -144,10 +145,10 @@ def test_the_lifeline_ends_with_the_parent(tmp_path):
     script.write_text(dedent(PREAMBLE) + "print(os.getpid(), flush=True)\nsys.stdin.read()\n")
     parent = f"""
         import os
-        from threading import Event
         from imagesync.daemon.process import Launch, Patience, supervise
+        from imagesync.daemon.stop import Stop
         launch = Launch([{sys.executable!r}, {str(script)!r}], dict(os.environ), "")
-        supervise(launch, Patience(60, 60), Event(), print)
+        supervise(launch, Patience(60, 60), Stop(), print)
     """
     process = psutil.Popen([sys.executable, "-c", dedent(parent)])
     child = _child_of(process)
@@ -187,6 +188,6 @@ def test_no_descriptor_is_left_open(run):
 def test_a_program_that_is_missing_is_an_error_of_the_system_and_leaves_nothing(tmp_path):
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(FileNotFoundError):
-        supervise(Launch([str(tmp_path / "none")], {}, ""), PATIENT, Event(), print)
+        supervise(Launch([str(tmp_path / "none")], {}, ""), PATIENT, Stop(), print)
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -106,3 +106,24 @@ def test_a_long_pass_does_not_stop_the_pulse():
         gate.set()
 
     assert alive
+
+
+def test_whoever_runs_can_be_moved_while_it_ends():
+    began, gate = threading.Event(), threading.Event()
+
+    def run(name):
+        began.set()
+        gate.wait(HANG)
+        schedule.move(name, now())
+
+    schedule = Schedule(run)
+    schedule.start()
+    schedule.arrange({"a": Rhythm(HOUR)}, timedelta())
+    schedule.move("a", now())
+    assert began.wait(HANG)
+    ending = threading.Thread(target=schedule.stop)
+    ending.start()
+    gate.set()
+    ending.join(HANG)
+
+    assert not ending.is_alive()

@@ -29,6 +29,7 @@ def test_memory_descriptors_threads_and_state_do_not_grow(soak, tmp_path):
         due = time.monotonic() + SECONDS
         while time.monotonic() < due or figures[-1].passes < 6:
             site.disturb(chance)
+            site.look()
             time.sleep(0.5)
             figures.append(site.figures())
 
@@ -41,4 +42,6 @@ def test_growth_is_noticed(soak):
 
     assert soak.growth(flat) == []
     assert [line.split()[0] for line in soak.growth(flat + grown)] == ["memory", "descriptors", "threads", "state"]
+    dead = [soak.Figures(100 << 20, 10, 5, 1 << 20, number, 0, 9, number) for number in range(4)]
+    assert soak.growth(dead)[0].startswith("what the page did not give")
     assert soak.growth(flat[:1] * 4)[0].startswith("nothing")

@@ -27,11 +27,11 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
 
 def _names(directory: Path) -> set[str]:
     from datetime import UTC, datetime
-    from threading import Event
 
     from imagesync.config.load import load
     from imagesync.daemon.live import Live
     from imagesync.daemon.passes import Program, Site
+    from imagesync.daemon.stop import Stop
     from imagesync.daemon.web.metrics import Metrics
     from imagesync.daemon.web.plans import Plans
     from imagesync.daemon.web.window import Glances, Window
@@ -40,7 +40,7 @@ def _names(directory: Path) -> set[str]:
     file = directory / "imagesync.yaml"
     file.write_text(f"state: sqlite:///{directory}/state.db\n")
     site, now = Site(load(file, {}), {}), datetime.now(UTC)
-    plans = Plans(Program([], {}, lambda: now), lambda: site, Event())
+    plans = Plans(Program([], {}, lambda: now), lambda: site, Stop())
     window = Window(lambda: site, Outlook, Live(), lambda: now, lambda _: None, plans, now)
     text = Metrics(Glances(window)).render().decode()
     return set(re.findall(r"^# TYPE (imagesync_\w+)", text, re.MULTILINE))

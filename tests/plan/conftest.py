@@ -128,6 +128,8 @@ class World:
     def views(self):
         trusted = self.trusted(floor_lifted=self.view.pop("floor_lifted", False))
         wanted = tuple(self.wanted(image, trusted) for image in self.images)
+        if self.view.get("paused"):
+            return [ListView("fedcloud", None, **self.view)]
         if self.unknown:
             lost = Unknown("fedcloud", "vo.example", LIST, Verdict.UNAVAILABLE, self.unknown)
             return [ListView("fedcloud", lost, **self.view)]

@@ -369,6 +369,46 @@ def test_unknown_list_cleans_up_our_own_leftovers(world):
     assert world.decisions() == [("delete", "leftover", "a")]
 
 
+# --- paused ---
+@pytest.fixture(params=["list", "target"])
+def paused(request, world):
+    """A world in which the list, or the target, is paused; of a paused target every list has no observation."""
+    world.view |= {"paused": "paused until June", "accepted": accepted(world)}
+    if request.param == "target":
+        world.target["paused"] = "paused until June"
+    return world
+
+
+def test_nothing_of_what_is_paused_comes_or_goes(paused):
+    paused.offer("new").hold("a", "withdrawn")
+
+    assert paused.decisions() == [("hold", "paused", "a"), ("hold", "paused", "withdrawn")]
+    assert paused.plan().actions[0].reason == "paused until June"
+
+
+def test_the_dates_of_a_paused_image_count(paused):
+    paused.hold("a").view["accepted"] = accepted(paused, expiries={"a": paused.now})
+
+    assert paused.decisions() == [("retire", "expired", "a")]
+
+
+def test_a_recall_reaches_what_is_paused(paused):
+    paused.hold("a", ref="r").target["revoked"] = {"r": "found bad"}
+
+    assert paused.decisions() == [("retire", "revoked", "a")]
+
+
+@pytest.mark.parametrize("why", ["withdrawn", "expired", "superseded"])
+def test_nothing_retired_is_deleted_or_put_right_while_it_is_paused(paused, why):
+    paused.hold("a", state=State.RETIRED, at=paused.now - timedelta(days=99), why=why).change(drift=("visibility",))
+
+    assert paused.decisions() == [("keep", "grace", "a")]
+
+
+def test_a_leftover_of_what_is_paused_is_cleaned_up(paused):
+    assert paused.hold("a", state=State.STAGED).decisions() == [("delete", "leftover", "a")]
+
+
 def test_empty_trusted_list_withdraws_what_an_unknown_one_would_hold(world):
     assert world.hold("a").plan().actions[0].cause == "guard"
     world.view["guard"] = world.views()[0].guard.__class__(allowed=1)

@@ -2,12 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from imagesync.model import Accepted, Digest, Identity, ImageKey, Signer
 from imagesync.run.findings import findings, level
 from imagesync.run.history import ListWord, RunDigest, TargetWord
 from imagesync.run.notice import Level
 from imagesync.run.situation import Facts, Followed, Kept, Outlook, situation
-from imagesync.state import ImageRecord, PassRecord
+from imagesync.state import ImageRecord, PassRecord, Pausable, PauseRecord
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -26,12 +28,13 @@ def _run(ago=HOUR, verdict="trusted", error="", clock="trusted"):
     return RunDigest("r", "sync", NOW - ago, NOW - ago, 0, clock, *words)
 
 
-def _found(*runs, images=(), outlook=None, code=0, enabled=True):
+def _found(*runs, images=(), outlook=None, code=0, enabled=True, pauses=()):
     facts = Facts(
         accepted={"f": ACCEPTED},
         passes={"f": PassRecord("f", NOW, code, 0, None, "")},
         images={"site": images},
         runs=runs or (_run(),),
+        pauses=pauses,
     )
     followed = [Followed("f", "vo", "url", HOUR, enabled)]
     return findings(situation(followed, [Kept("site", "directory")], facts, outlook or Outlook(), NOW))
@@ -100,3 +103,29 @@ def test_a_clock_that_is_not_believed_and_a_bad_configuration_are_told():
 
 def test_nothing_is_told_of_a_list_that_is_switched_off():
     assert _found(_run(verdict="unavailable"), enabled=False) == ()
+
+
+@pytest.mark.parametrize(
+    ("scope", "name", "matter"),
+    [(Pausable.LIST, "f", "list"), (Pausable.TARGET, "site", "target"), (Pausable.ALL, "", "everything")],
+)
+def test_a_pause_is_told_in_place_of_what_it_holds(scope, name, matter):
+    pause = PauseRecord(scope, name, "an upgrade", "ops@host", NOW - DAY, NOW + DAY)
+    error = "no route" if scope is not Pausable.LIST else ""
+    (found,) = _found(_run(error=error), images=(_image("held"), _image("missing", 9 * DAY)), pauses=(pause,))
+
+    assert (found.level, found.matter, found.subject) == (Level.WARNING, matter, name)
+    assert (found.text, found.next) == ("is paused by ops@host: an upgrade", "goes on at 2026-11-23 12:00 UTC")
+
+
+def test_other_bytes_are_told_whatever_is_paused():
+    pause = PauseRecord(Pausable.ALL, "", "an upgrade", "ops@host", NOW - DAY)
+    found = _found(images=(_image("tampered"),), pauses=(pause,))
+
+    assert [one.matter for one in found] == ["tampered", "everything"]
+
+
+def test_a_pause_that_is_over_is_nothing_to_find():
+    over = PauseRecord(Pausable.LIST, "f", "an upgrade", "ops@host", NOW - DAY, NOW)
+
+    assert _found(pauses=(over,)) == ()

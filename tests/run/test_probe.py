@@ -9,7 +9,7 @@ from imagesync.run.history import ListWord, RunDigest, TargetWord
 from imagesync.run.notice import End, Matter
 from imagesync.run.probe import Code, Limits, answer
 from imagesync.run.situation import Facts, Followed, Kept, Outlook, situation
-from imagesync.state import ImageRecord
+from imagesync.state import ImageRecord, Pausable, PauseRecord
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -30,12 +30,18 @@ def _run(ago=HOUR, verdict="trusted", error="", finished=True, clock="trusted"):
     return RunDigest("r", "sync", began, began if finished else None, 0, clock if finished else "", *words)
 
 
-def _ask(accepted=None, images=(), runs=None, limits=None, ends=()):
+def _pause(until=None):
+    return (PauseRecord(Pausable.ALL, "", "an upgrade", "ops@host", NOW - 9 * DAY, until),)
+
+
+def _ask(accepted=None, images=(), runs=None, limits=None, ends=(), pauses=(), failing=None):
     facts = Facts(
         accepted={"f": accepted or _accepted()},
         images={"site": tuple(images)},
         runs=(_run(),) if runs is None else runs,
         ends={"f": ends},
+        pauses=pauses,
+        failing=failing or {},
     )
     now = situation([Followed("f", "vo", "url", 6 * HOUR)], [Kept("site", "directory")], facts, Outlook(), NOW)
     return answer(now, limits or Limits())
@@ -65,6 +71,11 @@ CASES = {
     "signer ends": ({"accepted": _accepted(ends=DAY)}, Code.CRITICAL, "/CN=a ends at"),
     "clock": ({"runs": (_run(clock="clock"),)}, Code.CRITICAL, "clock does not fit"),
     "target": ({"runs": (_run(error="no route"), _run(30 * HOUR, error="no route"))}, Code.WARNING, "target site: no route"),
+    "target for days": ({"runs": (_run(error="no route"),), "failing": {"site": NOW - 4 * DAY}}, Code.CRITICAL, "site: no route"),
+    "paused": ({"pauses": _pause(NOW + DAY)}, Code.OK, "published on 1 targets; everything is paused until 2026-11-23T12:00:00Z by ops"),
+    "paused without end": ({"pauses": _pause()}, Code.WARNING, "everything is paused until imagesync resume by ops"),
+    "late while paused": ({"pauses": _pause(NOW + DAY), "images": [_image("missing", 9 * DAY)]}, Code.OK, "is paused"),
+    "not verified while paused": ({"pauses": _pause(NOW + DAY), "accepted": _accepted(verified=9 * DAY)}, Code.OK, "is paused"),
     "daemon late": ({"limits": Limits(regular={"f": NOW - 2 * HOUR})}, Code.WARNING, "list f was due 2 h ago"),
     "daemon dead": ({"limits": Limits(regular={"f": NOW - 7 * HOUR})}, Code.CRITICAL, "daemon is not at work"),
 }  # fmt: skip

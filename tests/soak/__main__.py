@@ -28,6 +28,7 @@ def main(minutes: float) -> int:
         figures = []
         while (elapsed := time.monotonic() - began) < minutes * 60:
             site.disturb(chance)
+            site.look()
             time.sleep(min(EVERY, minutes * 60 / 20))
             figures.append((elapsed, site.figures()))
             print(f"{elapsed:7.0f} s  {figures[-1][1]}", flush=True)  # noqa: T201 - a program for people

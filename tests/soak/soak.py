@@ -1,12 +1,15 @@
-"""A daemon under disturbance, and what is measured of it."""
+"""A daemon under disturbance, with its page looked at, and what is measured of it."""
 
 from __future__ import annotations
 
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,12 +32,19 @@ MEMORY = 6 * MIB
 
 STATE = 8 * MIB
 START = 60
+PAGES = (
+    *("/", "/lists/one", "/lists/two", "/targets/site", "/plan", "/passes", "/passes/running", "/nothing"),
+    *("/healthz", "/readyz", "/metrics", "/api/v1/status", "/api/v1/openapi.json"),
+)
 FAULTS = (Status(503), Status(404), Replaced(b"no list"), BrokenOff(after=100, reset=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What is measured of the daemon: bytes, and counts. ``passes`` were begun so far."""
+    """What is measured of the daemon: bytes, and counts. ``passes`` were begun so far.
+
+    ``answers`` are pages that were given, ``refusals`` requests without an answer or with one that tells of an error.
+    """
 
     memory: int
     descriptors: int
@@ -42,12 +52,15 @@ class Figures:
     state: int
     passes: int
     failed: int
+    answers: int = 0
+    refusals: int = 0
 
     def __str__(self) -> str:
         """Return one line."""
         return (
             f"memory {self.memory / MIB:6.1f} MiB  descriptors {self.descriptors:3}  threads {self.threads:2}  "
-            f"state {self.state / MIB:6.2f} MiB  passes {self.passes:5}  not good {self.failed:5}"
+            f"state {self.state / MIB:6.2f} MiB  passes {self.passes:5}  not good {self.failed:5}  "
+            f"pages {self.answers:6}  not given {self.refusals:4}"
         )
 
 
@@ -63,6 +76,8 @@ def growth(figures: Sequence[Figures]) -> list[str]:
         before, after = (max(getattr(one, name) for one in part) for part in (early, late))
         if after - before > limit:
             found.append(f"{name} from {before} to {after}, allowed are {limit} more")
+    if late[-1].refusals:
+        found.append(f"what the page did not give: from 0 to {late[-1].refusals}")
     if late[-1].passes <= early[0].passes:
         found.append("nothing: no pass began any more")
     return found
@@ -79,6 +94,10 @@ class Site:
         self._anchors = write_anchors(root / "anchors", [authority])
         self._now = now
         self._count = 0
+        self._answers = self._refusals = 0
+        with socket.socket() as chosen:
+            chosen.bind(("127.0.0.1", 0))
+            self._port = chosen.getsockname()[1]
         self._lists: list[PublishedList] = []
 
     def __enter__(self) -> Self:
@@ -127,7 +146,7 @@ class Site:
             "limits": {"attempts": 1},
             "guard": {"min_images": 999},
             "history": "20s",
-            "daemon": {"jitter": "0", "housekeeping": "10s", "listen": "off"},
+            "daemon": {"jitter": "0", "housekeeping": "10s", "listen": f"127.0.0.1:{self._port}"},
             "subscriptions": [
                 {
                     "name": one.vo.partition(".")[0],
@@ -166,6 +185,22 @@ class Site:
                 for child in self._daemon.children():
                     child.kill()
 
+    def look(self) -> None:
+        """Look at every page once, and leave one connection open without a word: it is closed by the page."""
+        for path in PAGES:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=30) as answer:
+                    answer.read()
+                    self._answers += 1
+            except urllib.error.HTTPError as error:
+                error.close()
+                expected = (path == "/nothing" and error.code == 404) or path == "/readyz"
+                self._answers, self._refusals = self._answers + expected, self._refusals + (not expected)
+            except OSError:
+                self._refusals += 1
+        with socket.create_connection(("127.0.0.1", self._port), timeout=30) as silent:
+            silent.sendall(b"GET / HTTP/1.1\r\n")
+
     def _change(self, listing: PublishedList) -> None:
         self._count += 1
         file = self._root / f"image-{self._count}.raw"
@@ -190,7 +225,8 @@ class Site:
         state = self._root / "state.db"
         text = self._log()
         begun, failed = text.count('event="pass began"'), text.count('event="pass failed"')
-        return Figures(memory, descriptors, threads, state.stat().st_size if state.exists() else 0, begun, failed)
+        size = state.stat().st_size if state.exists() else 0
+        return Figures(memory, descriptors, threads, size, begun, failed, self._answers, self._refusals)
 
     @staticmethod
     def _is_steady(descriptor: Path) -> bool:

@@ -11,7 +11,17 @@ import sqlalchemy as sa
 
 from imagesync.errors import StateError
 from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageId, ImageKey, ListId
-from imagesync.state import ArtifactRecord, AttemptRecord, ImageRecord, Pruned, StoredList
+from imagesync.state import (
+    ArtifactRecord,
+    AttemptRecord,
+    ImageRecord,
+    MetadataRecord,
+    Pausable,
+    PauseRecord,
+    Pruned,
+    StoredList,
+    key_digest,
+)
 from imagesync.state.repository import Repository
 
 
@@ -327,3 +337,75 @@ def test_images_that_could_not_be_got_are_remembered_until_they_are(repository: 
     assert repository.attempts() == (later,)
     repository.prune(now + timedelta(hours=3))
     assert repository.attempts() == ()
+
+
+# --- pauses ---
+def test_what_is_paused_comes_back_and_ends(repository: Repository, now: datetime) -> None:
+    day = timedelta(days=1)
+    first = PauseRecord(Pausable.LIST, "fedcloud", "why", "ops", now)
+    repository.pause([first, PauseRecord(Pausable.ALL, "", "all", "ops", now, now + day)])
+    again = replace(first, reason="longer", until=now + 2 * day)
+    repository.pause([again])
+
+    assert repository.pauses() == (PauseRecord(Pausable.ALL, "", "all", "ops", now, now + day), again)
+    repository.prune(now + day + day / 2)
+    assert repository.pauses() == (again,)
+    assert [repository.resume(Pausable.LIST, "fedcloud") for _ in range(2)] == [True, False]
+    assert repository.pauses() == ()
+
+
+def test_a_target_fails_since_it_failed_first(repository: Repository, now: datetime) -> None:
+    later = now + timedelta(days=9)
+    repository.note_targets({"site"}, {"other"}, now)
+    repository.note_targets({"site", "other"}, set(), later)
+
+    assert repository.failing() == {"site": now, "other": later}
+    repository.note_targets({"other"}, {"site"}, later)
+    assert repository.failing() == {"other": later}
+
+
+def test_what_a_record_says_is_kept_apart_and_goes_with_the_image(
+    repository: Repository, image: Callable[..., ImageRecord], now: datetime
+) -> None:
+    record = image("x" * 5000)
+    said = MetadataRecord(record.key, "A name", 512, {"os_distro": "debian"}, now)
+    repository.record("site", [record])
+    assert repository.metadata("site", record.key) is None
+    repository.describe("site", [replace(said, name="Another")])
+    repository.describe("site", [said])
+
+    assert repository.metadata("site", record.key) == said
+    assert repository.described("site") == {key_digest(record.key)}
+    assert repository.described("other") == frozenset()
+    repository.forget("site", {record.key})
+    assert repository.metadata("site", record.key) is None
+
+
+def test_an_image_that_never_came_is_late_since_it_was_missed_first(
+    repository: Repository, image: Callable[..., ImageRecord], now: datetime
+) -> None:
+    states = ("failed", "missing", "failed")
+    for number, state in enumerate(states):
+        repository.record("site", [image(state=state, digest=None, since=now + number * timedelta(hours=12))])
+
+    assert [record.since for record in repository.images("site")] == [now]
+
+
+def test_an_image_that_is_there_fails_since_it_failed(
+    repository: Repository, image: Callable[..., ImageRecord], now: datetime
+) -> None:
+    repository.record("site", [image()])
+    repository.record("site", [image(state="failed", since=now + timedelta(hours=1))])
+
+    assert [record.since for record in repository.images("site")] == [now + timedelta(hours=1)]
+
+
+def test_a_run_that_goes_on_beside_does_not_end_before(repository: Repository, now: datetime) -> None:
+    hour = timedelta(hours=1)
+    for number, began in enumerate((now - 2 * hour, now - hour / 2)):
+        repository.begin_run(f"r{number}", "sync", began)
+        repository.finish_run(f"r{number}", began + hour, 0, {"clock": "trusted", "targets": []})
+
+    assert repository.last_end("trusted", at=now) == now - hour
+    assert repository.last_end("trusted", at=now + hour) == now + hour / 2
+    assert repository.last_end("trusted", at=now - 9 * hour) == now + hour / 2

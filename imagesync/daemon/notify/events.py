@@ -62,6 +62,9 @@ class News:
 _STARTED = frozenset({"login", "kernel", "reading"})
 """Verdicts of a boot check that are no news."""
 
+_LOCKED = "locked"
+"""Somebody else works on the target: that is no trouble, and the next pass comes soon."""
+
 _PUBLISHING = frozenset({Kind.REGISTER, Kind.REPLACE, Kind.RESTORE})
 
 
@@ -84,11 +87,13 @@ def news(passed: Passed, known: Iterable[TroubleRecord]) -> News:
     now = {trouble.key: trouble for trouble in _troubles(passed)}
     begun = tuple(trouble for key, trouble in now.items() if key not in before)
     ended = frozenset(key for key, old in before.items() if key not in now and _is_over(old, passed))
+    topics = {_topic(trouble) for trouble in now.values()}
     events = (
         *(_event(EventKind(one.kind), one, one.text, passed.at) for one in begun),
         *(
             _event(EventKind.RECOVERY, before[key], f"good again: {before[key].text}", passed.at)
             for key in sorted(ended)
+            if _topic(before[key]) not in topics  # got worse, say
         ),
         *_changes(passed),
     )
@@ -97,6 +102,12 @@ def news(passed: Passed, known: Iterable[TroubleRecord]) -> News:
 
 def _event(kind: EventKind, trouble: TroubleRecord, text: str, at: datetime) -> Event:
     return Event(kind, timestamp(at), text, trouble.subscription, trouble.target)
+
+
+def _topic(trouble: TroubleRecord) -> str:
+    """Return what a trouble is about, however urgent it is."""
+    kind, name, *rest = trouble.key.split("/", 4)
+    return "/".join([kind, name, *rest[:1], *rest[2:]]) if kind == "notice" else trouble.key
 
 
 # --- troubles ---------------------------------------------------------------------------------------------------------
@@ -112,6 +123,8 @@ def _troubles(passed: Passed) -> Iterator[TroubleRecord]:
 
 def _of_list(item: Mapping[str, Any], at: datetime) -> Iterator[TroubleRecord]:
     name = item["name"]
+    if not _is_followed(item):
+        return
     if item["verdict"] == "refused":
         yield TroubleRecord(
             f"refused/{name}", EventKind.REFUSED, name, "", f"list {name} refused: {item['reason']}", at
@@ -124,9 +137,14 @@ def _of_list(item: Mapping[str, Any], at: datetime) -> Iterator[TroubleRecord]:
         yield TroubleRecord(key, EventKind.ATTENTION, name, "", f"list {name}: {notice['text']}", at)
 
 
+def _is_followed(item: Mapping[str, Any]) -> bool:
+    """Return whether the pass looked at a list: what is paused is neither bad nor good again."""
+    return bool(item.get("followed", True))
+
+
 def _of_target(subscription: str, target: Mapping[str, Any], at: datetime) -> Iterator[TroubleRecord]:
     name = target["name"]
-    if target["error"]:
+    if target["error"] and target.get("error_reason") != _LOCKED:
         yield TroubleRecord(f"target/{name}", EventKind.FAILURE, "", name, f"target {name}: {target['error']}", at)
     for action in target["actions"]:
         if action["cause"] == Cause.GUARD:
@@ -141,16 +159,15 @@ def _of_target(subscription: str, target: Mapping[str, Any], at: datetime) -> It
 def _is_over(trouble: TroubleRecord, passed: Passed) -> bool:
     """Return whether a pass that does not tell of ``trouble`` any more means that it is over."""
     report, name = passed.report, passed.subscription
+    followed = {item["name"]: item["verdict"] for item in report.get("lists", ()) if _is_followed(item)}
     if trouble.key.startswith("pass/"):
         return trouble.subscription == name and bool(report)
     if trouble.target:
-        errors = {target["name"]: target["error"] for target in report.get("targets", ())}
+        errors = {one["name"]: one["error"] for one in report.get("targets", ()) if not one.get("paused")}
         reached = trouble.target in errors and errors[trouble.target] is None
-        return reached and trouble.subscription in {"", name}
-    verdicts = {item["name"]: item["verdict"] for item in report.get("lists", ())}
-    if trouble.key.startswith("notice/"):
-        return verdicts.get(trouble.subscription) == "trusted"
-    return trouble.subscription in verdicts
+        return reached and (not trouble.subscription or (trouble.subscription == name and name in followed))
+    # One that is unavailable now may still be what it was refused for.
+    return followed.get(trouble.subscription) == "trusted"
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------

@@ -6,12 +6,17 @@ import hashlib
 import hmac
 import json
 import os
+import selectors
 import signal
 import smtplib
 import ssl
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from email.message import EmailMessage
+from tempfile import TemporaryFile
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,22 +24,36 @@ import requests
 
 from imagesync import __version__
 from imagesync.config.notifications import Email, Receiver, Webhook
+from imagesync.daemon.stop import Stop
 from imagesync.errors import ConfigError, DeliveryError
-from imagesync.plan.render import printable
+from imagesync.plan.render import printable, short
 
 SIGNATURE = "X-Imagesync-Signature"
 """``sha256=`` and the HMAC-SHA256 of the body in hexadecimal digits, as GitHub and others do."""
 
 _LONGEST_SUBJECT = 120
+_LONGEST_FACT = 8000
+"""Characters of a variable: the system takes no more than 128 KiB in one."""
+
 _TAIL = 500
+_KEPT = 1 << 16
+_TICK = 0.5
 _VMCATCHER = {"published": "AvailablePostfix", "withdrawn": "ExpirePostfix"}
 
 Message = Mapping[str, Any]
 """``instance``, ``run``, and ``events``: what a pass has to tell, as JSON values."""
 
 
-def send(receiver: Receiver, message: Message, environment: Mapping[str, str]) -> None:
-    """Send ``message``; ``environment`` is that of commands. Takes no longer than the receiver's ``timeout`` allows.
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """How commands are run: their environment, and the stop that none of them outlives."""
+
+    environment: Mapping[str, str]
+    stop: Stop
+
+
+def send(receiver: Receiver, message: Message, hook: Hook) -> None:
+    """Send ``message``. Takes no longer than the receiver's ``timeout``, and for commands the ``hook``, allows.
 
     Raises:
         DeliveryError: it did not arrive, as far as can be told.
@@ -45,10 +64,10 @@ def send(receiver: Receiver, message: Message, environment: Mapping[str, str]) -
         elif receiver.email:
             _mail(receiver.email, message, receiver.seconds)
         elif receiver.command:
-            _run(receiver.name, receiver.command, environment, json.dumps(message).encode(), receiver.seconds)
+            _run(receiver, receiver.command, hook, json.dumps(message).encode())
         elif receiver.vmcatcher:
             for event in message["events"]:
-                _run_vmcatcher(receiver, event, environment)
+                _run_vmcatcher(receiver, event, hook)
     except ConfigError as error:
         raise DeliveryError(receiver.name, str(error), "correct the configuration") from error
 
@@ -106,42 +125,77 @@ def as_mail(sender: str, to: Sequence[str], message: Message) -> EmailMessage:
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
-def _run(name: str, command: Sequence[str], environment: Mapping[str, str], given: bytes, seconds: float) -> None:
+def _run(receiver: Receiver, command: Sequence[str], hook: Hook, given: bytes) -> None:
+    """Run a command to its end. What it leaves in the background ends with it, unless in a session of its own."""
+    with TemporaryFile() as stdin:
+        stdin.write(given)
+        stdin.seek(0)
+        try:
+            child = subprocess.Popen(
+                command,
+                env=dict(hook.environment),
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise DeliveryError(receiver.name, f"cannot be run: {error.strerror}", "check the command") from error
     try:
-        child = subprocess.Popen(
-            command,
-            env=dict(environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise DeliveryError(name, f"cannot be run: {error.strerror}", "check the command") from error
-    try:
-        _, said = child.communicate(given, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise DeliveryError(name, f"was not done after {seconds:g} s, and was killed", "make it faster") from None
+        said, late = _heard(child, receiver.seconds, hook.stop)
     finally:
         _end(child)
+    if late is not None:
+        raise DeliveryError(receiver.name, f"was not done after {late:g} s, and was killed", "make it faster")
     if child.returncode:
         tail = printable(" ".join(said.decode(errors="replace").split()))[-_TAIL:]
-        raise DeliveryError(name, f"ended with status {child.returncode}: {tail or 'without a word'}")
+        raise DeliveryError(receiver.name, f"ended with status {child.returncode}: {tail or 'without a word'}")
+
+
+def _heard(child: subprocess.Popen[bytes], seconds: float, stop: Stop) -> tuple[bytes, float | None]:
+    """Return the last words of a command when it has ended, or after how many seconds it has to be killed.
+
+    It is not reaped yet. Whoever else holds its standard error is not waited for.
+    """
+    said, began = b"", time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        ended, pipe = os.pidfd_open(child.pid), child.stderr.fileno() if child.stderr else -1
+        try:
+            os.set_blocking(pipe, False)
+            selector.register(ended, selectors.EVENT_READ)
+            selector.register(pipe, selectors.EVENT_READ)
+            while (spent := time.monotonic() - began) < seconds and stop.patience():
+                ready = {key.fd for key, _ in selector.select(min(_TICK, seconds - spent))}
+                more = _read(pipe) if pipe in ready else b""
+                said = (said + more)[-_KEPT:]
+                if ended in ready:
+                    return said, None
+                if pipe in ready and not more:
+                    selector.unregister(pipe)
+        finally:
+            os.close(ended)
+    return said, round(min(spent, seconds), 1)
+
+
+def _read(pipe: int) -> bytes:
+    with suppress(BlockingIOError):
+        return os.read(pipe, _KEPT)
+    return b""
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    if child.poll() is None:
+    # While the leader is not reaped its number cannot be anybody else's.
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-    for pipe in (child.stdin, child.stderr):
-        if pipe:
-            pipe.close()
+    child.wait()
+    if child.stderr:
+        child.stderr.close()
 
 
-def _run_vmcatcher(receiver: Receiver, event: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+def _run_vmcatcher(receiver: Receiver, event: Mapping[str, Any], hook: Hook) -> None:
     kind = _VMCATCHER.get(event["kind"])
     if kind is None or not receiver.vmcatcher:
         return
-    facts = {f"VMCATCHER_EVENT_{name}": printable(value) for name, value in event["details"].items()}
-    told = {**environment, **facts, "VMCATCHER_EVENT_TYPE": kind}
-    _run(receiver.name, receiver.vmcatcher, told, b"", receiver.seconds)
+    facts = {f"VMCATCHER_EVENT_{name}": short(value, _LONGEST_FACT) for name, value in event["details"].items()}
+    told = {**hook.environment, **facts, "VMCATCHER_EVENT_TYPE": kind}
+    _run(receiver, receiver.vmcatcher, replace(hook, environment=told), b"")

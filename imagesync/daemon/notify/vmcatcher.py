@@ -6,6 +6,7 @@ The names are the keys of the HEPiX image list in upper case, as vmcatcher expor
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,28 @@ _IMAGE_KEYS = (
 )
 
 
-def details(blob: bytes, key: str, cache: Path) -> dict[str, str]:
-    """Return what an accepted message says of the image ``key``; nothing if it does not have it.
+Content = Mapping[str, Any]
+"""What an accepted message says."""
+
+
+def read(blob: bytes) -> Content:
+    """Return what an accepted message says; nothing if it cannot be read any more."""
+    try:
+        found = json.loads(envelope.split(blob).json)["hv:imagelist"]
+    except (TrustError, KeyError, TypeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def details(content: Content, key: str, cache: Path) -> dict[str, str]:
+    """Return what a message says of the image ``key``; nothing if it does not have it.
 
     ``FILENAME`` is the published file in ``cache``, where it is still there.
     """
     try:
-        content = json.loads(envelope.split(blob).json)["hv:imagelist"]
         entries = [holder["hv:image"] for holder in content["hv:images"]]
         entry = next(one for one in entries if key.endswith(f"{content['dc:identifier']}/{one['dc:identifier']}"))
-    except (TrustError, KeyError, TypeError, ValueError, StopIteration):
+    except (KeyError, TypeError, StopIteration):
         return {}
     found = {key.upper().replace(":", "_"): _text(entry.get(key)) for key in _IMAGE_KEYS}
     found |= {"IL_DC_IDENTIFIER": _text(content.get("dc:identifier")), "VO": _text(content.get("ad:vo"))}

@@ -6,8 +6,8 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
@@ -28,7 +28,6 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Rules:
 
         A page of somebody else can have its own name resolve to this machine, and read what is open to everybody here.
         """
-        return bool(self.secret) or not self.local or _name_of(host) in _LOCAL
+        return bool(self.secret) or not self.local or _is_loopback(_name_of(host))
 
     def token(self) -> str:
         """Return what a form must hold, so that it is ours: nobody else's page can know it."""
@@ -90,6 +89,13 @@ def _name_of(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
+def _is_loopback(name: str) -> bool:
+    try:
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
 class Access:
     """The outermost layer: it lets in, and adds headers to every answer."""
 
@@ -124,6 +130,6 @@ class Access:
         return None
 
 
-def is_local(address: str, hosts: Sequence[str] = ("127.", "[::1]", "localhost")) -> bool:
+def is_local(address: str) -> bool:
     """Return whether ``HOST:PORT`` is reached from this machine only."""
-    return address.startswith(tuple(hosts))
+    return _is_loopback(_name_of(address))

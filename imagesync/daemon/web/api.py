@@ -21,7 +21,9 @@ from imagesync.run.outline import cut, outline
 
 
 def alive(desk: Desk, request: Request) -> Response:  # noqa: ARG001 - the signature of an answer
-    """Say that the daemon is alive: a thread of it answers."""
+    """Say whether the daemon is alive: a thread of it answers, and what is due is started."""
+    if not desk.glances.window.is_alive():
+        return PlainTextResponse("the scheduler does not start what is due\n", 503)
     return PlainTextResponse("alive\n")
 
 

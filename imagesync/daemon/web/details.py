@@ -13,7 +13,7 @@ from imagesync.run.denial import raw_entries
 from imagesync.run.proof import Link, path_of
 from imagesync.run.situation import ImageStanding, ListStanding
 from imagesync.run.wiring import open_configured_state
-from imagesync.state import ActionRecord, ArtifactRecord, BootRecord, ListVersion
+from imagesync.state import ActionRecord, ArtifactRecord, BootRecord, ListVersion, MetadataRecord
 from imagesync.state.repository import Repository
 
 _VERSIONS, _ACTIONS, _ENTRIES, _KEYS = 50, 50, 20_000, 60
@@ -31,13 +31,17 @@ class ListDetails:
 
 @dataclass(frozen=True, slots=True)
 class ImageDetails:
-    """What the list says of an image, what was made of it, what was done about it, how it starts, and who signed."""
+    """What the list says of an image, what was made of it, what was done about it, how it starts, and who signed.
+
+    ``said`` is what its record says to users, as it was written last.
+    """
 
     entry: Mapping[str, str]
     made: ArtifactRecord | None
     history: tuple[ActionRecord, ...]
     boot: BootRecord | None
     chain: tuple[Link, ...]
+    said: MetadataRecord | None
 
 
 def of_list(config: Config, standing: ListStanding) -> ListDetails:
@@ -67,6 +71,7 @@ def of_image(config: Config, image: ImageStanding, standing: ListStanding | None
             made=made[0] if made else None,
             history=tuple(one for one in state.actions(str(record.key), _ACTIONS) if one.target == image.target),
             chain=_chain(state, message),
+            said=state.metadata(image.target, record.key),
         )
 
 

@@ -31,7 +31,7 @@ from imagesync.run.wiring import open_configured_state
 _without_times: Callable[[], None] = disable_created_metrics
 _without_times()
 
-STATES = ("published", "missing", "failed", "held", "retired", "revoked", "tampered")
+STATES = ("published", "missing", "failed", "held", "retired", "revoked", "tampered", "paused")
 _BUCKETS = (1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 10_800.0, 43_200.0)
 _LATE = frozenset({"missing", "failed"})
 
@@ -159,6 +159,7 @@ def _lists(now: Situation) -> Iterator[Metric]:
     sizes = {one.name: float(len(accepted.expiries)) for one, accepted in known}
     yield _by_list("imagesync_list_images", "Images that the list has", sizes)
     yield _verdicts(lists)
+    yield _by_list("imagesync_list_paused", "1 while it is paused", {one.name: bool(one.pause) for one in lists})
 
 
 def _by_list(name: str, text: str, values: Mapping[str, float | None]) -> Metric:
@@ -221,17 +222,20 @@ def _targets(now: Situation) -> Iterator[Metric]:
     failed = GaugeMetricFamily(
         "imagesync_target_failed", "1 when the last pass could not work on it", labels=["target"]
     )
+    paused = GaugeMetricFamily("imagesync_target_paused", "1 while it is paused", labels=["target"])
     late = GaugeMetricFamily("imagesync_images_late_seconds", "Age of what is missing the longest", labels=["target"])
     for target in now.targets:
         for state in STATES:
             images.add_metric([target.name, state], target.counts.get(state, 0))
         failed.add_metric([target.name], bool(target.error))
         late.add_metric([target.name], _latest(target, now))
-    yield from (images, failed, late)
+        paused.add_metric([target.name], bool(target.pause))
+    yield from (images, failed, late, paused)
 
 
 def _latest(target: TargetStanding, now: Situation) -> float:
-    ages = [now.at - image.record.since for image in target.images if image.record.state in _LATE]
+    records = (image.record for image in target.images if not image.paused)
+    ages = [now.at - record.since for record in records if record.state in _LATE]
     return max((age.total_seconds() for age in ages), default=0.0)
 
 

@@ -21,6 +21,10 @@ def _array(name: str) -> dict[str, Any]:
     return {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
 
 
+def _maybe(name: str) -> dict[str, Any]:
+    return {"anyOf": [{"$ref": f"#/components/schemas/{name}"}, {"type": "null"}]}
+
+
 _LEVEL = {"type": "string", "enum": ["ok", "warning", "critical"]}
 _SCHEMAS = {
     "Status": _object(
@@ -44,29 +48,34 @@ _SCHEMAS = {
     ),
     "List": _object(
         {"name": _TEXT, "vo": _TEXT, "url": _TEXT, "enabled": {"type": "boolean"}}
+        | {"followed": {"type": "boolean"}, "paused": _maybe("Pause")}
         | {
             "verdict": {
                 "type": "string",
-                "enum": ["trusted", "refused", "unavailable", "switched off", "not looked at yet"],
+                "enum": ["trusted", "refused", "unavailable", "switched off", "paused", "not looked at yet"],
             }
         }
         | {"reason": _TEXT, "hint": _TEXT, "warnings": _WORDS, "notices": _array("Notice"), "since": _TIME}
         | {"identifier": _MAYBE, "version": _MAYBE, "created": _TIME, "expires": _TIME, "verified": _TIME}
-        | {"signer": {"anyOf": [{"$ref": "#/components/schemas/Signer"}, {"type": "null"}]}}
+        | {"signer": _maybe("Signer")}
         | {"images": _COUNT, "next": _TIME}
-        | {"last_pass": {"anyOf": [{"$ref": "#/components/schemas/LastPass"}, {"type": "null"}]}},
+        | {"last_pass": _maybe("LastPass")},
     ),
     "Notice": _object({"level": _LEVEL, "matter": _TEXT, "subject": _TEXT, "at": _TIME, "text": _TEXT}),
     "Signer": _object({"dn": _TEXT, "ca": _TEXT, "not_after": _TIME, "sha256": _TEXT}),
     "LastPass": _object({"ended": _TIME, "exit": {"type": "integer"}, "failures": _COUNT}),
     "Target": _object(
-        {"name": _TEXT, "backend": _TEXT, "error": _MAYBE, "since": _TIME, "notices": _WORDS}
+        {"name": _TEXT, "backend": _TEXT, "error": _MAYBE, "since": _TIME, "notices": _WORDS, "paused": _maybe("Pause")}
         | {"counts": {"type": "object", "additionalProperties": _COUNT}, "images": _array("Image")},
     ),
     "Image": _object(
         {"ref": _TEXT, "key": _TEXT, "title": _TEXT, "state": _TEXT, "reason": _TEXT, "since": _TIME}
         | {"digest": _MAYBE, "format": _TEXT, "vo": _TEXT, "signer": _TEXT, "list": _MAYBE}
         | {"failures": _COUNT, "retry_at": _TIME},
+    ),
+    "Pause": _object(
+        {"reason": _TEXT, "by": _TEXT, "since": {"type": "string", "format": "date-time"}, "until": _TIME},
+        description="What an operator paused: nothing is changed but what dates and recalls want.",
     ),
     "Pass": _object({"name": _TEXT, "since": _TIME, "tasks": _array("Task")}),
     "Task": _object({"step": _TEXT, "title": _TEXT, "total": _COUNT, "done": _COUNT}),
@@ -117,7 +126,12 @@ _PATHS = {
             },
         }
     },
-    "/healthz": _get("alive", "Whether the daemon is alive.", {"200": _plain("It is.")}, is_open=True),
+    "/healthz": _get(
+        "alive",
+        "Whether the daemon is alive.",
+        {"200": _plain("It is."), "503": _plain("Nothing is started.")},
+        is_open=True,
+    ),
     "/readyz": _get(
         "ready",
         "Whether the state can be read and every list was looked at once.",

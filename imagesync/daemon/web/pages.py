@@ -28,6 +28,7 @@ def overview(desk: Desk, request: Request) -> Response:  # noqa: ARG001 - the si
     return _page(
         desk,
         "overview.html",
+        situation=now,
         findings=found[:_SHOWN],
         more=max(len(found) - _SHOWN, 0),
         level=level(found),
@@ -100,7 +101,7 @@ def plan(desk: Desk, request: Request) -> Response:  # noqa: ARG001
 def passes(desk: Desk, request: Request) -> Response:  # noqa: ARG001
     """Show what is going on, and the last passes."""
     now = desk.glances.situation()
-    return _page(desk, "passes.html", timeline=timeline(now.runs), runs=now.runs)
+    return _page(desk, "passes.html", situation=now, timeline=timeline(now.runs), runs=now.runs)
 
 
 def running(desk: Desk, request: Request) -> Response:  # noqa: ARG001
@@ -126,7 +127,7 @@ def problem(desk: Desk, code: int, text: str, headers: Mapping[str, str] | None 
 
 # --- what is asked for -----------------------------------------------------------------------------------------------
 def _page(desk: Desk, template: str, **values: object) -> Response:
-    return HTMLResponse(page(template, **_common(desk), situation=desk.glances.situation(), **values))
+    return HTMLResponse(page(template, **_common(desk), **values))
 
 
 def _common(desk: Desk) -> dict[str, object]:

@@ -6,13 +6,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import Any
 
 import structlog
 
 from imagesync.daemon.passes import Program, Site
 from imagesync.daemon.process import Launch, supervise
+from imagesync.daemon.stop import Stop
 
 log = structlog.get_logger(__name__)
 
@@ -32,8 +33,8 @@ class Plan:
 class Plans:
     """The newest plan. Looking at it lets a new one be made if it is old; nobody waits for that."""
 
-    def __init__(self, program: Program, site: Callable[[], Site], stop: Event) -> None:
-        """Plan for the configuration in force; setting ``stop`` ends it."""
+    def __init__(self, program: Program, site: Callable[[], Site], stop: Stop) -> None:
+        """Plan for the configuration in force; asking for a ``stop`` ends it."""
         self._program, self._site, self._stop = program, site, stop
         self._lock = Lock()
         self._plan: Plan | None = None

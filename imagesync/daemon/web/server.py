@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from imagesync.errors import ConfigError
 
-_CONNECTIONS = 100
+CONNECTIONS = 100
+"""How many are open at once; a newer one takes the place of another."""
+
+IDLE = 5.0
+"""Seconds after which a connection is looked at; one that is idle twice in a row is closed."""
+
 _NICE = 5
-_PATIENCE = 10.0
-"""Seconds for which the start, and the end, of the thread are waited for."""
+PATIENCE = 10.0
+"""Seconds for which the start of the thread is waited for, and at most its end."""
 
 _HINT = "say where in daemon.listen; off is possible"
 
@@ -39,23 +47,22 @@ class Server:
             access_log=False,
             lifespan="off",
             loop="asyncio",
-            http="h11",
+            http=Connection,
             ws="none",
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=_CONNECTIONS,
             timeout_keep_alive=5,
             timeout_graceful_shutdown=1,
         )
         self._server = _Server(config)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._thread.start()
-        self._server.ready.wait(_PATIENCE)
+        self._server.ready.wait(PATIENCE)
 
-    def stop(self) -> None:
-        """End. Who is being answered is given a second."""
+    def stop(self, patience: float = PATIENCE) -> None:
+        """End within ``patience`` seconds. Who is being answered is given one; the thread ends with the process."""
         self._server.should_exit = True
-        self._thread.join(_PATIENCE)
+        self._thread.join(min(patience, PATIENCE))
         self._socket.close()
         if self.address.startswith("unix:"):
             Path(self.address.removeprefix("unix:")).unlink(missing_ok=True)
@@ -69,6 +76,40 @@ class Server:
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
         self._server.run(sockets=[self._socket])
+
+
+class Connection(H11Protocol):
+    """One that does not stay without a request, and goes when there are too many: silent ones must cost nothing."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take it, and let go of another one if there are enough."""
+        super().connection_made(cast("asyncio.Transport", transport))
+        self.began, self._was_idle = self.loop.time(), False
+        self._timer = self.loop.call_later(IDLE, self._look)
+        if len(self.connections) > CONNECTIONS:
+            others = [one for one in self.connections if one is not self and isinstance(one, Connection)]
+            # Whoever asks for nothing goes first, then whoever is there the longest.
+            min(others, key=lambda one: (not one.is_idle(), one.began)).let_go()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def is_idle(self) -> bool:
+        """Return whether nothing was asked for completely, or it was answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def let_go(self) -> None:
+        """Close it at once, and do not choose it again."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+    def _look(self) -> None:
+        if self.is_idle() and self._was_idle:
+            self.let_go()
+        self._was_idle = self.is_idle()
+        self._timer = self.loop.call_later(IDLE, self._look)
 
 
 class _Server(uvicorn.Server):
@@ -99,7 +140,7 @@ def _internet(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(_CONNECTIONS)
+        listening.listen(CONNECTIONS)
     except BaseException:
         listening.close()
         raise
@@ -114,7 +155,7 @@ def _unix(path: Path) -> socket.socket:
             path.unlink()
         listening.bind(str(path))
         path.chmod(0o660)
-        listening.listen(_CONNECTIONS)
+        listening.listen(CONNECTIONS)
     except BaseException:
         listening.close()
         raise

@@ -9,15 +9,15 @@ import structlog
 
 from imagesync.config.daemon import OFF
 from imagesync.config.schema import Config
+from imagesync.daemon.stop import Stop
 from imagesync.daemon.web.access import Rules, is_local
 from imagesync.daemon.web.app import make_app
-from imagesync.daemon.web.server import Server
+from imagesync.daemon.web.server import PATIENCE, Server
 from imagesync.daemon.web.window import Window
 from imagesync.errors import ConfigError
 
 log = structlog.get_logger(__name__)
 
-_PATIENCE = 25.0
 RETRY = 60.0
 """Seconds after which a page that could not be opened is tried again."""
 
@@ -67,15 +67,16 @@ class Web:
         if self.complaint and time.monotonic() - self._tried > RETRY:
             self.arrange(config)
 
-    def end(self) -> None:
-        """Close the page, and wait for what it has begun; the daemon's own stop ends that."""
-        self.stop()
-        self._window.plans.wait(_PATIENCE)
+    def end(self, stop: Stop) -> None:
+        """Close the page, and wait for what it has begun, which ends by the same ``stop``."""
+        self.stop(stop.patience())
+        # What is killed when the budget of children is spent has yet to be reaped.
+        self._window.plans.wait(min(stop.patience() + 1, PATIENCE))
 
-    def stop(self) -> None:
-        """Close the page."""
+    def stop(self, patience: float = PATIENCE) -> None:
+        """Close the page within so many seconds."""
         if self._server is not None:
-            self._server.stop()
+            self._server.stop(patience)
         self._server = self._place = None
 
 

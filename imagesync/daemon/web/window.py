@@ -20,7 +20,10 @@ _FRESH = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The daemon as its page sees it. ``hasten`` makes the pass over a list due now."""
+    """The daemon as its page sees it.
+
+    ``hasten`` makes the pass over a list due now; ``is_alive`` says whether what is due is started.
+    """
 
     site: Callable[[], Site]
     outlook: Callable[[], Outlook]
@@ -29,6 +32,7 @@ class Window:
     hasten: Callable[[str], None]
     plans: Plans
     began: datetime
+    is_alive: Callable[[], bool] = lambda: True
     survey: Survey = field(default_factory=Survey)
 
 
@@ -49,9 +53,10 @@ class Glances:
             StateError: the state cannot be read.
         """
         with self._lock:
-            now = time.monotonic()
-            if self._last is None or now - self._last[0] > _FRESH:
-                self._last = (now, self._look())
+            if self._last is None or time.monotonic() - self._last[0] > _FRESH:
+                found = self._look()
+                # From its end on: a look that takes long must not be old when it is there.
+                self._last = (time.monotonic(), found)
             return self._last[1]
 
     def _look(self) -> Situation:

@@ -4,7 +4,6 @@ import asyncio
 import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from threading import Event
 
 import httpx
 import pytest
@@ -13,6 +12,7 @@ import yaml
 from imagesync.config.load import load, snapshot
 from imagesync.daemon.live import Live
 from imagesync.daemon.passes import Program, Site
+from imagesync.daemon.stop import Stop
 from imagesync.daemon.web.access import Rules
 from imagesync.daemon.web.app import make_app
 from imagesync.daemon.web.plans import Plan, Plans
@@ -20,7 +20,17 @@ from imagesync.daemon.web.window import Window
 from imagesync.lists.seal import seal
 from imagesync.model import Accepted, Digest, Identity, ImageId, ImageKey, ListId, Signer
 from imagesync.run.situation import Outlook
-from imagesync.state import Evidence, EvidenceKind, ImageRecord, PassRecord, StoredList, open_state
+from imagesync.state import (
+    Evidence,
+    EvidenceKind,
+    ImageRecord,
+    MetadataRecord,
+    PassRecord,
+    Pausable,
+    PauseRecord,
+    StoredList,
+    open_state,
+)
 from imagesync.testing.pki import Authority, ec_key
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -131,6 +141,19 @@ class Place:
             state.finish_run(f"run-{number}", began + timedelta(seconds=90), code, report)
         return self
 
+    def described(self, image, **properties):
+        key = ImageKey("", ListId("list-fedcloud"), ImageId(image))
+        with open_state(self.url) as state:
+            state.describe("site", [MetadataRecord(key, f"Image {image}", 512, properties, self.now)])
+        return self
+
+    def paused(self, scope, name, until=None):
+        with open_state(self.url) as state:
+            state.pause(
+                [PauseRecord(Pausable(scope), name, "<script>alert(1)</script>", "ops@host", self.now - HOUR, until)]
+            )
+        return self
+
     def passed(self, name="fedcloud", *, ago=HOUR, code=0, failures=0, retry_at=None):
         with open_state(self.url) as state:
             state.note_pass(PassRecord(name, self.now - ago, code, failures, retry_at, "0" * 64))
@@ -139,7 +162,7 @@ class Place:
     # --- the page ---
     def window(self):
         site = self.site()
-        plans = Plans(Program(["false"], {}, lambda: self.now), lambda: site, Event())
+        plans = Plans(Program(["false"], {}, lambda: self.now), lambda: site, Stop())
         if self.planned is not None:
             plans._plan, plans._begun = Plan(self.now - HOUR / 60, self.planned), self.now
         return Window(

@@ -25,6 +25,7 @@ def described(place):
     place.accept(entries=[{"dc:identifier": "one"}]).hold().hold("two", state="failed", retry_at=place.now + HOUR)
     place.ran(lists=[("fedcloud", "refused", "rollback: lower")], code=3).passed(code=3, failures=2)
     place.next["fedcloud"] = place.now + HOUR
+    place.paused("target", "site", until=place.now + HOUR)
     place.live.begin("fedcloud", place.now)
     place.live.take("fedcloud", {"event": "task", "task": 1, "step": "download", "title": "t", "total": 2})
     server = Server(make_app(place.window(), Rules(SECRET)), "127.0.0.1:0")
@@ -183,3 +184,15 @@ def test_the_size_of_the_cache_is_told(place):
     (area / "x").write_bytes(b"x" * 100_000)
 
     assert _metrics(place.open())[("imagesync_store_bytes",)] >= 100_000
+
+
+def test_what_is_paused_is_measured_and_no_alarm(place):
+    place.accept().hold(state="held").hold("two", state="missing", since=place.now - 99 * HOUR).ran()
+    found = _metrics(place.paused("list", "fedcloud").open())
+
+    assert found["imagesync_list_paused", "fedcloud"] == 1
+    assert found["imagesync_target_paused", "site"] == 0
+    assert found["imagesync_images", "held", "site"] == 0
+    assert found["imagesync_images", "paused", "site"] == 1
+    assert found["imagesync_images_late_seconds", "site"] == 0
+    assert found["imagesync_list_verdict", "fedcloud", "trusted"] == 0

@@ -79,6 +79,24 @@ def test_an_image_page_has_the_chain_of_digests_and_what_the_list_says(place):
     assert "Jane" not in text
 
 
+def test_the_properties_of_an_image_are_shown_as_they_were_written(place):
+    client = place.accept().hold().described("one", os_distro="debian", nasty=NASTY).ran().open()
+    text = main_of(client.get(f"/targets/site/{ref_of(client)}"))
+
+    assert "What its record says As imagesync wrote it 2026-11-22 12:00 now" in text
+    assert "name Image one min_ram 512 MiB" in text
+    assert "os_distro debian" in text
+    assert "alert(1)" in text
+
+
+@pytest.mark.parametrize(("scope", "path"), [("list", "/lists/fedcloud"), ("target", "/targets/site"), ("target", "/")])
+def test_a_pause_is_shown_with_end_reason_and_who(place, scope, path):
+    place.accept().hold().ran().paused(scope, {"list": "fedcloud", "target": "site"}[scope], until=place.now + DAY)
+
+    assert "paused until 2026-11-23 12:00 in 1 d by ops@host since 2026-11-22 11:00" in main_of(place.open().get(path))
+    assert "<script>alert" not in place.open().get(path).text
+
+
 def test_the_history_of_an_image_is_shown(place):
     action = {"kind": "register", "key": "list-fedcloud/one", "outcome": "failed", "error": "no room", "title": "t"}
     client = place.accept().hold().ran(actions=[action]).open()
@@ -178,7 +196,7 @@ def test_a_foreign_name_for_this_machine_is_not_served(place):
     client = place.accept().open(Rules(local=True))
 
     assert client.get("/", headers={"host": "evil.example:8642"}).status_code == 421
-    for host in ("localhost:8642", "127.0.0.1:8642", "[::1]:8642"):
+    for host in ("localhost:8642", "127.0.0.1:8642", "127.0.0.2:8642", "[::1]:8642", "[0:0:0:0:0:0:0:1]:8642"):
         assert client.get("/", headers={"host": host}).status_code == 200
 
 

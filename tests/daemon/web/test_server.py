@@ -2,9 +2,13 @@
 
 import http.client
 import socket
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from imagesync.daemon.stop import Stop
+from imagesync.daemon.web.server import CONNECTIONS
 from imagesync.daemon.web.site import Web
 
 
@@ -18,7 +22,7 @@ def _free_port():
 def web(place):
     opened = Web(place.window())
     yield opened
-    opened.end()
+    opened.end(Stop())
 
 
 def _listening(place, listen, **more):
@@ -92,7 +96,7 @@ def test_a_unix_socket_is_for_owner_and_group_and_leaves_nothing(place, web):
         caller.connect(str(path))
         caller.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert caller.recv(100).startswith(b"HTTP/1.1 200")
-    web.end()
+    web.end(Stop())
     assert not path.exists()
 
 
@@ -105,3 +109,25 @@ def test_a_unix_socket_that_is_in_use_is_left_alone(place, web):
 
         assert "cannot listen" in web.complaint
         assert path.exists()
+
+
+def test_silent_connections_keep_nobody_away_and_do_not_add_up(place, web):
+    port = _free_port()
+    web.arrange(_listening(place, f"127.0.0.1:{port}"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with ExitStack() as silent:
+        for _ in range(CONNECTIONS + 50):
+            silent.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+        assert _ask(port) == 200
+        assert _ask(port, "/metrics") == 200
+        # Of both ends, of which this process has each: those of the page are bounded.
+        assert len(list(Path("/proc/self/fd").iterdir())) - before <= 2 * CONNECTIONS + 60
+
+
+def test_who_asks_for_nothing_is_let_go(place, web, monkeypatch):
+    monkeypatch.setattr("imagesync.daemon.web.server.IDLE", 0.1)
+    port = _free_port()
+    web.arrange(_listening(place, f"127.0.0.1:{port}"))
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as silent:
+        silent.sendall(b"GET / HTTP/1.1\r\n")
+        assert silent.recv(100) == b""

@@ -7,16 +7,21 @@ import hashlib
 import json
 import os
 import shutil
+import signal
+import socket
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 from unittest import mock
 
+import psutil
 import pytest
 import yaml
 
@@ -115,9 +120,9 @@ class Provider:
     def config(self):
         return self.root / "imagesync.yaml"
 
-    def configure(self, **changes):
+    def subscriptions(self):
         endorser = identity_of(self.trust.endorser)
-        subscriptions = [
+        return [
             {
                 "name": name,
                 "vo": published.vo,
@@ -128,6 +133,8 @@ class Provider:
             }
             for name, published in (("shaky", self.shaky), ("steady", self.steady))
         ]
+
+    def configure(self, **changes):
         config = {
             "state": f"sqlite:///{self.root / 'state.db'}",
             "cache": str(self.root / "cache"),
@@ -135,7 +142,7 @@ class Provider:
             "trust": {"anchors": str(self.trust.anchors)},
             "limits": {"attempts": 1, "stall_timeout": "2s", "header_timeout": "4s", "max_list_bytes": "64KiB"},
             "guard": {"min_images": 99},
-            "subscriptions": subscriptions,
+            "subscriptions": self.subscriptions(),
             "targets": self.targets,
             **self.options,
             **changes,
@@ -331,3 +338,83 @@ def tools(tmp_path):
         return str(directory)
 
     return make
+
+
+# --- the daemon ---
+class Daemon:
+    """A running daemon, and what it told its service manager."""
+
+    def __init__(self, provider, link, process):
+        self.provider, self.link, self.process = provider, link, process
+        self.told = []
+
+    def hear(self, text, timeout=HANG):
+        """Wait until the daemon tells something that has ``text`` in it, and return that."""
+        return self._hear(lambda line: text in line, timeout)
+
+    def _hear(self, fits, timeout):
+        due = time.monotonic() + timeout
+        while time.monotonic() < due:
+            self.link.settimeout(max(due - time.monotonic(), 0.01))
+            try:
+                message = self.link.recv(4096).decode()
+            except TimeoutError:
+                break
+            self.told.append(message)
+            if fits(message):
+                return message
+        raise TimeoutError(f"not told in time; told: {self.told}; log: {self.log()}")
+
+    def idle(self):
+        """Wait until nothing runs."""
+        return self.hear("next: ")
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def stop(self):
+        self.signal(signal.SIGTERM)
+        return self.process.wait(HANG)
+
+    def log(self):
+        return (self.provider.root / "daemon.log").read_text()
+
+    def passes(self):
+        with closing(sqlite3.connect(self.provider.root / "state.db")) as state:
+            return {row[0]: row[1:] for row in state.execute("select subscription, code, failures from last_pass")}
+
+
+@pytest.fixture
+def start(provider, tmp_path):
+    """Return a context manager that runs the daemon."""
+
+    @contextmanager
+    def start(*options, wait=True, **environment):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link, (tmp_path / "daemon.log").open("a") as log:
+            address = tmp_path / "notify"
+            address.unlink(missing_ok=True)
+            link.bind(str(address))
+            command = [sys.executable, "-m", "imagesync", "--config", str(provider.config), "daemon", *options]
+            env = {**os.environ, "NOTIFY_SOCKET": str(address), **environment}
+            process = psutil.Popen(command, env=env, stderr=log, stdin=subprocess.DEVNULL)
+            daemon = Daemon(provider, link, process)
+            try:
+                if wait:
+                    daemon.hear("READY=1")
+                yield daemon
+            finally:
+                children = process.children(recursive=True) if process.is_running() else []
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+                assert psutil.wait_procs(children, timeout=15)[1] == []
+
+    return start
+
+
+@pytest.fixture
+def quiet(provider):
+    """Two lists with an image each, and a daemon that looks at them every six hours."""
+    provider.options["daemon"] = {"listen": "off", "jitter": "0"}
+    provider.configure()
+    return provider

@@ -1,101 +1,17 @@
 """The daemon, run as a service manager runs it: a real process, a real notify socket, real signals."""
 
 import json
-import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing, contextmanager
 
 import psutil
-import pytest
 
-from imagesync.testing.disks import Kind
-from imagesync.testing.faults import Replaced, Slow, Status
+from imagesync.testing.faults import Held, Replaced, Slow, Status
 
 HANG = 60
-
-
-class Daemon:
-    """A running daemon, and what it told its service manager."""
-
-    def __init__(self, provider, link, process):
-        self.provider, self.link, self.process = provider, link, process
-        self.told = []
-
-    def hear(self, text, timeout=HANG):
-        """Wait until the daemon tells something that has ``text`` in it, and return that."""
-        return self._hear(lambda line: text in line, timeout)
-
-    def _hear(self, fits, timeout):
-        due = time.monotonic() + timeout
-        while time.monotonic() < due:
-            self.link.settimeout(max(due - time.monotonic(), 0.01))
-            try:
-                message = self.link.recv(4096).decode()
-            except TimeoutError:
-                break
-            self.told.append(message)
-            if fits(message):
-                return message
-        raise TimeoutError(f"not told in time; told: {self.told}; log: {self.log()}")
-
-    def idle(self):
-        """Wait until nothing runs."""
-        return self.hear("next: ")
-
-    def signal(self, number):
-        self.process.send_signal(number)
-
-    def stop(self):
-        self.signal(signal.SIGTERM)
-        return self.process.wait(HANG)
-
-    def log(self):
-        return (self.provider.root / "daemon.log").read_text()
-
-    def passes(self):
-        with closing(sqlite3.connect(self.provider.root / "state.db")) as state:
-            return {row[0]: row[1:] for row in state.execute("select subscription, code, failures from last_pass")}
-
-
-@pytest.fixture
-def start(provider, tmp_path):
-    """Return a context manager that runs the daemon."""
-
-    @contextmanager
-    def start(*options, wait=True, **environment):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link, (tmp_path / "daemon.log").open("a") as log:
-            address = tmp_path / "notify"
-            address.unlink(missing_ok=True)
-            link.bind(str(address))
-            command = [sys.executable, "-m", "imagesync", "--config", str(provider.config), "daemon", *options]
-            env = {**os.environ, "NOTIFY_SOCKET": str(address), **environment}
-            process = psutil.Popen(command, env=env, stderr=log, stdin=subprocess.DEVNULL)
-            daemon = Daemon(provider, link, process)
-            try:
-                if wait:
-                    daemon.hear("READY=1")
-                yield daemon
-            finally:
-                children = process.children(recursive=True) if process.is_running() else []
-                if process.poll() is None:
-                    process.kill()
-                    process.wait()
-                assert psutil.wait_procs(children, timeout=15)[1] == []
-
-    return start
-
-
-@pytest.fixture
-def quiet(provider):
-    """Two lists with an image each, and a daemon that looks at them every six hours."""
-    provider.options["daemon"] = {"listen": "off", "jitter": "0"}
-    provider.configure()
-    return provider
 
 
 def until(truth):
@@ -167,6 +83,39 @@ def test_with_a_bad_configuration_the_old_one_goes_on_and_status_says_so(quiet, 
         daemon.idle()
 
 
+def test_a_configuration_that_changes_during_a_pass_is_used_right_after_it(quiet, start):
+    held = Held(100)
+    quiet.shaky.server.misbehave(quiet.shaky.path, held)
+    with start() as daemon:
+        assert held.reached.wait(HANG)
+        quiet.subscription_options["shaky"] = {"select": {"exclude": [{"title": "shaky-2"}]}}
+        quiet.configure()
+        daemon.signal(signal.SIGHUP)
+        daemon.hear("RELOADING=1")
+        daemon.hear("READY=1")
+        quiet.shaky.server.behave()
+        held.release.set()
+        until(lambda: quiet.titles() == ["shaky-1", "steady-1", "steady-2"])
+
+
+def test_a_list_that_is_followed_no_more_leaves_no_trouble(quiet, start):
+    quiet.shaky.server.misbehave(quiet.shaky.path, Status(503))
+    with start() as daemon:
+        assert "shaky: ended with exit code 5" in daemon.idle()
+        quiet.options["subscriptions"] = [one for one in quiet.subscriptions() if one["name"] == "steady"]
+        quiet.configure()
+        daemon.signal(signal.SIGHUP)
+        daemon.hear("RELOADING=1")
+        assert "shaky" not in daemon.hear("STATUS=next: ")
+
+
+def test_of_two_daemons_one_is_at_work(quiet, start):
+    with start() as daemon:
+        second = quiet.run("daemon")
+        assert (second.code, "(daemon): is locked by process" in second.err) == (6, True)
+        assert daemon.process.is_running()
+
+
 def test_a_pass_works_with_what_was_validated_whatever_became_of_the_file(quiet, start):
     quiet.subscription_options["steady"] = {"every": "2s"}
     quiet.configure()
@@ -193,40 +142,6 @@ def test_a_recall_counts_in_the_next_pass_without_a_reload(quiet, start):
         daemon.idle()
 
     assert "steady-1" not in quiet.titles()
-
-
-def test_sigterm_in_a_download_ends_everything_soon_and_leaves_nothing(quiet, start):
-    slowly(quiet)
-    with start() as daemon:
-        daemon.hear("download shaky-")
-        began = time.monotonic()
-        assert daemon.stop() == 0
-        assert time.monotonic() - began < 30
-
-    assert quiet.leftovers() == []
-
-
-def test_sigterm_in_a_conversion_ends_qemu_img_too(quiet, start, tools):
-    began = quiet.root / "began"
-    quiet.shaky.add(quiet.image("converted", Kind.QCOW2), title="converted")
-    quiet.shaky.publish()
-    with start(PATH=tools(f"echo $$ > {began}; exec sleep 60")) as daemon:
-        until(lambda: began.exists() and began.read_text())
-        qemu = psutil.Process(int(began.read_text()))
-        assert daemon.stop() == 0
-        assert not qemu.is_running() or qemu.status() == psutil.STATUS_ZOMBIE
-
-    assert quiet.leftovers() == []
-
-
-def test_when_the_daemon_is_killed_its_pass_ends_too(quiet, start):
-    slowly(quiet)
-    with start() as daemon:
-        daemon.hear("download shaky-")
-        children = daemon.process.children(recursive=True)
-        daemon.process.kill()
-        daemon.process.wait()
-        assert psutil.wait_procs(children, timeout=20)[1] == []
 
 
 def test_a_pass_that_crashes_harms_nothing_else(quiet, start):
@@ -336,6 +251,14 @@ def test_handlers_of_vmcatcher_are_called_for_each_image(quiet, start):
         daemon.stop()
 
     assert min(log.read_text().splitlines()) == f"AvailablePostfix shaky-1 {quiet.shaky.vo}"
+    quiet.shaky.withdraw(next(key for key, one in quiet.shaky.images.items() if one.title == "shaky-1"))
+    quiet.shaky.publish()
+    quiet.subscription_options["shaky"] = {"every": "1h"}
+    quiet.configure()
+    with start():
+        until(lambda: len(log.read_text().splitlines()) == 5)
+
+    assert log.read_text().splitlines()[-1] == f"ExpirePostfix shaky-1 {quiet.shaky.vo}"
 
 
 def test_a_page_that_cannot_be_opened_is_said_and_stops_no_pass(quiet, start):

@@ -33,3 +33,9 @@ def test_a_site_without_configuration_is_unknown_to_the_probe(provider):
     assert said.code == 3
     assert said.out.startswith("IMAGESYNC UNKNOWN - ")
     assert said.out.count("\n") == 1
+
+
+def test_a_probe_that_is_used_wrongly_is_unknown_and_no_alarm(provider):
+    said = provider.given("probe", "--warning", "soon")
+
+    assert (said.code, said.out.startswith("IMAGESYNC UNKNOWN - ")) == (3, True)

@@ -2,11 +2,14 @@
 
 import json
 import re
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from imagesync.testing.disks import Kind
-from imagesync.testing.faults import Status
+from imagesync.testing.faults import Status, Tampered
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
@@ -189,3 +192,24 @@ def test_the_catalogue_has_the_promised_fields(provider):
     assert other["properties"]["APPLIANCE_VO"] == "shaky.example.org"
     assert (provider.root / "site" / other["file"]).stat().st_size == other["size"]
     assert (other["format"], other["state"], other["virtual_size"]) == ("raw", "published", 1280 * 1024)
+
+
+@pytest.mark.parametrize(("hours", "code"), [(23, 0), (25, 1), (73, 2)])
+def test_an_image_that_failed_from_the_beginning_is_late_to_the_probe(provider, hours, code):
+    for key, one in provider.shaky.images.items():
+        if one.title == "shaky-1":
+            provider.shaky.server.misbehave(provider.shaky.image_path(key), Tampered(0))
+    assert provider.given("sync").code == 1
+    (row,) = [
+        image
+        for image in provider.given("status", "--from-state", "--json").json["targets"][0]["images"]
+        if image["title"] == "shaky-1"
+    ]
+    assert row["state"] == "failed"
+    since = datetime.now(UTC) - timedelta(hours=hours)
+    with closing(sqlite3.connect(provider.root / "state.db")) as state:
+        state.execute("update image set since = ? where title = 'shaky-1'", (f"{since:%Y-%m-%d %H:%M:%S.%f}",))
+        state.commit()
+    said = provider.given("probe")
+
+    assert (said.code, "1 images missing or outdated on site" in said.out) == (code, code > 0), said.out
