@@ -19,7 +19,7 @@ from imagesync.boot.machine import (
 )
 from imagesync.model import Format
 
-DISKS = Disks(Path("/cache/a,b"), Format.QCOW2, Path("/work/seed"))
+DISKS = Disks(Path("/cache/a,b"), Format.QCOW2, Path("/scratch/seed"))
 UEFI = (Path("/fw/code"), Path("/fw/vars"))
 WIRES = Wires(5, 6, 7)
 
