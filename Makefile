@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 2
 FUZZ_MINUTES ?= 60
 SOAK_MINUTES ?= 60
+# What depends on versions of libraries; the rest is about files of the repository.
+CODE_TESTS := $(filter-out %/__pycache__ %/architecture %/bench %/docs %/packaging %/soak,$(patsubst %/,%,$(wildcard tests/*/)))
 
 export PYTHON VENV
 # The caller's shell must not decide what is imported, where pip installs to, or which configuration a test reads.
@@ -13,7 +15,8 @@ unexport VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT IMAGESYNC_CONFIG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo cloud test test-live test-boot fuzz soak lint fixtures docs bench clean
+.PHONY: help demo cloud test test-live test-boot test-packaging test-lowest test-newest fuzz mutation soak lint fixtures man docs bench
+.PHONY: lock audit dist deb rpm container clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
@@ -31,10 +34,11 @@ cloud: ## run a real Keystone and Glance with a publisher of images in build/clo
 	@PYTHONPATH=tests/live $(BIN)/python -m cloud run build/cloud
 
 test: ## install what is missing, then check and test everything
-	@.ci/system-packages test
+	@.ci/system-packages packaging
 	@.ci/venv test
 	@.ci/cloud
 	@.ci/guest-parts >/dev/null
+	@.ci/host
 	@$(MAKE) --no-print-directory lint docs
 	@rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest -n $(PYTEST_WORKERS) --dist worksteal
@@ -53,9 +57,33 @@ test-boot: ## start every kind of small guest, good and bad, under QEMU (an hour
 	@.ci/guest-parts >/dev/null
 	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal tests/boot
 
+test-packaging: ## what is installed on hosts, on hosts that are booted for it, as root
+	@.ci/system-packages packaging
+	@.ci/venv test
+	@.ci/host
+	@.ci/wheels
+	@packaging/deb/build
+	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/packaging
+
+test-lowest: ## the tests of the code with the lowest versions of the dependencies that pyproject.toml allows
+	@.ci/system-packages test
+	@.ci/bounds lowest
+	@VENV=build/lowest .ci/cloud
+	build/lowest/bin/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(CODE_TESTS)
+
+test-newest: ## the same with the newest ones, whatever is installed and locked, with PYTHON
+	@.ci/system-packages test
+	@.ci/bounds newest
+	@VENV=build/newest .ci/cloud
+	build/newest/bin/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(CODE_TESTS)
+
 fuzz: ## change signed messages for FUZZ_MINUTES (60): none may pass for another, whatever fails is kept in build/fuzz
 	@.ci/venv test
 	$(BIN)/python tests/lists/fuzz.py $(FUZZ_MINUTES)
+
+mutation: ## change the code that verifies lists (of MODULES, else of all) bit by bit: some test must see each change
+	@.ci/venv test
+	$(BIN)/python tests/mutation $(MODULES)
 
 soak: ## let a daemon run for SOAK_MINUTES (60) while lists change and servers fail; it must stay flat
 	@.ci/venv test
@@ -75,16 +103,49 @@ fixtures: ## make the generated fixtures again (a second run changes nothing)
 	@set -e; for script in fixtures/*/generate.py; do \
 	  [ ! -e "$$script" ] || { echo "$$script"; $(BIN)/python "$$script"; }; done
 
+man: ## write the man pages and shell completions again (a second run changes nothing)
+	@.ci/venv test
+	$(BIN)/python packaging/man/generate.py
+	$(BIN)/python packaging/completions/generate.py
+
 docs: ## build the documentation into build/docs; a warning is an error
 	@.ci/system-packages base
 	@.ci/venv test
 	$(BIN)/sphinx-build -W -n -E --keep-going -q -d build/doctrees docs build/docs
+
+deb: ## build the Debian package into build/deb
+	@.ci/system-packages packaging
+	@.ci/venv test
+	@packaging/deb/build
 
 bench: ## measure ratios and limits; writes build/bench.json, fails beyond a limit
 	@.ci/system-packages test
 	@.ci/venv test
 	@.ci/cloud
 	$(BIN)/python tests/bench
+
+lock: ## lock dependencies for what pyproject.toml asks; UPGRADE=--upgrade takes the newest of all
+	@.ci/venv test
+	@.ci/lock $(UPGRADE)
+
+audit: ## ask the Python package index whether locked dependencies have known vulnerabilities
+	@.ci/audit
+
+dist: ## build wheel, source distribution, SBOM and checksums into dist/, the same bytes wherever it is done
+	@.ci/system-packages base
+	@.ci/dist
+
+rpm: ## build an .rpm of this checkout into build/rpm
+	@.ci/system-packages packaging
+	@.ci/venv test
+	@.ci/wheels
+	@.ci/rpm
+
+container: ## build the container image localhost/imagesync; BASE names what it is built on
+	@.ci/system-packages packaging
+	@.ci/venv test
+	@.ci/wheels
+	@.ci/container
 
 clean: ## remove what the other verbs made, the virtual environment included
 	rm -rf $(VENV) build dist demo-site .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

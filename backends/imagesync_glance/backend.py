@@ -318,15 +318,26 @@ class GlanceBackend:
 
     def _write(self, service: Service, record: Record, draft: Draft, reason: str = "") -> None:
         """Make a record what ``draft`` says. Members come before what shows it to them; one patch does the rest."""
-        image = record.image
-        expected = self._terms(image).members_of({**image, **draft.values})
-        if self._settings.sharing is Sharing.SHARED and expected is not None and not draft.values.get("os_hidden"):
+        image, members = record.image, self._members(record, draft, reason)
+        if members is not None and not draft.values.get("os_hidden"):
             image = self._opened(service, image)
-            wanted = frozenset[str]() if reason == RECALLED else expected
-            if draft.note.retired is not None:  # nobody new, but those stay who find the images of their servers by it
-                wanted &= record.note.members.keys()
-            draft = draft.with_members(share(service, record.id, wanted, self._projects))
+            draft = draft.with_members(share(service, record.id, members, self._projects))
         _patch(service, image, draft)
+
+    def _members(self, record: Record, draft: Draft, reason: str) -> frozenset[str] | None:
+        """Return the projects with which an image is to be shared, ``None`` if its members stay as they are.
+
+        What is recalled is taken from everybody, wherever it is kept and whoever can still be looked up.
+        """
+        if reason == RECALLED and record.image["visibility"] == "shared":
+            return frozenset()
+        expected = self._terms(record.image).members_of({**record.image, **draft.values})
+        if self._settings.sharing is not Sharing.SHARED or expected is None:
+            return None
+        if reason == RECALLED:
+            return frozenset()
+        # Retired: nobody new, but those stay who find the images of their servers by it.
+        return expected if draft.note.retired is None else expected & record.note.members.keys()
 
     def _opened(self, service: Service, image: Image) -> Image:
         """Return an image that can have members. Hidden or not, nobody but they and its owner sees it."""

@@ -38,7 +38,7 @@ def basis(said: TrustOptions, options: Options, *, fetch: bool) -> Basis:
     if said.crls is not None and said.anchors is None:
         raise ConfigError("--crls", "goes with --anchors", "without both, those of the configuration are used")
     if said.anchors is not None or not _is_there(options.config_path):
-        return _by_directories(said)
+        return by_directories(said)
     return _as_configured(said, options, fetch=fetch)
 
 
@@ -53,7 +53,13 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _by_directories(said: TrustOptions) -> Basis:
+def by_directories(said: TrustOptions) -> Basis:
+    """Return by what to judge without a configuration.
+
+    Raises:
+        ConfigError: ``--crls`` is no directory.
+        TrustStoreUnusableError: the anchors directory is missing, empty or unreadable.
+    """
     anchors = load_anchors(said.anchors or USUAL_ANCHORS)
     if said.crls is not None:
         from imagesync.http import HttpPolicy

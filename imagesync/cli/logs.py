@@ -24,6 +24,8 @@ def configure(level: str, *, json_lines: bool, run: str, on_line: Callable[[], N
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True
     )
+    # What images are downloaded, converted and confined by logs here; at other levels than this, only what is wrong.
+    logging.getLogger("imagesync").setLevel(logging.DEBUG if level == "debug" else logging.NOTSET)
     # It reports formats that it merely tried; what matters is in our own verdicts.
     logging.getLogger("oslo_utils").setLevel(logging.ERROR)
     structlog.configure(

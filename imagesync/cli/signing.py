@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imagesync.cli.context import as_json, clock, environment, write_json
+from imagesync.cli.trust import TrustOptions
 from imagesync.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 @click.option("--renew", is_flag=True, help="Give the list a new version and new dates first, and change nothing else.")
 @click.option("--days", type=click.IntRange(min=1), help="With --renew: how long it is good for.  [default: as before]")
 @click.option("--anchors", type=click.Path(path_type=Path), help="Also verify the result as a site with these would.")
+@click.option("--crls", type=click.Path(path_type=Path), help="With --anchors: CRLs that a site fetched itself.")
+@click.option(
+    "--crl", type=click.Choice(["require", "if-present", "off"]), help="With --anchors: what the site does about CRLs."
+)
 @click.option("--prepare", is_flag=True, help="Write what has to be signed, for a key that only another program has.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The signed list to write.")
 @as_json
@@ -42,7 +47,7 @@ def sign(document: Path, out: Path, *, as_json: bool, **chosen: Any) -> None:  #
     from imagesync.lists.sign import load_certificates, load_identity, prepare
     from imagesync.lists.sign import sign as seal
 
-    now, anchors = clock(), chosen["anchors"]
+    now, trust = clock(), TrustOptions(*(chosen[name] for name in ("anchors", "crls", "crl")))
     certificate = load_certificates(chosen["cert"])[0]
     content = _content(document, certificate, now, chosen)
     if chosen["prepare"]:
@@ -53,7 +58,7 @@ def sign(document: Path, out: Path, *, as_json: bool, **chosen: Any) -> None:  #
             raise ConfigError("list sign", "needs the key", "give --key, or --prepare for one on a token")
         identity = load_identity(chosen["cert"], chosen["key"], chosen["chain"], lambda: _passphrase(chosen))
         message = seal(content, identity, now)
-        checked = _verify(message, anchors, now) if anchors else "signature"
+        checked = _verify(message, trust, now)
         write(out, message)
     subject, issuer = render(certificate.subject), render(certificate.issuer)
     if as_json:
@@ -75,22 +80,25 @@ def _content(document: Path, certificate: x509.Certificate, now: datetime, chose
     return renew(content, certificate, now, timedelta(days=chosen["days"]) if chosen["days"] else None)
 
 
-def _verify(message: bytes, anchors: Path, now: datetime) -> str:
-    """Judge the result as a site would that pins this endorser.
+def _verify(message: bytes, trust: TrustOptions, now: datetime) -> str:
+    """Return what the result was judged by: with anchors, as a site would that pins this endorser.
 
     Raises:
-        ConfigError: a site would refuse it.
+        ConfigError: a site would refuse it, or the options do not go together.
         TrustStoreUnusableError: the anchors cannot be used.
     """
+    if trust.anchors is None:
+        if trust.crls or trust.crl:
+            raise ConfigError("list sign", "--crls and --crl go with --anchors", "name the anchors of a site")
+        return "signature"
+    from imagesync.cli.basis import by_directories, verified
     from imagesync.errors import TrustError, TrustStoreUnusableError
     from imagesync.lists.admit import AdmissionRules, admit
-    from imagesync.lists.anchors import load_anchors
     from imagesync.lists.hepix import parse
-    from imagesync.lists.smime import SignaturePolicy, verify
 
-    loaded = load_anchors(anchors)
+    by = by_directories(trust)
     try:
-        content = parse(verify(message, loaded, SignaturePolicy(pinned=True), now))
+        content = parse(verified(message, by, now, pinned=True))
         rules = AdmissionRules("list", content.vo or "", (content.signer.identity,), content.identifier)
         admit(content, rules, None, now)
     except TrustStoreUnusableError:

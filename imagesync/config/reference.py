@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -74,6 +75,32 @@ def _or_word(option: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # --- the reference ---------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One key, in words: what it may be, what it is when left out (``required`` if it may not be), what it means."""
+
+    key: str
+    value: str
+    default: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The keys of one section, and the places where it may stand; none for the whole configuration."""
+
+    places: tuple[str, ...]
+    about: str
+    options: tuple[Option, ...]
+
+
+def parts(schema: Mapping[str, Any]) -> Iterator[Part]:
+    """Yield the sections of a JSON schema in the order in which one meets them, the whole first."""
+    yield _part((), schema, schema)
+    for name, places in _places(schema).items():
+        yield _part(tuple(places), schema["$defs"][name], schema)
+
+
 def option_tables() -> str:
     """Return the reference of all options as reStructuredText: one table per section."""
     return tables(json_schema(), "Top level")
@@ -81,11 +108,7 @@ def option_tables() -> str:
 
 def tables(schema: Mapping[str, Any], title: str) -> str:
     """Return the reference of the options in a JSON schema, one table per section; the first has ``title``."""
-    parts = [_table(title, schema, schema)]
-    for name, places in _places(schema).items():
-        title = ", ".join(f"``{place}``" for place in places)
-        parts.append(_table(title, schema["$defs"][name], schema))
-    return "\n".join(parts)
+    return "\n".join(_table(part, title) for part in parts(schema))
 
 
 def _places(schema: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -113,22 +136,26 @@ def _references(option: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield from ((name, f"{suffix}{rest}") for name, rest in _references(option[key]))
 
 
-def _table(title: str, section: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
-    lines = [title, "-" * len(title), "", *_description(section), ".. list-table::", "   :header-rows: 1"]
-    lines += ["   :widths: 20 20 20 40", "", *_row("Option", "Value", "Default", "Meaning")]
+def _part(places: tuple[str, ...], section: Mapping[str, Any], schema: Mapping[str, Any]) -> Part:
     required = section.get("required", ())
+    options = []
     for key, option in section["properties"].items():
         default = "required" if key in required else _default(option)
         # Pydantic leaves out a description that equals the section's own.
         meaning = option.get("description") or next(
             schema["$defs"][name]["description"] for name, _ in _references(option)
         )
-        lines += _row(f"``{key}``", _kind(option), default, str(meaning).partition("\n")[0])
+        options.append(Option(key, _kind(option), default, str(meaning).partition("\n")[0]))
+    return Part(places, section.get("description", ""), tuple(options))
+
+
+def _table(part: Part, whole: str) -> str:
+    title = ", ".join(f"``{place}``" for place in part.places) or whole
+    lines = [title, "-" * len(title), "", *part.about.splitlines(), "", ".. list-table::", "   :header-rows: 1"]
+    lines += ["   :widths: 20 20 20 40", "", *_row("Option", "Value", "Default", "Meaning")]
+    for option in part.options:
+        lines += _row(f"``{option.key}``", option.value, option.default, option.meaning)
     return "\n".join([*lines, ""])
-
-
-def _description(section: Mapping[str, Any]) -> list[str]:
-    return [*section.get("description", "").splitlines(), ""]
 
 
 def _row(*cells: str) -> list[str]:

@@ -87,8 +87,12 @@ def environment(path: str = STANDARD_PATH) -> dict[str, str]:
 
 
 def _bubble(bwrap: str) -> tuple[str, ...]:
-    """Return the sandbox without any file of ours: no network, no other processes, the system read-only."""
-    system = [("--ro-bind", "/usr", "/usr"), ("--proc", "/proc"), ("--dev", "/dev")]
+    """Return the sandbox without any file of ours: no network, no other processes, the system read-only.
+
+    Nor has it a /proc. Nothing in it needs one, and where the own one is partly covered, as in hardened units and in
+    containers, the kernel lets nobody mount another: the sandbox would not be had where it is wanted most.
+    """
+    system = [("--ro-bind", "/usr", "/usr"), ("--dev", "/dev")]
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
         if Path("/", name).is_symlink():
             system.append(("--symlink", f"usr/{name}", f"/{name}"))
@@ -121,7 +125,7 @@ def _works(bwrap: str) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     if done.returncode:
-        log.info(
+        log.warning(
             "bubblewrap does not work here, limits alone are used: %s", done.stderr.decode(errors="replace").strip()
         )
     return done.returncode == 0

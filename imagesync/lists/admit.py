@@ -184,13 +184,17 @@ def compare_versions(left: str, right: str) -> int | None:
     lefts, rights = _SEPARATORS.split(left), _SEPARATORS.split(right)
     for one, other in zip(lefts, rights, strict=False):
         if _is_number(one) and _is_number(other):
-            if int(one) != int(other):
-                return -1 if int(one) < int(other) else 1
+            if order := _order(int(one), int(other)):
+                return order
         elif one != other:
             return None
     if not all(_is_number(part) for part in (lefts[len(rights) :] or rights[len(lefts) :])):
         return None
-    return (len(lefts) > len(rights)) - (len(lefts) < len(rights))
+    return _order(len(lefts), len(rights))
+
+
+def _order(left: int, right: int) -> int:
+    return (left > right) - (left < right)
 
 
 def _is_floor_lifted(content: ImageList, rules: AdmissionRules, accepted: Accepted | None) -> bool:

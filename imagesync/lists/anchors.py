@@ -248,5 +248,5 @@ def _read_crl(reading: _Reading, path: Path) -> None:
         return
     reading.seen.add(target)
     data = _bytes(path, MAX_CRL_BYTES)
-    crl = (x509.load_pem_x509_crl if b"-----BEGIN" in data[:4096] else x509.load_der_x509_crl)(data)
+    crl = (x509.load_pem_x509_crl if b"-----BEGIN" in data else x509.load_der_x509_crl)(data)
     reading.crls.setdefault(crl.issuer.public_bytes(), []).append(crl)

@@ -123,7 +123,7 @@ def parse(der: bytes, *, allow_sha1: bool = False) -> SignedMessage:
     _check_encapsulated(data["encapContentInfo"])
     if len(data["signerInfos"]) != 1:
         raise _bad(f"it has {len(data['signerInfos'])} signers where exactly one is needed")
-    info = data["signerInfos"][0]
+    (info,) = data["signerInfos"]
     _check_versions(data, info)
     scheme = _scheme(info, _DIGESTS | _SHA1 if allow_sha1 else _DIGESTS)
     if str(info["digestAlgorithm"]["algorithm"]) not in {str(a["algorithm"]) for a in data["digestAlgorithms"]}:
@@ -247,7 +247,8 @@ def _attributes(found: Asn1) -> dict[str, bytes]:
             raise _bad(
                 f"the signed attribute {_dotted(kind)} has {len(attribute['attrValues'])} values where one is needed"
             )
-        values[kind] = bytes(attribute["attrValues"][0])
+        (value,) = attribute["attrValues"]
+        values[kind] = bytes(value)
     return values
 
 
@@ -298,8 +299,9 @@ def _issuer_serial(said: Asn1) -> IssuerSerial:
     names = [bytes(name) for name in said["issuer"]]
     if len(names) != 1 or names[0][0] != _DIRECTORY_NAME:
         raise _bad("a certificate is named by an issuer that is not one distinguished name")
-    start, end = _contents(names[0], 0, len(names[0]))
-    return IssuerSerial(names[0][start:end], int(said["serialNumber"]))
+    (name,) = names
+    start, end = _contents(name, 0, len(name))
+    return IssuerSerial(name[start:end], int(said["serialNumber"]))
 
 
 # --- algorithms ------------------------------------------------------------------------------------------------------

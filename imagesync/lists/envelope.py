@@ -98,7 +98,7 @@ def _unsigned_json(blob: bytes) -> BadEnvelopeError:
 def _appdb_text(blob: bytes) -> str:
     try:
         text = json.dumps(json.loads(blob[:2048])["egiappdb"])
-    except (ValueError, RecursionError, KeyError, TypeError):
+    except (ValueError, RecursionError):
         text = ""
     return f"check the URL; AppDB says {text[:200]}" if text else "check the URL"
 
@@ -106,7 +106,7 @@ def _appdb_text(blob: bytes) -> str:
 # --- headers ---------------------------------------------------------------------------------------------------------
 def _headers(data: bytes, where: str) -> tuple[Headers, bytes]:
     """Return the header fields, by lower-case name, and what follows the first blank line."""
-    end = _HEADER_END.search(data, 0, MAX_HEADER_BYTES)
+    end = _HEADER_END.search(data[:MAX_HEADER_BYTES])
     if end is None:
         raise _bad(f"{where} has no header block that ends within {MAX_HEADER_BYTES} bytes: not S/MIME, or truncated")
     fields: dict[str, str] = {}

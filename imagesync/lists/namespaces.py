@@ -47,7 +47,7 @@ def parse_signing_policy(text: str, file: str) -> Mapping[str, SubjectRules]:
     """
 
     def collect(match: re.Match[str]) -> tuple[str, list[str]]:
-        return match["quoted"] or match["double"] or "", _globs(match["patterns"] or match["pattern"] or "", file)
+        return _either(match, "quoted", "double"), _globs(_either(match, "patterns", "pattern"), file)
 
     return _parse(_COMMENT.sub("", text), file, _EACL, collect)
 
@@ -86,10 +86,14 @@ def _refuse_rest(text: str, file: str) -> None:
         raise TrustStoreUnusableError(file, f"not understood: {rest.splitlines()[0][:80]!r}")
 
 
+def _either(match: re.Match[str], *groups: str) -> str:
+    return next(match[group] for group in groups if match[group] is not None)
+
+
 def _globs(text: str, file: str) -> list[str]:
     """Turn ``"/DC=a/*" "/DC=b/*"`` (or one pattern without quotes) into regular expressions."""
     globs = [text.strip()]
-    if globs[0].startswith('"'):
+    if text.lstrip().startswith('"'):
         _refuse_rest(_QUOTED.sub("", text), file)
         globs = _QUOTED.findall(text)
     return [re.escape(glob).replace(r"\*", ".*").replace(r"\?", ".") for glob in globs]

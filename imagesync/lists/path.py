@@ -27,6 +27,18 @@ MIN_RSA_BITS = 2048
 
 _PROXY = (x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14"), x509.ObjectIdentifier("1.3.6.1.4.1.3536.1.222"))
 _NO_CONSTRAINTS = "the CA's certificate has name constraints, which are not supported"
+_UNDERSTOOD = (
+    x509.AuthorityInformationAccess,
+    x509.AuthorityKeyIdentifier,
+    x509.BasicConstraints,
+    x509.ExtendedKeyUsage,
+    x509.KeyUsage,
+    x509.NameConstraints,
+    x509.SubjectAlternativeName,
+    x509.SubjectKeyIdentifier,
+)
+"""The extensions that may be critical. The library knows no certificate policies."""
+
 _MAIL = {ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 _HOST = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
@@ -61,7 +73,7 @@ def unusable(anchors: Anchors, now: datetime) -> tuple[str, ...]:
     found = []
     for authority in (*anchors.roots, *anchors.subordinates):
         try:
-            if fault := _own_fault(authority, now):
+            if fault := _own_fault(authority, now) or _form_fault(authority, is_ca=True):
                 raise _untrusted(authority, fault)
             _check_extensions(authority)
             _check_authority(authority, anchors)
@@ -152,8 +164,6 @@ def _check_extensions(certificate: x509.Certificate) -> None:
                 )
             case x509.SubjectAlternativeName() as names if not list(names):
                 raise _untrusted(certificate, "its subject alternative name is empty (RFC 5280 section 4.2.1.6)")
-            case _:
-                pass
 
 
 def _check_authority(authority: x509.Certificate, anchors: Anchors) -> None:
@@ -205,10 +215,8 @@ def _explain(signer: x509.Certificate, known: Sequence[x509.Certificate], anchor
     """Follow the issuers by name and raise the first fault that explains why there is no path, if one is found."""
     current = signer
     for _ in range(MAX_DEPTH):
-        if fault := _own_fault(current, now):
+        if fault := _own_fault(current, now) or _form_fault(current, is_ca=current is not signer):
             raise _untrusted(current, fault)
-        if current is not signer and _get(current, x509.NameConstraints) is not None:
-            raise _untrusted(current, _NO_CONSTRAINTS)
         if current in anchors.roots:
             return
         current = _issuer(current, known, anchors)
@@ -244,6 +252,18 @@ def _key_fault(certificate: x509.Certificate) -> str:
         return "its key is of a kind that is not supported"
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < MIN_RSA_BITS:
         return f"its RSA key has {key.key_size} bits (at least {MIN_RSA_BITS} are needed)"
+    return ""
+
+
+def _form_fault(certificate: x509.Certificate, *, is_ca: bool) -> str:
+    """Return why the library builds no path with a certificate, as far as its extensions say it."""
+    for extension in certificate.extensions:
+        if extension.critical and not isinstance(extension.value, _UNDERSTOOD):
+            return f"it has the critical extension {extension.oid.dotted_string}, which is not supported"
+        if is_ca and isinstance(extension.value, x509.NameConstraints):
+            return _NO_CONSTRAINTS
+        if is_ca and isinstance(extension.value, x509.BasicConstraints) and not extension.critical:
+            return "its basic constraints are not critical (RFC 5280 section 4.2.1.9)"
     return ""
 
 

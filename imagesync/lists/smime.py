@@ -163,7 +163,8 @@ def _find_signer(
     found = [certificate for certificate in certificates if _is_named(certificate, named)]
     if len(found) != 1:
         raise _bad(f"it carries {len(found)} certificates of the signer that it names, where exactly one is needed")
-    return found[0]
+    (only,) = found
+    return only
 
 
 def _is_named(certificate: x509.Certificate, named: cms.IssuerSerial | cms.KeyIdentifier) -> bool:

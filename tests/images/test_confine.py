@@ -28,8 +28,12 @@ def test_limits_alone_are_named_where_there_is_no_bubblewrap(tmp_path: Path) -> 
     assert confine(LIMITS, tmp_path / "in", tmp_path, tools(tmp_path / "tools", "")).name == "limits"
 
 
-def test_a_bubblewrap_that_does_not_work_here_is_left_out(tmp_path: Path) -> None:
-    assert confine(LIMITS, tmp_path / "in", tmp_path, tools(tmp_path / "tools", "exit 1")).name == "limits"
+def test_a_bubblewrap_that_does_not_work_here_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tools(tmp_path / "tools", "echo not allowed >&2; exit 1")
+    assert confine(LIMITS, tmp_path / "in", tmp_path, path).name == "limits"
+    assert caplog.messages == ["bubblewrap does not work here, limits alone are used: not allowed"]
 
 
 def test_bubblewrap_is_used_where_it_works(tmp_path: Path) -> None:
@@ -44,6 +48,17 @@ def test_the_prefix_starts_a_program(tmp_path: Path) -> None:
     found = confine(LIMITS, tmp_path / "in", tmp_path, tools(tmp_path / "tools", ""))
     done = subprocess.run([*found.prefix, "/bin/echo", "hello"], env=environment(), capture_output=True, check=True)
     assert done.stdout == b"hello\n"
+
+
+def test_bubblewrap_works_where_parts_of_proc_are_covered() -> None:
+    """As ProtectKernelTunables= of systemd does it, and every container."""
+    found = confine(LIMITS, Path("/usr/bin/true"), Path("/tmp"))
+    nobody = 'setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all -- "$@"'
+    cover = f"mount --bind /proc/sys /proc/sys && exec {nobody}"
+    command = ["unshare", "--mount", "sh", "-c", cover, "sh", *found.prefix, "/bin/ls", "/"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert (found.name, done.stderr, done.returncode) == ("bubblewrap", "", 0)
+    assert {"usr", "dev"} < set(done.stdout.split())
 
 
 @pytest.mark.parametrize("missing", ["setpriv", "prlimit"])

@@ -51,6 +51,15 @@ def pki() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def corpus_ground() -> ModuleType:
+    """Return the module that makes certificates which differ in any single extension."""
+    sys.path.insert(0, str(FIXTURES / "corpus"))
+    import ground
+
+    return ground
+
+
+@pytest.fixture(scope="session")
 def cas(pki: ModuleType) -> Any:
     return _quietly(pki.authorities)
 

@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from imagesync.errors import TrustStoreUnusableError
+from imagesync.lists import anchors as anchors_module
 from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
 from imagesync.lists.names import render
 
@@ -242,11 +243,19 @@ def test_a_directory_with_only_bad_files_names_the_first(tmp_path: Path) -> None
 
 
 def test_a_directory_of_something_else_is_refused_early(tmp_path: Path) -> None:
-    for number in range(10_001):
+    for number in range(10_000):
         os.close(os.open(tmp_path / str(number), os.O_CREAT))
+    with pytest.raises(TrustStoreUnusableError, match="no usable root CA"):
+        load_anchors(tmp_path)
+    (tmp_path / "one more").touch()
 
     with pytest.raises(TrustStoreUnusableError, match="more than 10000 files"):
         load_anchors(tmp_path)
+
+
+def test_the_limits_are_those_that_the_documentation_gives() -> None:
+    assert (anchors_module.MAX_FILES, anchors_module.MAX_CA_BYTES) == (10_000, 262_144)
+    assert anchors_module.MAX_CRL_BYTES == 67_108_864
 
 
 def test_modes_are_what_a_configuration_says() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from imagesync.errors import BadSignatureError
+from imagesync.lists import cms
 from imagesync.lists.cms import IssuerSerial, Scheme, parse
 
 CONTENT = b"{}"
@@ -53,6 +54,57 @@ def test_a_missing_signing_time_is_none(forge: ModuleType, signed: Callable[...,
     assert parse(signed(attributes=[kind, digest])).signing_time is None
 
 
+@pytest.mark.parametrize(
+    ("dotted", "null", "digest", "kind"),
+    [
+        ("1.2.840.113549.1.1.1", True, "sha384", "rsa"),
+        ("1.2.840.113549.1.1.11", True, "sha256", "rsa"),
+        ("1.2.840.113549.1.1.12", True, "sha384", "rsa"),
+        ("1.2.840.113549.1.1.13", True, "sha512", "rsa"),
+        ("1.2.840.10045.4.3.2", False, "sha256", "ecdsa"),
+        ("1.2.840.10045.4.3.3", False, "sha384", "ecdsa"),
+        ("1.2.840.10045.4.3.4", False, "sha512", "ecdsa"),
+        ("1.3.101.112", False, "sha512", "ed25519"),
+    ],
+)
+def test_the_algorithms_that_are_accepted(
+    forge: ModuleType, signed: Callable[..., bytes], dotted: str, null: bool, digest: str, kind: str
+) -> None:
+    algorithm = forge.algorithm(dotted, forge.NULL if null else b"")
+
+    assert parse(signed(algorithm=algorithm, digest=digest)).scheme == Scheme(kind, digest, 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"),
+    [
+        ("md5", "1.2.840.113549.2.5", "MD5"),
+        ("sha1", "1.3.14.3.2.26", "SHA-1"),
+        ("sha256", "2.16.840.1.101.3.4.2.4", "SHA-224"),
+        ("sha256", "2.16.840.1.101.3.4.2.9", "2.16.840.1.101.3.4.2.9"),
+    ],
+)
+def test_a_digest_that_is_not_accepted_is_named(
+    forge: ModuleType, signed: Callable[..., bytes], old: str, new: str, name: str
+) -> None:
+    der = signed(digest=old).replace(forge.oid(forge.DIGESTS[old]), forge.oid(new))
+
+    with pytest.raises(BadSignatureError, match=f"the digest algorithm {name} is not accepted"):
+        parse(der)
+
+
+def test_a_hostile_identifier_is_cut_short(forge: ModuleType) -> None:
+    def said(dotted: str) -> str:
+        with pytest.raises(BadSignatureError) as refusal:
+            parse(forge.seq(forge.oid(dotted), forge.tlv(0xA0, forge.NULL)))
+        return refusal.value.detail.removeprefix("it is no SignedData but ")
+
+    longest, longer = "1.2" + ".3" * 29 + ".33", "1.2" + ".3" * 31
+
+    assert (len(longest), said(longest)) == (64, longest)
+    assert (len(longer), said(longer)) == (65, longer[:64] + "...")
+
+
 @pytest.mark.parametrize(("text", "year"), [("500101000000Z", 1950), ("491231235959Z", 2049)])
 def test_years_of_two_digits_follow_rfc_5280(
     forge: ModuleType, signed: Callable[..., bytes], text: str, year: int
@@ -73,38 +125,132 @@ def test_a_generalized_time_is_a_signing_time(forge: ModuleType, signed: Callabl
     assert time.year == 2051
 
 
+MGF1 = "1.2.840.113549.1.1.8"
+
+
 @pytest.fixture
 def pss(forge: ModuleType, signed: Callable[..., bytes]) -> Callable[..., bytes]:
-    """Return a function that makes a signature with RSASSA-PSS parameters."""
+    """Return a function that makes a signature with RSASSA-PSS parameters; without ``inner`` the mask has none."""
 
-    def make(mask: str, inner: str, salt: int) -> bytes:
+    def make(mask: str = MGF1, inner: str = SHA256, salt: int = 0, trailer: int = 1) -> bytes:
+        last = forge.tlv(0xA3, forge.integer(trailer)) if trailer != 1 else b""
         parameters = forge.seq(
             forge.tlv(0xA0, forge.algorithm(SHA256, forge.NULL)),
-            forge.tlv(0xA1, forge.algorithm(mask, forge.algorithm(inner, forge.NULL))),
+            forge.tlv(0xA1, forge.algorithm(mask, forge.algorithm(inner, forge.NULL) if inner else b"")),
             forge.tlv(0xA2, b"\x02\x01" + salt.to_bytes(1, "big", signed=True)),
+            last,
         )
-        return signed(algorithm=forge.algorithm("1.2.840.113549.1.1.10", parameters))
+        return signed(algorithm=forge.algorithm(forge.PSS, parameters))
 
     return make
 
 
 @pytest.mark.parametrize(
-    ("mask", "inner", "salt", "text"),
+    ("changes", "text"),
     [
-        ("1.2.3.4", SHA256, 32, "a mask function other than MGF1"),
-        ("1.2.840.113549.1.1.8", "1.3.14.3.2.26", 32, "the MGF1 hash algorithm SHA-1 is not accepted"),
-        ("1.2.840.113549.1.1.8", "2.16.840.1.101.3.4.2.3", 32, "another hash than the digest"),
-        ("1.2.840.113549.1.1.8", SHA256, -1, "a salt or trailer that does not exist"),
+        ({"mask": "1.2.3.4"}, "a mask function other than MGF1"),
+        ({"inner": ""}, "a mask function other than MGF1 with a hash"),
+        ({"inner": "1.3.14.3.2.26"}, "the MGF1 hash algorithm SHA-1 is not accepted"),
+        ({"inner": "2.16.840.1.101.3.4.2.3"}, "another hash than the digest"),
+        ({"salt": -1}, "a salt or trailer that does not exist"),
+        ({"trailer": 2}, "a salt or trailer that does not exist"),
     ],
 )
-def test_odd_pss_parameters_are_refused(pss: Callable[..., bytes], mask: str, inner: str, salt: int, text: str) -> None:
+def test_odd_pss_parameters_are_refused(pss: Callable[..., bytes], changes: dict[str, Any], text: str) -> None:
     with pytest.raises(BadSignatureError, match=text):
-        parse(pss(mask, inner, salt))
+        parse(pss(**changes))
+
+
+@pytest.mark.parametrize("salt", [0, 1, 32])
+def test_a_salt_has_any_length(pss: Callable[..., bytes], salt: int) -> None:
+    assert parse(pss(salt=salt)).scheme == Scheme("rsa-pss", "sha256", salt)
 
 
 def test_no_pss_with_the_defaults_of_sha1(forge: ModuleType, signed: Callable[..., bytes]) -> None:
-    with pytest.raises(BadSignatureError, match=r"SHA-1|MGF1"):
-        parse(signed(algorithm=forge.algorithm("1.2.840.113549.1.1.10", forge.seq())))
+    with pytest.raises(BadSignatureError, match="the RSASSA-PSS hash algorithm SHA-1 is not accepted|MGF1"):
+        parse(signed(algorithm=forge.algorithm(forge.PSS, forge.seq())))
+
+
+def test_what_cannot_be_read_is_named(forge: ModuleType, signed: Callable[..., bytes]) -> None:
+    def said(der: bytes) -> str:
+        with pytest.raises(BadSignatureError) as refusal:
+            parse(der)
+        assert refusal.value.subject == "signature"
+        return refusal.value.detail.partition(" is not what RFC 5652 says")[0]
+
+    kind, _, digest = forge.usual_attributes(CONTENT)
+    odd_time = forge.attribute(forge.SIGNING_TIME, forge.NULL)
+    mask = forge.tlv(0xA1, forge.algorithm(MGF1, forge.NULL))
+
+    assert said(forge.seq()) == "the signature"
+    assert said(forge.seq(forge.oid(forge.SIGNED_DATA), forge.tlv(0xA0, forge.NULL))) == "the SignedData"
+    assert said(signed(attributes=[kind, odd_time, digest])) == "the signing time"
+    assert said(signed(algorithm=forge.algorithm(forge.PSS, forge.NULL))) == "the RSASSA-PSS parameters"
+    assert said(signed(algorithm=forge.algorithm(forge.PSS, forge.seq(mask)))) == "the MGF1 parameters"
+
+
+# --- bounds ---
+def test_the_limits_are_those_that_the_documentation_gives() -> None:
+    assert (cms.MAX_CERTIFICATES, cms.MAX_ATTRIBUTES, cms.MAX_ELEMENTS) == (20, 32, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(10_000, "is not what RFC 5652 says"), (10_001, "more than 10000 elements")]
+)
+def test_elements_are_counted_before_they_are_parsed(forge: ModuleType, number: int, text: str) -> None:
+    nested = forge.seq(forge.seq(b"\x05\x00" * (number - 2)), forge.seq())
+
+    with pytest.raises(BadSignatureError, match=text):
+        parse(nested)
+
+
+def test_certificates_up_to_the_limit_are_read(forge: ModuleType, people: Mapping[str, Any]) -> None:
+    info = forge.signer_info(CONTENT, people["endorser"])
+    many = [forge.seq(forge.integer(number)) for number in range(21)]
+
+    assert len(parse(forge.signed_data([info], many[:20])).certificates) == 20
+    with pytest.raises(BadSignatureError, match="more than 20 certificates"):
+        parse(forge.signed_data([info], many))
+
+
+def test_attributes_up_to_the_limit_are_read(forge: ModuleType, signed: Callable[..., bytes]) -> None:
+    usual = forge.usual_attributes(CONTENT)
+    more = [forge.attribute(f"1.2.3.{number}", forge.NULL) for number in range(30)]
+
+    assert parse(signed(attributes=usual + more[:29])).scheme.kind == "rsa"
+    with pytest.raises(BadSignatureError, match="more than 32 signed attributes"):
+        parse(signed(attributes=usual + more))
+
+
+@pytest.mark.parametrize(
+    ("header", "length"),
+    [
+        ("0500", 0),
+        ("1e00", 0),
+        ("0401", 1),
+        ("047f", 127),
+        ("048180", 128),
+        ("04820100", 256),
+        ("0483010000", 65_536),
+        ("048400000101", 257),
+    ],
+)
+def test_contents_begin_behind_a_definite_length(header: str, length: int) -> None:
+    data = bytes.fromhex(header)
+    der = b"??" + data + bytes(length)
+
+    assert cms._contents(der, 2, len(der)) == (2 + len(data), len(der))
+    assert cms._contents(der + b"?", 2, len(der) + 1) == (2 + len(data), len(der))
+    with pytest.raises(BadSignatureError, match="not in DER"):
+        cms._contents(der, 2, len(der) - 1)
+
+
+@pytest.mark.parametrize("header", ["04", "1f01", "3f01", "9f01", "0480", "04850000000001", "04ff01"])
+def test_what_has_no_definite_length_is_not_in_der(header: str) -> None:
+    with pytest.raises(BadSignatureError) as refusal:
+        cms._contents(bytes.fromhex(header) + bytes(300), 0, 1 if header == "04" else 300)
+
+    assert refusal.value.detail == "the signature is not in DER"
 
 
 @pytest.mark.parametrize("der", [b"", b"0", b"0\x84\xff\xff\xff\xff", b"0\x00", b"\x02\x01\x00", b"0\x80\x00\x00"])

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from imagesync.errors import BadEnvelopeError
+from imagesync.lists import envelope
 from imagesync.lists.envelope import (
     MAX_HEADER_BYTES,
     MAX_HEADERS,
@@ -69,6 +70,7 @@ def test_the_end_of_the_file_may_end_the_last_delimiter() -> None:
         (b"{}", b"Content-Type: text/plain\n{}", "the signed part has no header block"),
         (b"{}", b"Content-Type: text/plain\nContent-type: text/plain\n\n{}", "two Content-type headers"),
         (b"{}", b"MIME-Version: 1.0\n\n{}", "the signed part has no Content-Type header"),
+        (b"{}", b"MIME-Version: 1\nMIME-Version: 1\nContent-Type: text/plain\n\n{}", "two MIME-Version headers"),
         (
             b"{}",
             b"Content-Type: text/plain\nContent-Transfer-Encoding: x\n\n{}",
@@ -76,6 +78,7 @@ def test_the_end_of_the_file_may_end_the_last_delimiter() -> None:
         ),
         (b"{}", b"Content-Type: text/plain\nX: 1\n\n{}", "the signed part has the header 'x', which does not belong"),
         (b"--b\nContent-Type", b"--b\nX", "the signature part has no Content-Type header"),
+        (b"--b\nContent-Type", b"--b\n\n\nContent-Type", "the signature part has a line that is no header"),
         (b"Transfer-Encoding", b"X", "the signature part has the transfer encoding '7bit'"),
         (b"base64", b"base64\nContent-Type: text/plain", "the signature part has two Content-Type headers"),
         (b"MAA=", b"M A=", "characters that are not base64"),
@@ -97,6 +100,24 @@ def test_what_can_be_read_in_two_ways_is_refused(old: bytes, new: bytes, text: s
     assert old in SIGNED
     with pytest.raises(BadEnvelopeError, match=text):
         split(SIGNED.replace(old, new, 1))
+
+
+def test_the_limits_are_those_that_the_documentation_gives() -> None:
+    assert (envelope.MAX_MESSAGE_BYTES, envelope.MAX_LINES) == (20_971_520, 1_000_000)
+    assert (envelope.MAX_HEADER_BYTES, envelope.MAX_HEADERS, envelope.MAX_SIGNATURE_BYTES) == (16_384, 64, 1_048_576)
+
+
+def test_a_refusal_says_what_it_is_about_and_a_hint_only_where_there_is_one() -> None:
+    with pytest.raises(BadEnvelopeError) as opaque:
+        split(SIGNED.replace(b"multipart/signed", b"application/pkcs7-mime"))
+    with pytest.raises(BadEnvelopeError) as cut:
+        split(SIGNED.replace(b"--b--", b""))
+    with pytest.raises(BadEnvelopeError) as bare:
+        split(b"{}")
+
+    assert (opaque.value.subject, opaque.value.hint[:43]) == ("message", "sign it detached: 'imagesync list sign', or")
+    assert (cut.value.subject, cut.value.hint) == ("message", "")
+    assert bare.value.hint == "a list must be signed: 'imagesync list sign'"
 
 
 def test_a_message_beyond_the_limit_is_refused_before_it_is_read() -> None:
@@ -168,6 +189,10 @@ def test_a_signed_header_block_is_not_the_list(charset: bytes) -> None:
     assert (parts.content, parts.json) == (front.replace(b"\n", b"\r\n") + b"{}", b"{}")
 
 
+def test_a_signed_header_block_may_call_the_list_json() -> None:
+    assert split(SIGNED.replace(b"{}", b"Content-Type: application/json\n\n{}")).json == b"{}"
+
+
 def test_more_lines_than_a_list_has_are_refused_before_they_are_read() -> None:
     room = MAX_LINES - SIGNED.count(b"\n")
     full = SIGNED.replace(b"{}", b"{}" + b"\n" * room)
@@ -183,6 +208,20 @@ def test_appdbs_answer_for_a_missing_list_is_named_whatever_it_says(rest: bytes)
         split(b' {"egiappdb" : ' + rest)
 
     assert str(refusal.value).isprintable()
+
+
+def test_appdbs_own_words_are_repeated_in_part() -> None:
+    def said(body: bytes) -> str:
+        with pytest.raises(BadEnvelopeError) as refusal:
+            split(body)
+        return refusal.value.hint
+
+    front = b'{"egiappdb": "no such list'
+    longest = front + b" " * (2048 - len(front) - 2) + b'"}'
+
+    assert said(front + b'"}') == 'check the URL; AppDB says "no such list"'
+    assert said(longest).startswith('check the URL; AppDB says "no such list ')
+    assert said(longest.replace(b'"}', b' "}')) == said(front) == "check the URL"
 
 
 def test_the_splitter_reads_no_mime_with_pythons_email_package() -> None:

@@ -221,7 +221,7 @@ REFUSALS: dict[str, tuple[type[TrustError], str]] = {
     "signer-code": (UntrustedSignerError, "its extended key usage has no purpose that signs messages"),
     "signer-critical": (
         UntrustedSignerError,
-        "no valid path: validation failed: invalid extension: 1.3.6.1.4.1.99999.1: certificate contains unaccounted-for critical extensions",
+        "it has the critical extension 1.3.6.1.4.1.99999.1, which is not supported",
     ),
     "signer-early": (UntrustedSignerError, "the certificate is valid only from 2026-07-01 00:00 UTC"),
     "signer-encipher": (UntrustedSignerError, "its key usage does not allow signatures"),

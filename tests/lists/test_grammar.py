@@ -54,16 +54,15 @@ def names(kind: Any) -> Any:
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (grammar.SIGNED_DATA, rfc5652.SignedData()),
-        (grammar.CONTENT_INFO, rfc5652.ContentInfo()),
-        (grammar.ALGORITHM, rfc5280.AlgorithmIdentifier()),
-        (grammar.TIME, rfc5652.SigningTime()),
-        (grammar.SIGNING_CERTIFICATE, rfc5035.SigningCertificate()),
+        ("SIGNED_DATA", rfc5652.SignedData()),
+        ("CONTENT_INFO", rfc5652.ContentInfo()),
+        ("ALGORITHM", rfc5280.AlgorithmIdentifier()),
+        ("TIME", rfc5652.SigningTime()),
+        ("SIGNING_CERTIFICATE", rfc5035.SigningCertificate()),
     ],
-    ids=["SignedData", "ContentInfo", "AlgorithmIdentifier", "SigningTime", "SigningCertificate"],
 )
-def test_a_type_is_that_of_the_library(ours: Any, theirs: Any) -> None:
-    assert list(shape(ours)) == list(shape(theirs))
+def test_a_type_is_that_of_the_library(ours: str, theirs: Any) -> None:
+    assert list(shape(getattr(grammar, ours))) == list(shape(theirs))
 
 
 def test_the_newer_signing_certificate_differs_in_its_default_alone() -> None:
@@ -78,14 +77,15 @@ def test_the_identifiers_of_signing_certificates_are_those_of_the_library() -> N
     assert rfc5035.id_aa_signingCertificateV2 == grammar.ID_SIGNING_CERTIFICATE_V2
 
 
-@pytest.mark.parametrize("name", ["id_data", "id_signedData", "id_contentType", "id_messageDigest", "id_signingTime"])
-def test_an_identifier_is_that_of_the_library(name: str) -> None:
-    ours = {
-        "id_data": grammar.ID_DATA,
-        "id_signedData": grammar.ID_SIGNED_DATA,
-        "id_contentType": grammar.ID_CONTENT_TYPE,
-        "id_messageDigest": grammar.ID_MESSAGE_DIGEST,
-        "id_signingTime": grammar.ID_SIGNING_TIME,
-    }
-
-    assert ours[name] == getattr(rfc5652, name)
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("ID_DATA", "id_data"),
+        ("ID_SIGNED_DATA", "id_signedData"),
+        ("ID_CONTENT_TYPE", "id_contentType"),
+        ("ID_MESSAGE_DIGEST", "id_messageDigest"),
+        ("ID_SIGNING_TIME", "id_signingTime"),
+    ],
+)
+def test_an_identifier_is_that_of_the_library(ours: str, theirs: str) -> None:
+    assert getattr(grammar, ours) == getattr(rfc5652, theirs)

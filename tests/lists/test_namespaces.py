@@ -22,12 +22,26 @@ EACL = """# a comment
         ("""'"/DC=test/CN=a.b"'""", "/DC=test/CN=axb", False),
         ("""'"/DC=test/Email=*"'""", "/DC=test/emailAddress=a@b.c", True),
         ("""'""'""", "/DC=test/CN=a", False),
+        ("""  '"/DC=test/*"  '""", "/DC=test/CN=a", True),
     ],
 )
 def test_a_signing_policy_permits_by_globs(conditions: str, subject: str, allowed: bool) -> None:
     rules = parse_signing_policy(EACL.format(conditions), "x.signing_policy")
 
     assert rules[CA].permit(subject) is allowed
+
+
+def test_a_ca_may_stand_in_double_quotes() -> None:
+    text = EACL.replace("'/DC=test/CN=CA'", '"/DC=test/CN=CA"').format("""'"/DC=test/*"'""")
+
+    assert parse_signing_policy(text, "x.signing_policy")[CA].permit("/DC=test/CN=a")
+
+
+@pytest.mark.parametrize("empty", ["''", '""'])
+def test_a_condition_without_a_pattern_permits_nothing(empty: str) -> None:
+    (pattern,) = parse_signing_policy(EACL.format(empty), "x.signing_policy")[CA].patterns
+
+    assert pattern.pattern == ""
 
 
 def test_blocks_for_the_same_ca_add_up() -> None:
@@ -78,6 +92,8 @@ def test_namespaces_that_are_not_understood_are_an_error(text: str) -> None:
         EACL.replace("pos_rights", "neg_rights").format("""'"/O=a/*"'"""),
         EACL.replace("CA:sign", "CA:other").format("""'"/O=a/*"'"""),
         "access_id_CA X509 '/CN=a'",
+        "?" + EACL.replace("# a comment\n ", "").format("""'"/O=a/*"'"""),
+        EACL.format("""'"/O=a/*"'""") + "?\n" + EACL.format("""'"/O=a/*"'"""),
     ],
 )
 def test_a_signing_policy_that_is_not_understood_is_an_error(text: str) -> None:

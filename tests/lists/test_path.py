@@ -1,4 +1,5 @@
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from types import ModuleType
@@ -18,6 +19,17 @@ BASE = "/DC=test/DC=imagesync/CN="
 def only(anchors: Anchors, *roots: x509.Certificate) -> Anchors:
     """Return the anchors with other roots and nothing else."""
     return replace(anchors, roots=roots, subordinates=(), rules={}, store=Store(list(roots)))
+
+
+@pytest.fixture
+def ca_with(corpus_ground: ModuleType, people: Mapping[str, Any], cas: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return a function that makes a CA below the root with one more extension, or another of its kind."""
+
+    def make(extension: x509.ExtensionType, critical: bool) -> Any:
+        name = "basic" if isinstance(extension, x509.BasicConstraints) else "more"
+        return corpus_ground.authority("Between", cas["root"], **{name: (extension, critical)})
+
+    return make
 
 
 def test_a_subordinate_in_the_directory_needs_no_copy_in_the_message(
@@ -45,8 +57,9 @@ def test_a_self_signed_signer_is_refused_even_as_an_anchor(
 ) -> None:
     signer = people["self"].certificate
 
-    with pytest.raises(UntrustedSignerError, match="self-signed: a signer must be certified by a CA"):
+    with pytest.raises(UntrustedSignerError, match="self-signed: a signer must be certified by a CA") as refusal:
         build_path(signer, [], only(anchors, signer), now)
+    assert refusal.value.hint == ""
 
 
 def test_a_proxy_is_refused_also_where_its_extension_is_not_critical(
@@ -162,3 +175,77 @@ def test_an_authority_that_expired_or_cannot_certify_is_named_as_unusable(
     assert first.startswith(f"{BASE}Expired root: the certificate expired on")
     assert second.startswith(f"{BASE}Root without usage: it is no certificate of a CA: its key usage")
     assert third.startswith(f"{BASE}Root with criticism: its key identifiers are critical")
+
+
+POLICIES = x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("1.2.840.113612.5.2.2.1"), None)])
+
+
+@pytest.mark.parametrize(
+    ("extension", "critical", "text"),
+    [
+        (POLICIES, True, r"it has the critical extension 2\.5\.29\.32, which is not supported"),
+        (x509.NameConstraints([x509.DNSName("example.org")], None), False, "has name constraints, which are not supp"),
+        (x509.NameConstraints([x509.DNSName("example.org")], None), True, "has name constraints, which are not supp"),
+        (x509.BasicConstraints(ca=True, path_length=None), False, "its basic constraints are not critical"),
+    ],
+)
+def test_the_ca_whose_extension_prevents_a_path_is_named_with_it(
+    ca_with: Callable[..., Any],
+    forge: ModuleType,
+    people: Mapping[str, Any],
+    anchors: Anchors,
+    now: datetime,
+    extension: Any,
+    critical: bool,
+    text: str,
+) -> None:
+    between = ca_with(extension, critical)
+    signer = forge.certify(f"{BASE}Below", people["plain"].key, forge.Wish(between)).certificate
+
+    with pytest.raises(UntrustedSignerError, match=f"{BASE}Between: .*{text}"):
+        build_path(signer, [between.certificate], anchors, now)
+    (line,) = unusable(replace(anchors, roots=(), subordinates=(between.certificate,)), now)
+    assert re.match(f"{BASE}Between: .*{text}", line)
+
+
+def test_policies_that_are_not_critical_are_those_of_honest_cas(
+    ca_with: Callable[..., Any], forge: ModuleType, people: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    between = ca_with(POLICIES, False)
+    signer = forge.certify(f"{BASE}Below", people["plain"].key, forge.Wish(between)).certificate
+
+    assert len(build_path(signer, [between.certificate], anchors, now)) == 3
+
+
+def test_a_signer_whose_extension_prevents_a_path_is_named_with_it(
+    forge: ModuleType, people: Mapping[str, Any], cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    wish = forge.Wish(cas["root"], extra=((POLICIES, True),))
+    signer = forge.certify(f"{BASE}Strict", people["plain"].key, wish).certificate
+
+    with pytest.raises(UntrustedSignerError, match=rf"{BASE}Strict: it has the critical extension 2\.5\.29\.32"):
+        build_path(signer, [], anchors, now)
+
+
+def test_a_ca_without_a_key_identifier_is_named(
+    forge: ModuleType, people: Mapping[str, Any], cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    bare = forge.certify(f"{BASE}Bare", people["other"].key, forge.Wish(ca=True, identifiers=False))
+    signer = forge.certify(f"{BASE}Below", people["plain"].key, forge.Wish(bare)).certificate
+    text = f"{BASE}Bare: the CA's certificate has no subject key identifier"
+
+    (line,) = unusable(only(anchors, bare.certificate), now)
+    assert line.startswith(text)
+    with pytest.raises(UntrustedSignerError, match=text):
+        build_path(signer, [], only(anchors, bare.certificate), now)
+
+
+def test_an_authority_key_identifier_may_have_other_names_of_the_ca(
+    corpus_ground: ModuleType, cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    root = cas["root"].certificate
+    own = x509.AuthorityKeyIdentifier.from_issuer_public_key(root.public_key()).key_identifier
+    named = x509.AuthorityKeyIdentifier(own, [x509.DNSName("ca.example.org")], root.serial_number)
+    signer = corpus_ground.leaf("Named in another way", cas["root"], authority_id=(named, False)).certificate
+
+    assert build_path(signer, [], anchors, now) == (signer, root)

@@ -258,6 +258,20 @@ def test_what_keeps_a_crl_from_counting_is_said(
     forged = forge.revocation_list(root, forge.CrlWish(key=people["other"].key))
     future = forge.revocation_list(root, forge.CrlWish(this_update=now + timedelta(days=1)))
 
+    weak = forge.sha1_revocation_list(forge.revocation_list(root), root.key)
+
     assert fault_of(forge.revocation_list(root), root.certificate, now) == ""
+    assert fault_of(weak, root.certificate, now) == ""
     assert fault_of(forged, root.certificate, now) == "its signature is not by this CA"
     assert "in the future" in fault_of(future, root.certificate, now)
+
+
+def test_a_crl_counts_from_its_first_second_to_its_last(
+    forge: ModuleType, cas: Mapping[str, Any], now: datetime
+) -> None:
+    root, second = cas["root"], timedelta(seconds=1)
+    brief = forge.revocation_list(root, forge.CrlWish(this_update=now, next_update=now + second))
+
+    assert [fault_of(brief, root.certificate, now + number * second) for number in (0, 1)] == ["", ""]
+    assert fault_of(brief, root.certificate, now - second) == "it is dated 2026-06-01 12:00, in the future"
+    assert fault_of(brief, root.certificate, now + 2 * second) == "it is stale since 2026-06-01 12:00"

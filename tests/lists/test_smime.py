@@ -10,17 +10,20 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from imagesync.errors import (
     BadEnvelopeError,
     BadSignatureError,
+    NotYetValidError,
     RevocationUnknownError,
     TrustError,
     UntrustedSignerError,
 )
 from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
-from imagesync.lists.smime import SignaturePolicy, verify
+from imagesync.lists.smime import SignaturePolicy, made_by, verify
 from imagesync.model import Identity
 
 BASE = "/DC=test/DC=imagesync/CN="
@@ -113,8 +116,6 @@ def test_the_time_of_judgement_decides(
 def test_der_crls_are_as_good_as_pem(
     good: Callable[[str], bytes], fixtures: Path, tmp_path: Path, now: datetime
 ) -> None:
-    from cryptography import x509
-
     copy = shutil.copytree(fixtures / "trust" / "anchors", tmp_path / "anchors")
     for path in copy.glob("*.r0"):
         path.write_bytes(x509.load_pem_x509_crl(path.read_bytes()).public_bytes(Encoding.DER))
@@ -316,6 +317,83 @@ def test_threads_may_share_anchors(good: Callable[[str], bytes], anchors: Anchor
         payloads = list(pool.map(lambda _: verify(blob, anchors, STRICT, now), range(40)))
 
     assert len(set(payloads)) == 1
+
+
+@pytest.mark.parametrize(
+    ("bits", "text"),
+    [
+        (2047, r"the signer's RSA key has 2047 bits \(at least 2048 are needed\)"),
+        (2048, "it was not made by the key"),
+        (16384, "it was not made by the key"),
+        (16385, "the signer's RSA key has 16385 bits"),
+    ],
+)
+def test_rsa_keys_have_from_2048_to_16384_bits(
+    forge: ModuleType,
+    cas: Mapping[str, Any],
+    people: Mapping[str, Any],
+    anchors: Anchors,
+    now: datetime,
+    bits: int,
+    text: str,
+) -> None:
+    root, content = cas["root"], b"{}"
+    public = rsa.RSAPublicNumbers(65537, (1 << (bits - 1)) | 1).public_key()
+    names = root.certificate.subject, forge.name(f"{BASE}Long")
+    builder = x509.CertificateBuilder(*names, public, 7, forge.NOT_BEFORE, forge.NOT_AFTER)
+    party = forge.Party(forge.sign_builder(builder, root.key), people["endorser"].key)
+    message = forge.envelope(content, forge.sign(content, party, forge.SignerWish(signature=bytes(bits // 8))))
+
+    with pytest.raises(BadSignatureError, match=text):
+        verify(message, anchors, STRICT, now)
+
+
+def test_a_signing_time_may_be_five_minutes_ahead(good: Callable[[str], bytes], anchors: Anchors) -> None:
+    signed_at = datetime(2026, 6, 1, 10, tzinfo=UTC)
+
+    verify(good("plain"), anchors, STRICT, signed_at - timedelta(minutes=5))
+    with pytest.raises(NotYetValidError, match="it was made at 2026-06-01 10:00:00 UTC, in the future"):
+        verify(good("plain"), anchors, STRICT, signed_at - timedelta(minutes=5, seconds=1))
+
+
+# --- what a publisher made ---
+def test_a_publisher_gets_back_what_his_certificate_signed(
+    good: Callable[[str], bytes], people: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    found = made_by(good("plain"), people["endorser"].certificate, now)
+
+    assert found == verify(good("plain"), anchors, STRICT, now).json
+
+
+@pytest.mark.parametrize("another", ["carried", "twin"])
+def test_what_another_certificate_signed_is_not_the_publishers(
+    forge: ModuleType, people: Mapping[str, Any], twin: Any, now: datetime, another: str
+) -> None:
+    endorser, content = people["endorser"], b"{}"
+    der = forge.signed_data([forge.signer_info(content, endorser)], [endorser.der, people["other"].der])
+    certificate = twin.certificate if another == "twin" else people["other"].certificate
+
+    with pytest.raises(BadSignatureError, match="another certificate signed it"):
+        made_by(forge.envelope(content, der), certificate, now)
+
+
+@pytest.mark.parametrize(
+    ("content", "wish", "text"),
+    [
+        (b"[]", {}, "the content is not what was signed"),
+        (b"{}", {"signature": b"?" * 256}, "it was not made by the key"),
+    ],
+)
+def test_what_was_changed_is_not_the_publishers(
+    forge: ModuleType, people: Mapping[str, Any], now: datetime, content: bytes, wish: dict[str, Any], text: str
+) -> None:
+    endorser = people["endorser"]
+    message = forge.envelope(content, forge.sign(b"{}", endorser, forge.SignerWish(**wish)))
+
+    with pytest.raises(BadSignatureError, match=text) as refusal:
+        made_by(message, endorser.certificate, now)
+    assert refusal.value.subject == "signature"
+    assert bool(refusal.value.hint) is (content == b"[]")
 
 
 # --- exceptions that a subscription makes on purpose ---

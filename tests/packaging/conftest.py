@@ -1,12 +1,25 @@
-"""The distributions, built once from this checkout."""
+"""The distributions, built once from this checkout, and hosts to install them on."""
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from cloud.turns import everything
+from host.base import base
+from host.machine import Host, open_host
 
 ROOT = Path(__file__).parents[2]
+LONG = ("test_container.py", "test_deb.py", "test_release.py", "test_rpm.py")
+"""What builds packages or installs them on hosts takes minutes: ``make test-packaging`` runs it."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what is long, unless everything is wanted or it is named on the command line."""
+    named = any(collection_path.stem in word for word in config.invocation_params.args)
+    return True if collection_path.name in LONG and not (named or everything()) else None
 
 
 def _build(kind: str, into: Path) -> Path:
@@ -33,3 +46,24 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the path of a source distribution of this checkout."""
     return _build("sdist", tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="session")
+def deb(root: Path) -> Path:
+    """Return the Debian package of this checkout."""
+    found = sorted((root / "build" / "deb").glob("*.deb"))
+    assert found, "there is no package to test: make deb"
+    return found[-1]
+
+
+@pytest.fixture
+def make_host() -> Iterator[Callable[[str], Host]]:
+    """Return a function that boots a host with a name; all are gone at the end of the test."""
+    with ExitStack() as hosts:
+        yield lambda name: hosts.enter_context(open_host(base(), name))
+
+
+@pytest.fixture
+def host(make_host: Callable[[str], Host]) -> Host:
+    """Return a host on which nothing is installed."""
+    return make_host("fresh")

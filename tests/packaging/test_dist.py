@@ -22,13 +22,25 @@ def _files(root: Path, *folders: str) -> set[str]:
 def test_the_wheel_adds_three_names_to_site_packages(wheel: Path) -> None:
     names = {PurePosixPath(name).parts[0] for name in ZipFile(wheel).namelist()}
 
-    assert {name for name in names if not name.endswith(".dist-info")} == set(PACKAGES)
+    assert {name for name in names if not name.endswith((".dist-info", ".data"))} == set(PACKAGES)
 
 
 def test_the_wheel_holds_every_file_of_the_packages(root: Path, wheel: Path) -> None:
     sources = _files(root, "imagesync", "backends")
 
     assert {name.removeprefix("backends/") for name in sources} <= set(ZipFile(wheel).namelist())
+
+
+def test_the_wheel_holds_man_pages_and_completions(wheel: Path) -> None:
+    names = (PurePosixPath(name).parts for name in ZipFile(wheel).namelist())
+
+    assert {"/".join(parts[2:]) for parts in names if parts[0].endswith(".data")} == {
+        "share/man/man1/imagesync.1",
+        "share/man/man5/imagesync.yaml.5",
+        "share/bash-completion/completions/imagesync",
+        "share/zsh/site-functions/_imagesync",
+        "share/fish/vendor_completions.d/imagesync.fish",
+    }
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -48,6 +48,10 @@ def test_with_everything_there_it_says_nothing(root: Path, tmp_path: Path) -> No
         "promtool",
         "systemd-analyze",
         "qemu-system-x86_64",
+        "man",
+        "mandoc",
+        "zsh",
+        "fish",
     )
     for tool in (*tools, "python"):
         _program(tmp_path / tool, "#!/bin/sh\n")
@@ -120,6 +124,9 @@ def test_make_alone_lists_every_verb(root: Path) -> None:
     assert [line.split()[1] for line in listed.stdout.splitlines()] == [
         "help", "demo", "cloud", "test", "test-live", "test-boot", "fuzz", "soak",
         "lint", "fixtures", "docs", "bench", "clean",
+        "help", "demo", "cloud", "test", "test-live", "test-packaging", "test-lowest", "test-newest",
+        "fuzz", "mutation", "soak", "lint", "fixtures", "man", "docs", "deb", "bench", "lock", "audit", "dist",
+        "rpm", "container", "clean",
     ]  # fmt: skip
 
 

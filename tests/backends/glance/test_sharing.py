@@ -197,6 +197,36 @@ def test_an_image_that_is_revoked_after_it_was_retired_is_taken_from_its_members
         assert (recalled.retirement, recalled.drift) == (Retirement(NOW, "revoked"), ())
 
 
+def test_a_recall_takes_an_image_from_members_that_cannot_be_looked_up(site, make_bench, member):
+    with site.open() as backend:
+        image = publish(make_bench, site, backend)
+    with site.open(projects={VO: {"name": member.name}}) as backend:
+        [before] = backend.owned()
+        shared = members(site, image)
+        backend.retire(before.ref, Retirement(NOW, "revoked"))
+
+    assert (shared, members(site, image)) == ({member.id: "pending"}, {})
+
+
+@pytest.mark.parametrize("ownership", ["shared", "per-project"])
+def test_a_recall_takes_an_image_from_its_members_also_in_a_project_that_is_no_longer_configured(
+    cloud, make_site, site, project, make_bench, member, ownership
+):
+    with site.open() as backend:
+        image = publish(make_bench, site, backend)
+    other = cloud.project()
+    other.grant(project.user)
+    moved = site.with_settings(owner=other.id) if ownership == "shared" else make_site(project)
+    context = Context("mysite", "conformance", former=frozenset({project.id}))
+    with moved.enter(context, projects={VO: other.id}) as backend:
+        [left] = backend.owned()
+        backend.retire(left.ref, LATER)
+        shared = members(site, image)
+        backend.retire(left.ref, Retirement(LATER.at, "revoked"))
+
+    assert (shared, members(site, image)) == ({member.id: "pending"}, {})
+
+
 def test_an_image_that_somebody_else_deactivated_is_taken_from_its_members_too(trusted, make_bench, member):
     with trusted.open() as backend:
         image = publish(make_bench, trusted, backend)

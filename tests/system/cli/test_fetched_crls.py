@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from imagesync.cli.trust import USUAL_ANCHORS
 from imagesync.testing.faults import Endless, Silent, Status, html_page
 from imagesync.testing.list_server import identity_of
-from imagesync.testing.pki import Authority, ec_key, subject_hash, write_anchors
+from imagesync.testing.pki import Authority, ec_key, subject_hash, write_anchors, write_identity
 
 PATH = "/ca.crl"
 
@@ -291,6 +291,22 @@ def test_directories_on_the_command_line_stand_for_the_configuration(site):
     assert looks(site) == (2, 2)
     assert looks(site, "--anchors", site.anchors) == (3, 3)
     assert looks(site, "--anchors", site.anchors, "--crls", fetched) == (0, 0)
+
+
+def test_a_publisher_checks_a_list_with_what_a_site_fetched(site, tmp_path):
+    site.sync()
+    keys, draft, out = write_identity(site.signer, tmp_path / "keys"), tmp_path / "draft.json", tmp_path / "out.list"
+    draft.write_bytes(site.provider.shaky.content)
+
+    def sign(*options):
+        words = ("list", "sign", draft, "--cert", keys.certificate, "--key", keys.key, "--out", out)
+        return site.provider.given(*words, "--anchors", site.anchors, *options)
+
+    alone = sign()
+
+    assert (alone.code, "a site would refuse it: revocation-unknown" in alone.err, out.exists()) == (2, True, False)
+    assert sign("--crls", site.provider.root / "cache" / "crls").code == 0
+    assert sign("--crl", "if-present").code == 0
 
 
 @pytest.mark.parametrize("options", [("--crls", "."), ("--anchors", ".", "--crls", "absent")])

@@ -203,7 +203,7 @@ def test_a_prepared_list_that_openssl_signs_is_accepted(publisher):
     assert publisher.verified()["identifier"] == publisher.provider.shaky.identifier
 
 
-@pytest.mark.parametrize("options", [(), ("--days", "3")])
+@pytest.mark.parametrize("options", [(), ("--days", "3"), ("--crls", "."), ("--crl", "off")])
 def test_what_is_missing_or_means_nothing_is_wrong_usage(publisher, options):
     result = publisher.with_key(*options) if options else publisher.sign()
 

@@ -1,0 +1,142 @@
+"""Builds the container image of this checkout, runs it over a list server, and prints what was seen as JSON.
+
+``unshare … python contained.py ROOT BASE WORK`` in namespaces of its own: nothing that podman does to networks, mounts
+and processes is left behind. ROOT is the repository, BASE a tree of Debian, and WORK an empty directory.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+from cloud.processes import wait_until
+
+from imagesync.testing.disks import Disk, Kind, write_disk
+from imagesync.testing.list_server import ListServer
+from imagesync.testing.pki import Authority, write_anchors
+
+LIMITS = '[containers]\ndefault_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]\n'
+CAUTION = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--tmpfs=/tmp")
+USER = 642
+
+
+class Podman:
+    """Podman with a store of its own."""
+
+    def __init__(self, work: Path) -> None:
+        conf = work / "containers.conf"
+        conf.write_text(LIMITS)
+        # Without systemd nobody runs health checks at intervals; they are run by hand.
+        self.environment = {**os.environ, "CONTAINERS_CONF": str(conf), "DISABLE_HC_SYSTEMD": "true"}
+        store = ("--root", str(work / "store"), "--runroot", str(work / "run"))
+        self.command = ["podman", *store, "--runtime=runc", "--cgroup-manager=cgroupfs"]
+
+    def attempt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.command, *arguments], env=self.environment, capture_output=True, text=True, check=False
+        )
+
+    def run(self, *arguments: str) -> str:
+        ran = self.attempt(*arguments)
+        if ran.returncode:
+            sys.exit(f"podman {' '.join(arguments)} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
+        return ran.stdout
+
+
+def build(podman: Podman, root: Path, base: Path) -> None:
+    pack = ["tar", "--directory", str(base), "--create", "."]
+    with subprocess.Popen(pack, stdout=subprocess.PIPE) as packed:
+        subprocess.run(
+            [*podman.command, "import", "--quiet", "-", "localhost/base"],
+            env=podman.environment, stdin=packed.stdout, stdout=subprocess.DEVNULL, check=True,
+        )  # fmt: skip
+    file = root / "packaging" / "container" / "Containerfile"
+    options = ("--isolation=chroot", "--pull=never", "--format=docker", "--build-arg=BASE=localhost/base")
+    podman.run("build", *options, f"--file={file}", "--tag=localhost/imagesync", str(root / "build" / "wheels"))
+
+
+def site(server: ListServer, work: Path) -> None:
+    """Write the configuration of a site that follows one list of two images."""
+    published = server.add_list("vo.example.org")
+    for title, size in (("AlmaLinux 9", 2 << 20), ("Debian 12", 3 << 20)):
+        published.add(write_disk(work / f"{size}.img", Kind.RAW, Disk(title, size)), title=title)
+    published.publish()
+    endorser = {"dn": "/DC=org/DC=example/CN=Ada Lovelace", "ca": "/DC=org/DC=example/CN=Example CA"}
+    follow = {"name": "vo", "vo": published.vo, "url": published.url, "endorsers": [endorser]}
+    target = {"name": "library", "backend": "directory", "path": "/srv/images", "formats": ["qcow2"]}
+    (work / "etc").mkdir()
+    (work / "etc" / "imagesync.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "subscriptions": [{**follow, "allow_private_addresses": True}],
+                "targets": [target],
+                "cache_reserve_bytes": 0,
+            }
+        )
+    )
+    (work / "images").mkdir()
+    os.chown(work / "images", USER, USER)
+
+
+def start(podman: Podman, work: Path) -> None:
+    volumes = (
+        f"--volume={work}/etc:/etc/imagesync:ro",
+        f"--volume={work}/certificates:/etc/grid-security/certificates:ro",
+        f"--volume={work}/images:/srv/images",
+    )
+    podman.run("run", "--detach", "--name=site", "--network=host", *CAUTION, *volumes, "localhost/imagesync")
+
+
+def observe(podman: Podman, work: Path) -> dict[str, object]:
+    """Return what is to be seen of a container that runs, and how it ends."""
+    images = work / "images"
+    wait_until(lambda: sum(path.is_symlink() for path in images.iterdir()) == 2, 240)
+    health = podman.attempt("healthcheck", "run", "site")
+    written = podman.attempt("exec", "site", "touch", "/usr/here")
+    seen = {
+        "images": sorted(path.name for path in images.iterdir() if path.is_symlink()),
+        "owners": sorted({path.lstat().st_uid for path in images.iterdir()}),
+        "health": health.returncode,
+        "user": podman.run("exec", "site", "id", "--user").strip(),
+        "first": podman.run("exec", "site", "cat", "/proc/1/comm").strip(),
+        "root": written.stderr,
+        "state": podman.run("exec", "site", "imagesync", "status", "--from-state", "--json"),
+    }
+    podman.run("stop", "--time=40", "site")
+    seen["exit"] = podman.run("inspect", "--format={{.State.ExitCode}}", "site").strip()
+    seen["log"] = podman.attempt("logs", "site").stderr
+    return seen
+
+
+def clean() -> None:
+    """Remove the groups that podman made for its containers; another's are not empty and stay."""
+    for parent in Path("/sys/fs/cgroup").glob("*/libpod_parent"):
+        for group in (*parent.glob("*"), parent):
+            with suppress(OSError):
+                group.rmdir()
+
+
+def main() -> None:
+    root, base, work = map(Path, sys.argv[1:])
+    podman = Podman(work)
+    build(podman, root, base)
+    now = datetime.now(UTC)
+    authority = Authority("/DC=org/DC=example/CN=Example CA", now)
+    write_anchors(work / "certificates", [authority])
+    with ListServer(authority.issue("/DC=org/DC=example/CN=Ada Lovelace"), now) as server:
+        site(server, work)
+        start(podman, work)
+        try:
+            seen = observe(podman, work)
+        finally:
+            podman.attempt("rm", "--force", "--volumes", "site")
+            clean()
+    print(json.dumps(seen))  # noqa: T201 - what the test reads
+
+
+if __name__ == "__main__":
+    main()

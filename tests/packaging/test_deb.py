@@ -1,0 +1,316 @@
+"""The Debian package on a booted host without a network: from its installation until nothing is left of it.
+
+One host, one life in order. ``make test-packaging`` runs it, after ``make deb``.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from archives import with_version
+from cloud.processes import wait_until
+from host.machine import Host
+
+LINTIAN = ["lintian", "--fail-on", "error,warning", "--allow-root"]
+PROMISED_END = 30.0
+# What a test cannot wait for, and what it wants to read in the log. All else is as the package has it.
+QUICK_SERVICE = """
+[Service]
+ReadWritePaths=/srv/images
+Environment=IMAGESYNC_LOG_LEVEL=debug
+RestartSec=1
+WatchdogSec=10
+"""
+QUICK_PASS = """
+[Service]
+ReadWritePaths=/srv/images
+Environment=IMAGESYNC_LOG_LEVEL=debug
+"""
+QUICK_TIMER = """
+[Timer]
+OnCalendar=
+OnCalendar=*:*:0/2
+RandomizedDelaySec=0
+AccuracySec=100ms
+"""
+
+
+class Publisher:
+    """The publisher in the network of a host."""
+
+    def __init__(self, host: Host, directory: Path) -> None:
+        directory.mkdir()
+        program = Path(__file__).with_name("publisher.py")
+        self._process = subprocess.Popen(
+            host.inside_network(sys.executable, str(program), str(directory)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.directory = directory
+        self.facts = self._read()
+
+    def publish(self, title: str = "") -> list[dict[str, str]]:
+        """Publish another image if it has a title; return the messages of the site so far."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{title}\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def _read(self):
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+
+@pytest.fixture
+def host(make_host: Callable[[str], Host]) -> Host:
+    return make_host("site")
+
+
+@pytest.fixture
+def publisher(host: Host, tmp_path: Path) -> Iterator[Publisher]:
+    publisher = Publisher(host, tmp_path / "publisher")
+    yield publisher
+    publisher.close()
+
+
+def test_lintian_has_nothing_to_say(deb: Path) -> None:
+    judged = subprocess.run([*LINTIAN, str(deb)], capture_output=True, text=True, check=False)
+
+    assert (judged.returncode, judged.stdout, judged.stderr) == (0, "", "")
+
+
+Blocks = Callable[[Path, str], list[str]]
+
+
+@pytest.fixture
+def chapter(root: Path, blocks: Blocks) -> list[str]:
+    """Return the commands of the chapter on installation, block by block."""
+    return blocks(root / "docs" / "installation.rst", "text")
+
+
+def test_the_life_of_an_installation(
+    deb: Path, host: Host, publisher: Publisher, chapter: list[str], tmp_path: Path
+) -> None:
+    by_package, by_hand, saving, going_back = chapter
+    host.copy(deb, "/root")
+    follow(host, by_package.splitlines()[0])
+    does_nothing_before_it_is_configured(host)
+    configure(host, publisher)
+    assert "imagesync.yaml: good" in follow(host, by_hand)
+    follows_the_list_on_schedule(host, publisher)
+    starts_again_when_it_is_killed_or_hangs(host)
+    reads_its_configuration_again(host)
+    stops_in_time(host)
+    follows_the_list_by_timer(host, publisher)
+    publisher.close()
+    survives_a_reboot(host)
+    follow(host, saving)
+    keeps_the_state_when_upgraded(host, with_version(deb, "0.2.0", tmp_path))
+    goes_back_to_the_saved_state(host, going_back)
+    leaves_nothing(host)
+
+
+def follow(host: Host, commands: str) -> str:
+    """Do on the host what the documentation says; return what is printed."""
+    options = "alias apt-get='apt-get --yes'\nset -eu\ncd /root\n"
+    return host.run("bash", "-O", "expand_aliases", text=options + commands, DEBIAN_FRONTEND="noninteractive")
+
+
+def property_of(host: Host, name: str, unit: str = "imagesync.service") -> str:
+    return host.ask("systemctl", "show", "--value", f"--property={name}", unit)
+
+
+def pages(host: Host) -> int:
+    """Return the status of the page that says whether the daemon is well, 0 when nobody answers."""
+    url = "http://127.0.0.1:8642/healthz"
+    return int(host.ask("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", url))
+
+
+def images(host: Host) -> dict[str, str]:
+    """Return the images on the host by title, each with the number of its file."""
+    listed = host.attempt("sh", "-c", "cd /srv/images && stat --format='%i %n' -- *.qcow2").stdout.splitlines()
+    numbers = dict(reversed(line.split(maxsplit=1)) for line in listed)
+    return {title: number for name, number in numbers.items() for title in TITLES if title in name}
+
+
+TITLES = ("first", "second", "third")
+
+
+def does_nothing_before_it_is_configured(host: Host) -> None:
+    host.run("systemctl", "start", "imagesync.service", "imagesync-sync.service")
+
+    assert property_of(host, "ConditionResult") == "no"
+    assert host.ask("systemctl", "is-enabled", "imagesync.service") == "disabled"
+    assert "imagesync" in host.run("imagesync", "--version")
+    host.check_units()
+
+
+def configure(host: Host, publisher: Publisher) -> None:
+    facts = publisher.facts
+    configuration = {
+        "instance": "site",
+        "trust": {"anchors": "/srv/anchors", "crl": "require"},
+        "daemon": {"jitter": 0},
+        "subscriptions": [
+            {
+                "name": "demo",
+                "vo": "vo.example.org",
+                "url": facts["url"],
+                "endorsers": [{"dn": facts["dn"], "ca": facts["ca"]}],
+                "allow_private_addresses": True,
+                "every": "2s",
+            }
+        ],
+        "targets": [{"name": "pool", "backend": "directory", "path": "/srv/images", "formats": ["qcow2"]}],
+        "notifications": [
+            {
+                "name": "hook",
+                "webhook": {"url": facts["hook"], "secret": {"credential": "secret_hook"}},
+                "events": ["published"],
+            }
+        ],
+    }
+    host.copy(publisher.directory / "anchors", "/srv")
+    host.run("install", "-d", "-o", "imagesync", "-g", "imagesync", "/srv/images")
+    host.write("/etc/imagesync/credentials/hook", "very secret\n", mode=0o600)
+    host.write("/etc/imagesync/imagesync.yaml", yaml.safe_dump(configuration), mode=0o640, group="imagesync")
+    for unit, text in (
+        ("imagesync.service", QUICK_SERVICE),
+        ("imagesync-sync.service", QUICK_PASS),
+        ("imagesync-sync.timer", QUICK_TIMER),
+    ):
+        host.write(f"/etc/systemd/system/{unit}.d/test.conf", text)
+    host.run("systemctl", "daemon-reload")
+
+
+def follows_the_list_on_schedule(host: Host, publisher: Publisher) -> None:
+    host.run("systemctl", "enable", "--now", "imagesync.service")
+    wait_until(lambda: "first" in images(host))
+    publisher.publish("second")
+    wait_until(lambda: "second" in images(host))
+
+    assert host.ask("systemctl", "is-active", "imagesync.service") == "active"
+    assert (property_of(host, "Type"), property_of(host, "NotifyAccess")) == ("notify", "main")
+    assert "demo" in property_of(host, "StatusText")
+    assert pages(host) == 200
+    assert {name: property_of(host, name) for name in ("MemoryMax", "TasksMax", "CPUWeight", "IOWeight")} == {
+        "MemoryMax": str(6 << 30),
+        "TasksMax": "1024",
+        "CPUWeight": "50",
+        "IOWeight": "50",
+    }
+    log = host.journal("--unit", "imagesync.service")
+    assert "under bubblewrap" in log, log
+    assert "bubblewrap does not work" not in log
+    wait_until(publisher.publish)
+    assert all(one["x-imagesync-signature"].startswith("sha256=") for one in publisher.publish())
+
+
+def starts_again_when_it_is_killed_or_hangs(host: Host) -> None:
+    for signal, result in (("KILL", "killed"), ("STOP", "watchdog")):
+        before = property_of(host, "MainPID")
+        host.run("kill", f"-{signal}", before)
+        wait_until(lambda before=before: property_of(host, "MainPID") not in {"0", before})
+        wait_until(lambda: pages(host) == 200)
+        assert f"result '{'signal' if result == 'killed' else result}'" in host.journal("--unit", "imagesync.service")
+
+
+def reads_its_configuration_again(host: Host) -> None:
+    before = property_of(host, "MainPID")
+    good = host.read("/etc/imagesync/imagesync.yaml")
+    host.write("/etc/imagesync/imagesync.yaml", good + "nonsense: 1\n", mode=0o640, group="imagesync")
+    host.run("systemctl", "reload", "imagesync.service")
+    wait_until(lambda: "nonsense" in host.journal("--unit", "imagesync.service"))
+    host.write("/etc/imagesync/imagesync.yaml", good, mode=0o640, group="imagesync")
+    host.run("systemctl", "reload", "imagesync.service")
+    wait_until(lambda: "configuration reloaded" in host.journal("--unit", "imagesync.service"))
+
+    assert property_of(host, "MainPID") == before
+    assert pages(host) == 200
+
+
+def stops_in_time(host: Host) -> None:
+    began = time.monotonic()
+    host.run("systemctl", "stop", "imagesync.service")
+
+    assert time.monotonic() - began < PROMISED_END
+    assert property_of(host, "Result") == "success"
+    assert host.attempt("pgrep", "--euid", "imagesync").stdout == ""
+    host.run("systemctl", "disable", "imagesync.service")
+
+
+def follows_the_list_by_timer(host: Host, publisher: Publisher) -> None:
+    host.run("systemctl", "start", "imagesync-sync.timer")
+    publisher.publish("third")
+    wait_until(lambda: "third" in images(host))
+    host.run("systemctl", "stop", "imagesync-sync.timer", "imagesync-sync.service")
+
+    log = host.journal("--unit", "imagesync-sync.service")
+    assert "under bubblewrap" in log
+    host.check_units()
+
+
+def survives_a_reboot(host: Host) -> None:
+    before = images(host)
+    host.run("systemctl", "enable", "imagesync.service")
+    host.reboot()
+    wait_until(lambda: pages(host) == 200)
+
+    assert host.ask("systemctl", "is-active", "imagesync.service") == "active"
+    assert images(host) == before
+
+
+def keeps_the_state_when_upgraded(host: Host, package: Path) -> None:
+    before, known, process = images(host), accepted(host), property_of(host, "MainPID")
+    host.copy(package, "/root")
+    follow(host, f"apt-get install ./{package.name}")
+    wait_until(lambda: pages(host) == 200)
+
+    assert property_of(host, "MainPID") not in {"0", process}
+    assert (images(host), accepted(host)) == (before, known)
+    assert host.ask("systemctl", "is-enabled", "imagesync.service") == "enabled"
+    assert accepted(host, "backups/0.1.0/state.db") == accepted(host, "saved.db") == known
+
+
+def accepted(host: Host, state: str = "state.db") -> str:
+    """Return what a state says about lists that were accepted."""
+    opened = f"sqlite3.connect('/var/lib/imagesync/{state}')"
+    ask = f"import sqlite3; print({opened}.execute('select * from accepted').fetchall())"
+    found = host.run("/usr/lib/imagesync/bin/python3", "-c", ask)
+    assert "vo.example.org" in found or "demo" in found
+    return found
+
+
+def goes_back_to_the_saved_state(host: Host, commands: str) -> None:
+    known = accepted(host)
+    follow(host, commands)
+    wait_until(lambda: pages(host) == 200)
+
+    assert host.ask("dpkg-query", "--show", "--showformat=${Version}", "imagesync") == "0.1.0"
+    assert accepted(host) == known
+
+
+def leaves_nothing(host: Host) -> None:
+    host.run("rm", "-r", "/etc/systemd/system/imagesync.service.d", "/etc/systemd/system/imagesync-sync.service.d")
+    host.run("rm", "-r", "/etc/systemd/system/imagesync-sync.timer.d", "/srv/images")
+    host.run("sh", "-c", "rm /root/*.deb")
+    said = host.run("apt-get", "purge", "--yes", "imagesync", DEBIAN_FRONTEND="noninteractive")
+    left = host.run("find", "/", "-xdev", "-iname", "*imagesync*", "-not", "-path", "/var/log/*").splitlines()
+
+    assert "not removed: the user imagesync" in said
+    assert left == []
+    assert host.attempt("systemctl", "list-unit-files", "imagesync*", "--no-legend").stdout == ""
+    host.check_units()

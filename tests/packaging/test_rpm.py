@@ -1,0 +1,100 @@
+"""The .rpm holds what it should, asks for what it needs, and what it installs runs. Not on Enterprise Linux, though."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+FILES = {
+    "/usr/bin/imagesync",
+    "/usr/lib/imagesync/bin/imagesync",
+    "/usr/lib/systemd/system/imagesync.service",
+    "/usr/lib/systemd/system/imagesync-sync.timer",
+    "/usr/share/bash-completion/completions/imagesync",
+    "/usr/share/fish/vendor_completions.d/imagesync.fish",
+    "/usr/share/man/man1/imagesync.1.gz",
+    "/usr/share/man/man5/imagesync.yaml.5.gz",
+    "/usr/share/zsh/site-functions/_imagesync",
+}
+INHERENT = (
+    "non-executable-script",  # modules of libraries that begin with #!
+    "shared-lib-without-dependency-information", "unstripped-binary-or-object", "no-binary", "hidden-file-or-dir",
+    "devel-file-in-non-devel-package", "file-not-utf8", "zero-length", "wrong-script-interpreter", "pem-certificate",
+    "files-duplicate", "python-bytecode", "script-without-shebang", "spelling-error", "non-standard-gid",
+    "no-signature", "no-packager-tag", "no-group-tag", "no-changelogname-tag",
+    "non-standard-uid", "non-standard-dir-perm", "no-manual-page-for-binary", "dangling-relative-symlink",
+)  # fmt: skip
+"""What rpmlint says of the libraries, or of every package that makes a user of its own."""
+
+
+def _run(*command: str) -> str:
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+@pytest.fixture(scope="module")
+def package(root: Path) -> Path:
+    """Return the package, built from this checkout."""
+    ran = subprocess.run([root / ".ci" / "rpm"], capture_output=True, text=True, check=False, timeout=1800)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    (found,) = (root / "build/rpm/RPMS").rglob("*.rpm")
+    return found
+
+
+def test_it_holds_the_program_its_units_pages_and_completions(package: Path) -> None:
+    files = set(_run("rpm", "-qp", "--list", str(package)).splitlines())
+
+    assert FILES - files == set()
+    assert not [name for name in files if "/build/" in name or name.endswith("/pip")]
+
+
+def test_it_asks_for_what_it_calls_and_for_no_library(package: Path) -> None:
+    asked = {line.split()[0] for line in _run("rpm", "-qp", "--requires", str(package)).splitlines()}
+
+    own = {name for name in asked if not name.startswith(("rpmlib(", "/bin/", "/usr/bin/"))}
+    assert own == {"python3.11", "qemu-img", "bubblewrap", "openssl", "shadow-utils"}
+
+
+def test_its_directories_are_not_open_to_everybody(package: Path) -> None:
+    shown = _run("rpm", "-qp", "--queryformat", "[%{FILENAMES} %{FILEMODES:perms} %{FILEGROUPNAME}\n]", str(package))
+
+    modes = dict(line.split(" ", 1) for line in shown.splitlines())
+    for name in ("/etc/imagesync", "/var/lib/imagesync", "/var/cache/imagesync"):
+        assert modes[name] == "drwxr-x--- imagesync"
+
+
+def test_it_was_built_nowhere_in_particular(root: Path, installed: Path) -> None:
+    found = subprocess.run(
+        ["grep", "--recursive", "--files-with-matches", "--fixed-strings", str(root), str(installed)],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+    assert found.stdout == ""
+
+
+def test_what_it_installs_runs(installed: Path) -> None:
+    said = _run("chroot", str(installed), "/usr/bin/imagesync", "--version")
+
+    assert said.startswith("imagesync, version ")
+
+
+def test_rpmlint_finds_nothing_else_to_say(package: Path) -> None:
+    ran = subprocess.run(["rpmlint", str(package)], capture_output=True, text=True, check=False, timeout=600)
+
+    findings = [line for line in ran.stdout.splitlines() if ": E: " in line]
+    assert ran.stdout
+    assert [line for line in findings if not any(tag in line for tag in INHERENT)] == []
+
+
+@pytest.fixture(scope="module")
+def installed(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a root with a Debian in it, into which the package is installed without its scripts."""
+    from host.base import base
+
+    tree = tmp_path_factory.mktemp("rpm") / "root"
+    _run("cp", "--archive", "--reflink=auto", str(base().tree), str(tree))
+    _run("rpm", "--root", str(tree), "--install", "--nodeps", "--noscripts", str(package))
+    assert os.readlink(tree / "usr/bin/imagesync") == "/usr/lib/imagesync/bin/imagesync"
+    return tree
