@@ -15,7 +15,7 @@ unexport VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT IMAGESYNC_CONFIG
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo cloud test test-live test-packaging test-lowest test-newest fuzz mutation soak lint fixtures man docs bench
+.PHONY: help demo cloud test test-live test-boot test-packaging test-lowest test-newest fuzz mutation soak lint fixtures man docs bench
 .PHONY: lock audit dist deb rpm container clean
 
 help: ## list the verbs
@@ -37,6 +37,7 @@ test: ## install what is missing, then check and test everything
 	@.ci/system-packages packaging
 	@.ci/venv test
 	@.ci/cloud
+	@.ci/guest-parts >/dev/null
 	@.ci/host
 	@.ci/ansible
 	@$(MAKE) --no-print-directory lint docs
@@ -50,6 +51,12 @@ test-live: ## the whole matrices of faults against the real services, of which `
 	@.ci/venv test
 	@.ci/cloud
 	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/live tests/backends/glance
+
+test-boot: ## start every kind of small guest, good and bad, under QEMU (an hour without KVM); `make test` starts some
+	@.ci/system-packages test
+	@.ci/venv test
+	@.ci/guest-parts >/dev/null
+	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal tests/boot
 
 test-packaging: ## what is installed on hosts, on hosts that are booted for it, as root
 	@.ci/system-packages packaging

@@ -197,6 +197,12 @@ class ConversionError(ContentError):
     retry = Retry.LATER
 
 
+class BootCheckError(ContentError):
+    """The image was started, as the target demands, and did not pass: a verdict says what became of it."""
+
+    retry = Retry.LATER
+
+
 class ToolMissingError(ContentError):
     """A program that is needed is not installed."""
 

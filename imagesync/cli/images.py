@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imagesync.cli.boot import boot
 from imagesync.cli.context import Options, as_json, write_json
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ REFUSED = 3
 @click.group()
 def image() -> None:
     """Look at image files."""
+
+
+image.add_command(boot)
 
 
 @image.command()
@@ -48,8 +52,10 @@ def inspect(ctx: click.Context, source: str, *, private: bool, subscription: str
     config = options.config() if options.config_path.exists() else None
     options.start_logging("warning")
     policy = _policy(config, subscription, private=private)
-    with TemporaryDirectory(prefix="imagesync-") as work, _file(source, Path(work), config, policy) as path:
-        report = _report(source, _examined(path, Path(work), source, config), config)
+    with TemporaryDirectory(prefix="imagesync-") as name:
+        work = Path(name)
+        with _file(source, work, config, policy) as path:
+            report = _report(source, examined(path, work, source, config), config)
     refused = report["verdict"] == "refused" or any(target["outcome"] == "refused" for target in report["targets"])
     code = REFUSED if refused else 0
     if as_json:
@@ -83,7 +89,7 @@ def _file(source: str, work: Path, config: Config | None, policy: HttpPolicy) ->
         NoSpaceError: there is no room for it.
     """
     from imagesync.config.sections import Limits
-    from imagesync.errors import TooLargeError, UnreachableError
+    from imagesync.errors import TooLargeError
     from imagesync.images.download import fetch
 
     if "://" in source:
@@ -99,12 +105,23 @@ def _file(source: str, work: Path, config: Config | None, policy: HttpPolicy) ->
             raise
     else:
         path = Path(source)
+    check_readable(path, source)
+    yield path
+
+
+def check_readable(path: Path, source: str) -> None:
+    """See that a file can be read; ``source`` is what the user called it.
+
+    Raises:
+        UnreachableError: it cannot.
+    """
+    from imagesync.errors import UnreachableError
+
     try:
         path.open("rb").close()
     except OSError as error:
         hint = "check the path and its permissions"
         raise UnreachableError(source, f"cannot be read: {(error.strerror or '').lower()}", hint) from error
-    yield path
 
 
 def _room(directory: Path, config: Config | None) -> Room:
@@ -114,7 +131,13 @@ def _room(directory: Path, config: Config | None) -> Room:
     return Room(directory, config.cache_reserve_bytes if config else GIB)
 
 
-def _examined(path: Path, work: Path, source: str, config: Config | None) -> Examination:
+def examined(path: Path, work: Path, source: str, config: Config | None) -> Examination:
+    """Return what the file is, by the limits of the configuration.
+
+    Raises:
+        NoSpaceError: there is no room to look at it.
+        UnreachableError: it cannot be read.
+    """
     from imagesync.config.sections import Limits
     from imagesync.errors import NoSpaceError, UnreachableError
     from imagesync.http import redact

@@ -136,11 +136,12 @@ def look(options: Options, wish: Wish) -> dict[str, Any]:
     work = task(config, wish.scope(config), clock(), dry=True)
     with open_ports(config, environment(), work, Silent()) as ports:
         result = run_pass(work, stored_only(ports))
+        boots = ports.state.boot_verdicts()
         targets = [
             {
                 "name": target.name,
                 "error": str(target.error) if target.error else None,
-                "images": [as_row(row) for row in standings(target.plan, ports.state.images(target.name))]
+                "images": [as_row(row, boots) for row in standings(target.plan, ports.state.images(target.name))]
                 if target.plan
                 else [],
             }

@@ -11,6 +11,7 @@ from imagesync.cli.context import Options, as_json, write_json
 from imagesync.cli.passes import Wish, look, selectors
 
 if TYPE_CHECKING:
+    from imagesync.model import Digest
     from imagesync.run.standing import Standing
 
 
@@ -41,7 +42,7 @@ def status(ctx: click.Context, /, *, from_state: bool, as_json: bool, **chosen: 
         click.echo(_line(finding))
     show.accepted_lists(report)
     rows = [
-        (target["name"], row["state"], row["title"], row["vo"], _short(row["signer"]), row["since"], row["reason"])
+        (target["name"], row["state"], row["title"], row["vo"], _short(row["signer"]), row["since"], _reason(row))
         for target in report["targets"]
         for row in target["images"]
     ]
@@ -73,13 +74,17 @@ def _line(finding: Mapping[str, Any]) -> str:
     return short(f"{finding['level']}: {about or finding['matter']}: {finding['text']}{since}; {finding['next']}")
 
 
+def _reason(row: Mapping[str, Any]) -> str:
+    return f"{row['reason']}; boot check: {row['boot']}" if row.get("boot") else str(row["reason"])
+
+
 def _short(dn: str) -> str:
     """Return the last part of a distinguished name; the whole one stands with the list, above the table."""
     return dn[dn.rfind("/CN=") + 1 :] if "/CN=" in dn else dn
 
 
-def as_row(standing: Standing) -> dict[str, Any]:
-    """Return one image for JSON."""
+def as_row(standing: Standing, boots: Mapping[Digest, str]) -> dict[str, Any]:
+    """Return one image for JSON; ``boots`` are the verdicts of boot checks, by file."""
     from imagesync.plan.spec import timestamp
 
     return {
@@ -92,4 +97,5 @@ def as_row(standing: Standing) -> dict[str, Any]:
         "format": standing.format,
         "vo": standing.vo,
         "signer": standing.signer,
+        "boot": boots.get(standing.digest) if standing.digest else None,
     }

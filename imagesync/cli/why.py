@@ -15,11 +15,12 @@ from imagesync.errors import ConfigError
 
 if TYPE_CHECKING:
     from imagesync.run.provenance import Endorsement, Story
-    from imagesync.state import Evidence
+    from imagesync.state import BootRecord, Evidence
     from imagesync.state.repository import Repository
 
 _VERSIONS_SHOWN = 5
 _EVENTS_SHOWN = 20
+_LINES_SHOWN = 10
 
 
 @click.command()
@@ -89,6 +90,7 @@ def _story(story: Story, paths: Callable[[str], list[dict[str, str]]]) -> dict[s
             }
             for target, record in story.standings
         ],
+        "boot_checks": [_boot(one) for one in story.boots],
         "history": [
             {
                 "at": timestamp(event.at),
@@ -102,6 +104,13 @@ def _story(story: Story, paths: Callable[[str], list[dict[str, str]]]) -> dict[s
             for event in story.history
         ],
     }
+
+
+def _boot(one: BootRecord) -> dict[str, Any]:
+    from imagesync.plan.spec import timestamp
+
+    words = ("digest", "machine", "verdict", "rule", "why", "accelerator", "seconds", "console")
+    return {"at": timestamp(one.at)} | {word: getattr(one, word) for word in words}
 
 
 def _endorsement(one: Endorsement, paths: Callable[[str], list[dict[str, str]]]) -> dict[str, Any]:
@@ -167,6 +176,8 @@ def _show(key: str, told: list[dict[str, Any]]) -> None:
         _rest(story["endorsements"], _VERSIONS_SHOWN, "earlier versions of the list")
         for one in story["targets"]:
             _say(f"  on {one['name']}: {one['state']} since {one['since']}: {one['reason']}")
+        for one in story["boot_checks"][:1]:
+            _show_boot(one)
         for one in story["history"][:_EVENTS_SHOWN]:
             _say(f"  {one['at']} {one['target']}: {one['kind']} {one['outcome']}: {one['error'] or one['reason']}")
         _rest(story["history"], _EVENTS_SHOWN, "earlier events")
@@ -177,6 +188,12 @@ def _show_endorsement(one: Mapping[str, Any]) -> None:
     _say(f"    image version {one['image_version']}, sha512 {one['sha512'][:16]}…, {one['mpuri']}")
     for link in one["chain"] or [{"subject": one["signer"]["dn"], "not_after": "(certificate not kept)"}]:
         _say(f"    signed by {link['subject']}, good until {link['not_after']}")
+
+
+def _show_boot(one: Mapping[str, Any]) -> None:
+    _say(f"  started {one['at']} under {one['accelerator']} for {one['seconds']:.0f} s: {one['verdict']}: {one['why']}")
+    for line in one["console"].strip().split("\n")[-_LINES_SHOWN:]:
+        _say(f"    | {line}")
 
 
 def _rest(items: list[Any], shown: int, what: str) -> None:

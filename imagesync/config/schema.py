@@ -32,6 +32,7 @@ from imagesync.config.selection import DenyEntry, Select
 from imagesync.config.urls import check_source_url
 from imagesync.config.values import (
     AbsolutePath,
+    BootCheck,
     CronExpression,
     DiskFormat,
     Duration,
@@ -136,6 +137,12 @@ class Subscription(Section):
     guard: GuardOverride | None = Field(default=None, description="Exceptions from the guard for this list.")
     expiry_grace: Duration | None = Field(default=None, description="Exception from ``expiry_grace`` for this list.")
     properties: tuple[PropertyRule, ...] = Field(default=(), description="Further properties of its images.")
+    boot_check: BootCheck | None = Field(
+        default=None,
+        description="Whether its images are started before they are offered: ``report`` tells what became of them, "
+        "``require`` keeps back what did not start.",
+        json_schema_extra={"default_text": "off"},
+    )
     list_age: AgeLimits | None = Field(default=None, description="Exception from ``notices.list_age`` for this list.")
 
     _check_url = field_validator("url")(check_source_url)
@@ -185,6 +192,11 @@ class Target(BaseModel):
         default=(), description="Further properties of images; they stand over those of subscriptions."
     )
     guard: GuardOverride | None = Field(default=None, description="Exceptions from the guard for this target.")
+    boot_check: BootCheck | None = Field(
+        default=None,
+        description="Whether images are started before they are offered here; stands over the subscription's word.",
+        json_schema_extra={"default_text": "what the subscription says, else off"},
+    )
 
     @field_validator("formats")
     @classmethod
@@ -291,6 +303,10 @@ class Config(Section):
         for override in (subscription.guard, target.guard):
             values |= override.model_dump(exclude_none=True) if override else {}
         return Guard(**values)
+
+    def boot_check_for(self, subscription: Subscription, target: Target) -> str:
+        """Return whether images of one list are started for one target: the target's word, else the subscription's."""
+        return target.boot_check or subscription.boot_check or "off"
 
     def expiry_grace_for(self, subscription: Subscription) -> timedelta:
         """Return how long images of ``subscription`` stay after their list's date."""

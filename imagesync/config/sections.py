@@ -155,6 +155,12 @@ class Limits(Section):
         json_schema_extra={"default_text": "always"},
     )
     convert_timeout: Duration = Field(default=timedelta(hours=4), description="How long one conversion may take.")
+    boot_timeout: Duration = Field(
+        default=timedelta(minutes=2),
+        description="How long a boot check may take, on an idle machine with KVM; five times that without, and up to "
+        "twice that under load.",
+    )
+    parallel_boots: Positive = Field(default=1, description="How many images are started at once for boot checks.")
     convert_memory: Size = Field(default=2 << 30, description="How much memory one conversion may use.")
 
     @field_validator("bandwidth")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, time, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -213,6 +213,7 @@ AbsolutePath = Annotated[
 CronExpression = Annotated[
     str, BeforeValidator(parse_cron), WithJsonSchema({"type": "string", "x-kind": "cron expression"})
 ]
+BootCheck = Annotated[Literal["off", "report", "require"], BeforeValidator(off_for_false)]
 DiskFormat = Annotated[
     Format,
     BeforeValidator(parse_format),

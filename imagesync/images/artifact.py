@@ -49,13 +49,22 @@ class ConversionLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class BootCheck:
+    """What became of a file that was started: the verdict, the evidence in one line, the seconds spent on it now."""
+
+    verdict: str
+    why: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """A file ready for upload; it stays in the store while the ``prepare`` that gave it is open.
 
     ``digest`` is the SHA-512 of the file, ``size`` its length, ``virtual_size`` what a guest sees, all sizes in bytes.
     ``source_format`` is the format inside what was published; ``converted`` says that the file is not the published
     one, and ``tag`` how it was made. ``downloaded`` is the number of bytes fetched for it now. ``linkable`` is what the
-    file was when it was read, if that was now (see ``ImageSpec``).
+    file was when it was read, if that was now (see ``ImageSpec``). ``boot`` is there when it was started.
     """
 
     path: Path
@@ -68,3 +77,4 @@ class Artifact:
     downloaded: int
     tag: str = ""
     linkable: FileFacts | None = None
+    boot: BootCheck | None = None

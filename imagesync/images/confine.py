@@ -20,12 +20,17 @@ _PROBE_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Kernel limits of a child: address space and file size in bytes, processor time in seconds."""
+    """Kernel limits of a child: address space and file size in bytes, processor time in seconds.
+
+    ``niceness`` is how far it stands back behind others; ``devices`` are those of this machine that it may open.
+    """
 
     memory: int
     cpu: int
     file_size: int
     files: int = 64
+    niceness: int = 0
+    devices: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ def confine(limits: Limits, reads: Path, writes: Path, path: str = STANDARD_PATH
         ToolMissingError: setpriv or prlimit is missing.
     """
     prefix = (
+        *((find("nice", path, "coreutils"), "-n", str(limits.niceness)) if limits.niceness else ()),
         *(find("setpriv", path, "util-linux"), "--pdeathsig", "KILL", "--no-new-privs"),
         find("prlimit", path, "util-linux"),
         f"--as={limits.memory}",
@@ -57,7 +63,7 @@ def confine(limits: Limits, reads: Path, writes: Path, path: str = STANDARD_PATH
     )
     bwrap = shutil.which("bwrap", path=path)
     if bwrap and _works(bwrap):
-        return Confinement("bubblewrap", (*prefix, *_bubble(bwrap), *_binds(reads, writes)))
+        return Confinement("bubblewrap", (*prefix, *_bubble(bwrap), *_devices(limits), *_binds(reads, writes)))
     return Confinement("limits", prefix)
 
 
@@ -100,6 +106,10 @@ def _bubble(bwrap: str) -> tuple[str, ...]:
         "ALL",
         *(word for bind in system for word in bind),
     )
+
+
+def _devices(limits: Limits) -> tuple[str, ...]:
+    return tuple(word for device in limits.devices for word in ("--dev-bind", str(device), str(device)))
 
 
 def _binds(reads: Path, writes: Path) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from imagesync.model import Digest
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What a file is. ``wrapper`` names the archive around the image, if there is one.
+    """What a file is. ``wrapper`` names the archive around the image, if there is one; ``image`` is the disk itself.
 
     Exactly one of ``found`` and ``refusal`` is there. ``size`` is the file's length in bytes, ``sha512`` its digest.
     """
@@ -28,6 +28,7 @@ class Examination:
     wrapper: Wrapper | None = None
     found: Inspection | None = None
     refusal: ContentError | None = None
+    image: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +83,4 @@ def examine(
         raise  # says nothing about the file
     except ContentError as error:
         return Examination(size, digest, wrapper, refusal=error)
-    return Examination(size, digest, wrapper, found)
+    return Examination(size, digest, wrapper, found, image=unpacked or path)

@@ -69,8 +69,8 @@ def run(command: Sequence[str], environment: dict[str, str], watch: Watch) -> Ou
     try:
         gave_up = _follow(child, watch, state)
     finally:
-        _end(child)
-    return Outcome(*_meaning(child.returncode, gave_up), _text(state.tails["err"]), gave_up)
+        end(child)
+    return Outcome(*meaning(child.returncode, gave_up), one_line(state.tails["err"]), gave_up)
 
 
 def answer(command: Sequence[str], environment: dict[str, str]) -> str:
@@ -121,7 +121,8 @@ def _read(descriptor: int, name: str, state: _State) -> bool:
     return bool(data)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def end(child: subprocess.Popen[bytes]) -> None:
+    """Kill a child that leads a process group with all of the group, and reap it."""
     # While the leader is not reaped its number cannot be anybody else's.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
@@ -153,7 +154,7 @@ def _growth(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_blocks
 
 
-def _meaning(returncode: int, gave_up: str) -> tuple[int, int]:
+def meaning(returncode: int, gave_up: str) -> tuple[int, int]:
     """Return (status, signal); a sandbox in between reports the signal of its child as 128 + number."""
     if gave_up or returncode == 0:
         return returncode, 0
@@ -161,8 +162,8 @@ def _meaning(returncode: int, gave_up: str) -> tuple[int, int]:
     return returncode, killed if killed in set(signal.Signals) else 0
 
 
-def _text(tail: bytes) -> str:
-    """Return the last lines as one printable line."""
+def one_line(tail: bytes) -> str:
+    """Return the last lines of what a child said as one printable line."""
     lines = tail.decode("utf-8", "replace").split("\n")
     line = "; ".join(filter(None, map(str.strip, lines)))
     return "".join(c if c.isprintable() else "?" for c in line)[-1000:]

@@ -27,7 +27,7 @@ import structlog
 
 from imagesync.backend import Backend, ImageKey, Metadata, OwnedImage, Progress, Retirement, State
 from imagesync.errors import BackendBrokenError, BackendConflictError, ImagesyncError, NoSpaceError, StoredDigestError
-from imagesync.images.artifact import Artifact
+from imagesync.images.artifact import Artifact, BootCheck
 from imagesync.model import ListId
 from imagesync.plan.guard import guard
 from imagesync.plan.spec import File, Wanted, complete, fingerprint
@@ -69,6 +69,7 @@ class Outcome:
     uploaded: int = 0
     seconds: float = 0.0
     file: File | None = None
+    boot: BootCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,8 @@ def _transfer(action: Action, artifact: Artifact, plan: Plan, tools: tuple[Backe
         if old.ref != stored.ref:
             backend.retire(old.ref, Retirement(plan.at, str(Cause.SUPERSEDED), superseded=True))
     log.info("published", bytes=sum(sent))
-    return Outcome(action, Ending.DONE, downloaded=artifact.downloaded, uploaded=sum(sent), file=file)
+    outcome = Outcome(action, Ending.DONE, downloaded=artifact.downloaded, uploaded=sum(sent), file=file)
+    return replace(outcome, boot=artifact.boot)
 
 
 def _file(action: Action, artifact: Artifact) -> File:

@@ -10,11 +10,12 @@ from imagesync.http import origin_of
 
 
 class Pace:
-    """Turns at hosts and at conversion, and the bandwidth that all downloads have together."""
+    """Turns at hosts, at conversion and at boot checks, and the bandwidth that all downloads have together."""
 
-    def __init__(self, *, conversions: int, per_host: int, bandwidth: int | None) -> None:
-        """Let ``conversions`` and ``per_host`` run at once; ``bandwidth`` is in bytes per second, ``None`` for any."""
+    def __init__(self, *, conversions: int, per_host: int, bandwidth: int | None, boots: int = 1) -> None:
+        """Let so many of each run at once; ``bandwidth`` is in bytes per second, ``None`` for any."""
         self.conversion = BoundedSemaphore(conversions)
+        self.boot = BoundedSemaphore(boots)
         self._per_host = per_host
         self._hosts: dict[str, BoundedSemaphore] = {}
         self._bandwidth = bandwidth

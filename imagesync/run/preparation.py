@@ -14,7 +14,7 @@ from pathlib import Path
 from imagesync.backend import Progress
 from imagesync.config.schema import Config
 from imagesync.errors import DigestMismatchError, ImagesyncError, SourceError, TooLargeError
-from imagesync.images.artifact import Artifact, ConversionLimits
+from imagesync.images.artifact import Artifact, BootCheck, ConversionLimits
 from imagesync.images.bundle import fetch_image
 from imagesync.images.confine import STANDARD_PATH
 from imagesync.images.download import DownloadRequest, Source, download
@@ -23,8 +23,9 @@ from imagesync.images.store import Store
 from imagesync.lists.local import bundle_of
 from imagesync.model import Digest, Image
 from imagesync.plan.spec import Wanted
+from imagesync.run.notebook import Notebook
 from imagesync.run.pace import Pace
-from imagesync.run.settings import Subscription, Target
+from imagesync.run.settings import BootMode, Subscription, Target
 
 
 def open_store(config: Config) -> Store:
@@ -37,11 +38,12 @@ def open_store(config: Config) -> Store:
 
 
 def preparation(
-    config: Config, subscriptions: Mapping[str, Subscription], environment: Mapping[str, str]
+    config: Config, subscriptions: Mapping[str, Subscription], environment: Mapping[str, str], notebook: Notebook
 ) -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
     """Return the function that brings an image into a target's form.
 
     ``subscriptions``, by name, say where to ask and what that may cost; of ``environment`` only the PATH is used.
+    What became of images that are started is written into ``notebook``.
 
     Raises:
         ConfigError: the cache cannot be made or used.
@@ -50,6 +52,7 @@ def preparation(
     limits = _conversion_limits(config, environment.get("PATH", STANDARD_PATH))
     pace = _pace(config)
     source = sources(config, subscriptions, pace)
+    boots = _boot_checks(config, environment, store, notebook, pace)
 
     @contextmanager
     def bring(wanted: Wanted, target: Target, downloading: Progress, converting: Progress) -> Iterator[Artifact]:
@@ -65,10 +68,28 @@ def preparation(
             config.limits.unpack_ratio,
             pace.conversion,
         )
+        mode = target.boot_check(wanted.subscription)
         with prepare(request, store, fetch, downloading, converting) as artifact:
-            yield artifact
+            if mode is BootMode.OFF:
+                yield artifact
+            else:
+                yield replace(artifact, boot=boots()(wanted, artifact, mode, lambda: converting(0)))
 
     return bring
+
+
+def _boot_checks(
+    config: Config, environment: Mapping[str, str], store: Store, notebook: Notebook, pace: Pace
+) -> Callable[[], Callable[[Wanted, Artifact, BootMode, Callable[[], None]], BootCheck]]:
+    """Return what gives the function that starts an image. QEMU's client is loaded with the first one."""
+
+    def load() -> Callable[[Wanted, Artifact, BootMode, Callable[[], None]], BootCheck]:
+        from imagesync.run.booting import Bench, start
+
+        path = environment.get("PATH", STANDARD_PATH)
+        return partial(start, Bench(store, notebook, pace.boot, config.limits.boot_timeout.total_seconds(), path))
+
+    return load
 
 
 def sources(
@@ -114,7 +135,12 @@ def _request(image: Image, subscription: Subscription, attempts: int, pace: Pace
 
 def _pace(config: Config) -> Pace:
     limits = config.limits
-    return Pace(conversions=limits.parallel_conversions, per_host=limits.downloads_per_host, bandwidth=limits.bandwidth)
+    return Pace(
+        conversions=limits.parallel_conversions,
+        boots=limits.parallel_boots,
+        per_host=limits.downloads_per_host,
+        bandwidth=limits.bandwidth,
+    )
 
 
 def _conversion_limits(config: Config, path: str) -> ConversionLimits:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from imagesync.model import ImageId, ListId
+from imagesync.model import Digest, ImageId, ListId
 from imagesync.run.denial import Denial, ListedEntry, denial_of, listed_entries
-from imagesync.state import ActionRecord, ImageRecord, ListVersion
+from imagesync.state import ActionRecord, BootRecord, ImageRecord, ListVersion
 from imagesync.state.repository import Repository
 
 
@@ -25,7 +25,8 @@ class Endorsement:
 class Story:
     """All that is known of one image. ``endorsements`` and ``history`` have the newest first.
 
-    ``standings`` are by target. ``denied`` is the reason of a local recall that names it, or empty.
+    ``standings`` are by target. ``denied`` is the reason of a local recall that names it, or empty;
+    ``boots`` are the boot checks of what was made of it.
     """
 
     list: ListId
@@ -34,6 +35,7 @@ class Story:
     standings: tuple[tuple[str, ImageRecord], ...]
     history: tuple[ActionRecord, ...]
     denied: str = ""
+    boots: tuple[BootRecord, ...] = ()
 
     @property
     def title(self) -> str:
@@ -77,6 +79,7 @@ def _story(
         endorsements=tuple(endorsed),
         standings=tuple((target, record) for target, record in records if (record.key.list, record.key.image) == name),
         history=state.actions_about(f"{name[0]}/{name[1]}"),
+        boots=state.boot_checks({Digest(one.entry.sha512) for one in endorsed}),
         denied=next((reason for one in endorsed[:1] if (reason := denial_of(one.entry, one.version, denials))), ""),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from dataclasses import asdict
 from enum import IntEnum
 from typing import Any
 
@@ -218,6 +219,7 @@ def _outcome_as_json(outcome: Outcome) -> dict[str, Any]:
         "bytes_downloaded": outcome.downloaded,
         "bytes_uploaded": outcome.uploaded,
         "seconds": outcome.seconds,
+        **({"boot": asdict(outcome.boot)} if outcome.boot else {}),
     }
 
 

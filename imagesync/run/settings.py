@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from enum import StrEnum
 
 from imagesync.backend import Format
 from imagesync.errors import ConfigError
@@ -96,12 +97,20 @@ class Subscription:
         )
 
 
+class BootMode(StrEnum):
+    """Whether images are started before they are offered, and whether they have to pass. Words of the configuration."""
+
+    OFF = "off"
+    REPORT = "report"
+    REQUIRE = "require"
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """One target.
 
-    ``subscriptions`` is ``None`` for all; ``settings`` are the backend's own; ``guards`` are by subscription. ``pause``
-    is the operator's, if one is in force.
+    ``subscriptions`` is ``None`` for all; ``settings`` are the backend's own; ``guards`` and ``boot_checks`` are by
+    subscription. ``pause`` is the operator's, if one is in force.
     """
 
     name: str
@@ -115,6 +124,7 @@ class Target:
     guards: Mapping[str, GuardRules] = field(default_factory=dict)
     image_name: str = "{title}"
     properties: tuple[PropertyRule, ...] = ()
+    boot_checks: Mapping[str, BootMode] = field(default_factory=dict)
     pause: PauseRecord | None = None
 
     def presentation(self, instance: str, rules: tuple[PropertyRule, ...] = ()) -> Presentation:
@@ -126,6 +136,10 @@ class Target:
     def takes(self, subscription: str) -> bool:
         """Return whether the images of a subscription belong on this target."""
         return self.subscriptions is None or subscription in self.subscriptions
+
+    def boot_check(self, subscription: str) -> BootMode:
+        """Return whether a subscription's images are started before they are offered here."""
+        return self.boot_checks.get(subscription, BootMode.OFF)
 
     def guard(self, subscription: str) -> GuardRules:
         """Return how many removals of a subscription's images are believed here."""

@@ -33,10 +33,11 @@ from imagesync.plan.spec import PropertyRule, Wanted
 from imagesync.plan.values import GuardRules
 from imagesync.run.denial import Denial
 from imagesync.run.hours import hours
+from imagesync.run.notebook import Notebook
 from imagesync.run.notice import Limits, NoticeRules
 from imagesync.run.observe import Fetch
 from imagesync.run.progress import Display
-from imagesync.run.settings import Rewrite, Scope, Subscription, Target
+from imagesync.run.settings import BootMode, Rewrite, Scope, Subscription, Target
 from imagesync.run.sync import Ports, Task
 from imagesync.state import open_state
 from imagesync.state.repository import Repository
@@ -190,6 +191,7 @@ def _target(item: ConfiguredTarget, config: Config, allowed: int | None) -> Targ
         guards={name: GuardRules(guard.share, guard.min_images, allowed) for name, guard in guards.items()},
         image_name=item.image_name,
         properties=_properties(item.properties),
+        boot_checks={one.name: BootMode(config.boot_check_for(one, item)) for one in config.subscriptions_of(item)},
     )
 
 
@@ -216,7 +218,7 @@ def open_ports(config: Config, environment: Mapping[str, str], work: Task, displ
             fetch=partial(_source, installed),
             anchors=anchors,
             open_target=partial(_open_target, installed),
-            prepare=_preparation(config, subscriptions, environment),
+            prepare=_preparation(config, subscriptions, environment, Notebook(state, work.now)),
             state=state,
             display=display,
         )
@@ -285,7 +287,7 @@ def _open_target(installed: registry.Installed, target: Target, context: Context
 
 
 def _preparation(
-    config: Config, subscriptions: Mapping[str, Subscription], environment: Mapping[str, str]
+    config: Config, subscriptions: Mapping[str, Subscription], environment: Mapping[str, str], notebook: Notebook
 ) -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
     """Return the function that brings an image into a target's form. What it needs is loaded with the first image."""
     # Several threads may come first, and what bounds them all together must be there once.
@@ -295,7 +297,7 @@ def _preparation(
     def workbench() -> Callable[[Wanted, Target, Progress, Progress], AbstractContextManager[Artifact]]:
         from imagesync.run.preparation import preparation
 
-        return preparation(config, subscriptions, environment)
+        return preparation(config, subscriptions, environment, notebook)
 
     def bring(
         wanted: Wanted, target: Target, downloading: Progress, converting: Progress

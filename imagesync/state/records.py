@@ -113,6 +113,27 @@ class ArtifactRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class BootRecord:
+    """What became of a file when it was started.
+
+    ``digest`` is the file's SHA-512 and ``source`` that of what the list names; ``machine`` is what was asked for,
+    ``console`` the end of what it wrote there, and ``screen`` a PNG file.
+    """
+
+    digest: Digest
+    machine: str
+    source: Digest
+    at: datetime
+    verdict: str
+    rule: str
+    why: str
+    accelerator: str
+    seconds: float
+    console: str
+    screen: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class PassRecord:
     """The last pass of the daemon over one subscription.
 

@@ -9,12 +9,24 @@ from typing import Any, Self
 
 from imagesync.errors import StateError
 from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageId, ImageKey, ListId
-from imagesync.state import acceptance, attempts, history, images, lock, notifications, passes, pauses, provenance
+from imagesync.state import (
+    acceptance,
+    attempts,
+    boots,
+    history,
+    images,
+    lock,
+    notifications,
+    passes,
+    pauses,
+    provenance,
+)
 from imagesync.state.database import Database, connect
 from imagesync.state.records import (
     ActionRecord,
     ArtifactRecord,
     AttemptRecord,
+    BootRecord,
     ChangeRecord,
     Evidence,
     ImageRecord,
@@ -212,6 +224,32 @@ class Repository:
         with self._database.read() as connection:
             return images.sources(connection, digests)
 
+    # --- boot checks ---
+    def boot_check(self, digest: Digest, machine: str) -> BootRecord | None:
+        """Return what became of a file in a machine, ``None`` if it was not started there."""
+        with self._database.read() as connection:
+            return boots.find_for(connection, digest, machine)
+
+    def boot_checks(self, sources: Collection[Digest]) -> tuple[BootRecord, ...]:
+        """Return every check of what was made of ``sources``, which lists name, the newest first."""
+        with self._database.read() as connection:
+            return boots.find(connection, sources)
+
+    def boot_verdicts(self) -> Mapping[Digest, str]:
+        """Return the newest verdict on each file that was started."""
+        with self._database.read() as connection:
+            return boots.verdicts(connection)
+
+    def boot_totals(self) -> Mapping[str, tuple[int, float]]:
+        """Return how many files got each verdict, and how many seconds that took together."""
+        with self._database.read() as connection:
+            return boots.totals(connection)
+
+    def note_boot(self, record: BootRecord) -> None:
+        """Insert or replace what became of a file."""
+        with self._database.write() as connection:
+            boots.record(connection, record)
+
     # --- history ---
     def begin_run(self, run_id: str, kind: str, at: datetime) -> None:
         """Note that a run began; changes that are recorded from now on are its."""
@@ -265,6 +303,7 @@ class Repository:
         """Forget runs, and messages that are no longer current, from before ``before``. Return how many of each."""
         with self._database.write() as connection:
             attempts.prune(connection, before)
+            boots.prune(connection, before)
             pauses.prune(connection, before)
             notifications.prune(connection, before)
             return Pruned(history.prune(connection, before), acceptance.prune(connection, before))

@@ -23,7 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest revision under ``migrations``. Kept here so that opening an up-to-date state needs no Alembic."""
 
 VERSION_TABLE = "imagesync_version"
@@ -208,6 +208,24 @@ artifact = Table(
     Index("artifact_source", "source"),
 )
 """What was uploaded under a fingerprint: a record on a target that holds other bytes was tampered with."""
+
+boot_check = Table(
+    "boot_check",
+    metadata,
+    Column("digest", String(128), primary_key=True),
+    Column("machine", String(200), primary_key=True),
+    Column("source", String(128), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("verdict", CleanText, nullable=False),
+    Column("rule", CleanText, nullable=False),
+    Column("why", CleanText, nullable=False),
+    Column("accelerator", CleanText, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("console", CleanText, nullable=False),
+    Column("screen", LargeBinary),
+    Index("boot_check_source", "source"),
+)
+"""What became of files that were started, by the machine that was asked for."""
 
 run = Table(
     "run",

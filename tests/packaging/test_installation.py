@@ -47,6 +47,7 @@ def test_with_everything_there_it_says_nothing(root: Path, tmp_path: Path) -> No
         "initdb",
         "promtool",
         "systemd-analyze",
+        "qemu-system-x86_64",
         "man",
         "mandoc",
         "zsh",
@@ -121,7 +122,7 @@ def test_make_alone_lists_every_verb(root: Path) -> None:
     )
 
     assert [line.split()[1] for line in listed.stdout.splitlines()] == [
-        "help", "demo", "cloud", "test", "test-live", "test-packaging", "test-lowest", "test-newest",
+        "help", "demo", "cloud", "test", "test-live", "test-boot", "test-packaging", "test-lowest", "test-newest",
         "fuzz", "mutation", "soak", "lint", "fixtures", "man", "docs", "deb", "bench", "lock", "audit", "dist",
         "rpm", "container", "clean",
     ]  # fmt: skip

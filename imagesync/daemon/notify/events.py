@@ -68,6 +68,9 @@ class News:
     ended: frozenset[str] = frozenset()
 
 
+_STARTED = frozenset({"login", "kernel", "reading"})
+"""Verdicts of a boot check that are no news."""
+
 _LOCKED = "locked"
 """Somebody else works on the target: that is no trouble, and the next pass comes soon."""
 
@@ -99,6 +102,7 @@ def news(passed: Passed, known: Iterable[TroubleRecord]) -> News:
             for key in sorted(ended)
             if _topic(before[key]) not in topics  # got worse, say
         ),
+        *_of_boots(passed),
     )
     return News(events, begun, ended)
 
@@ -178,3 +182,13 @@ def of_change(change: ChangeRecord) -> Event:
     """Return the event that tells what became of an image."""
     about = (change.subscription, change.target, change.key, change.title)
     return Event(EventKind(change.kind), timestamp(change.at), change.text, *about)
+
+
+def _of_boots(passed: Passed) -> Iterator[Event]:
+    """Yield an event for each image that was offered although it did not start: one that is required to is a trouble."""
+    for target in passed.report.get("targets", ()):
+        for action in target["actions"]:
+            if (boot := action.get("boot")) and boot["verdict"] not in _STARTED:
+                text = f"image {action['title']} on {target['name']}: boot check: {boot['verdict']}: {boot['why']}"
+                about = (passed.subscription, target["name"], action["key"], action["title"])
+                yield Event(EventKind.ATTENTION, timestamp(passed.at), text, *about)

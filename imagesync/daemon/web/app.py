@@ -33,6 +33,7 @@ GETS: Mapping[str, Answer] = {
     "/lists/{name}/{sha256}": pages.message,
     "/targets/{name}": pages.target,
     "/targets/{name}/{ref}": pages.image,
+    "/targets/{name}/{ref}/screen": pages.screen,
     "/plan": pages.plan,
     "/passes": pages.passes,
     "/passes/running": pages.running,

@@ -8,12 +8,12 @@ from itertools import islice
 
 from imagesync.config.schema import Config
 from imagesync.errors import ImagesyncError
-from imagesync.model import ImageId
+from imagesync.model import Digest, ImageId
 from imagesync.run.denial import raw_entries
 from imagesync.run.proof import Link, path_of
 from imagesync.run.situation import ImageStanding, ListStanding
 from imagesync.run.wiring import open_configured_state
-from imagesync.state import ActionRecord, ArtifactRecord, ListVersion, MetadataRecord
+from imagesync.state import ActionRecord, ArtifactRecord, BootRecord, ListVersion, MetadataRecord
 from imagesync.state.repository import Repository
 
 _VERSIONS, _ACTIONS, _ENTRIES, _KEYS = 50, 50, 20_000, 60
@@ -31,7 +31,7 @@ class ListDetails:
 
 @dataclass(frozen=True, slots=True)
 class ImageDetails:
-    """What the list says of an image, what was made of it, what was done about it, and who signed.
+    """What the list says of an image, what was made of it, what was done about it, how it starts, and who signed.
 
     ``said`` is what its record says to users, as it was written last.
     """
@@ -39,6 +39,7 @@ class ImageDetails:
     entry: Mapping[str, str]
     made: ArtifactRecord | None
     history: tuple[ActionRecord, ...]
+    boot: BootRecord | None
     chain: tuple[Link, ...]
     said: MetadataRecord | None
 
@@ -63,8 +64,10 @@ def of_image(config: Config, image: ImageStanding, standing: ListStanding | None
     message = standing.message if standing else ""
     with open_configured_state(config, readonly=True) as state:
         made = state.made(record.digest) if record.digest else ()
+        entry = _entry(state.message(message) if message else None, record.key.image)
         return ImageDetails(
-            entry=_entry(state.message(message) if message else None, record.key.image),
+            entry=entry,
+            boot=_boot(state, entry),
             made=made[0] if made else None,
             history=tuple(one for one in state.actions(str(record.key), _ACTIONS) if one.target == image.target),
             chain=_chain(state, message),
@@ -81,6 +84,23 @@ def message(config: Config, subscription: str, sha256: str) -> bytes | None:
     with open_configured_state(config, readonly=True) as state:
         known = {one.message for one in state.versions_of(subscription, _VERSIONS)}
         return state.message(sha256) if sha256 in known else None
+
+
+def screen(config: Config, image: ImageStanding, standing: ListStanding | None) -> bytes | None:
+    """Return the picture of the screen from an image's boot check, a PNG file.
+
+    Raises:
+        StateError: the state cannot be read.
+    """
+    message = standing.message if standing else ""
+    with open_configured_state(config, readonly=True) as state:
+        boot = _boot(state, _entry(state.message(message) if message else None, image.record.key.image))
+        return boot.screen if boot else None
+
+
+def _boot(state: Repository, entry: Mapping[str, str]) -> BootRecord | None:
+    """Return the newest boot check of what was made of an image."""
+    return next(iter(state.boot_checks({Digest(entry.get("sl:checksum:sha512", ""))})), None)
 
 
 def _chain(state: Repository, sha256: str) -> tuple[Link, ...]:

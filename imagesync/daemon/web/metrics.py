@@ -20,11 +20,13 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from imagesync import __version__
+from imagesync.config.schema import Config
 from imagesync.daemon.web.window import Glances
 from imagesync.model import Verdict
 from imagesync.run.history import RunDigest
 from imagesync.run.notice import Matter
 from imagesync.run.situation import GOOD_CODES, ListStanding, Situation, TargetStanding
+from imagesync.run.wiring import open_configured_state
 
 _without_times: Callable[[], None] = disable_created_metrics
 _without_times()
@@ -106,7 +108,21 @@ class _State(Collector):
         yield from _daemon(now, window.began, running=len(window.live.running()))
         yield from _lists(now)
         yield from _targets(now)
+        yield from _boots(window.site().config)
         yield _gauge("imagesync_store_bytes", "Size of the cache on disk", store_bytes(window.site().config.cache))
+
+
+def _boots(config: Config) -> Iterator[Metric]:
+    """Yield how many files were started, and how long that took, by verdict."""
+    with open_configured_state(config, readonly=True) as state:
+        totals = state.boot_totals()
+    counts = GaugeMetricFamily("imagesync_boot_checks", "Files that were started, by verdict", labels=["verdict"])
+    spent = GaugeMetricFamily("imagesync_boot_check_seconds", "Time that starting them took", labels=["verdict"])
+    for verdict, (number, seconds) in sorted(totals.items()):
+        counts.add_metric([verdict], number)
+        spent.add_metric([verdict], seconds)
+    yield counts
+    yield spent
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

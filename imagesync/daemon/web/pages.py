@@ -83,6 +83,15 @@ def image(desk: Desk, request: Request) -> Response:
     return _page(desk, "image.html", one=one, listed=listed, details=details.of_image(desk.config, one, listed))
 
 
+def screen(desk: Desk, request: Request) -> Response:
+    """Give the picture of the screen from an image's boot check."""
+    one = _image(_target(desk, request), request)
+    content = details.screen(desk.config, one, desk.glances.situation().list(one.subscription))
+    if content is None:
+        raise HTTPException(404)
+    return Response(content, media_type="image/png")
+
+
 def plan(desk: Desk, request: Request) -> Response:  # noqa: ARG001
     """Show what the next pass would do, as of a while ago."""
     newest, making = desk.glances.window.plans.newest()

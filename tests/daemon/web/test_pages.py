@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 
 from imagesync.daemon.web.access import POLICY, Rules
+from imagesync.model import Digest
+from imagesync.state import BootRecord, open_state
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NASTY = "<script>alert(1)</script>\x1b]0;x\x07\u202ejavascript:alert(1)\x00"
@@ -248,3 +250,36 @@ def test_a_program_makes_a_pass_due_with_a_bearer_token_only(place):
     assert client.post("/api/v1/lists/none/sync", headers=BEARER).status_code == 404
     assert client.post("/api/v1/lists/fedcloud/sync", headers=BEARER).json()["due"] == "2026-11-22T12:00:00Z"
     assert place.hastened == ["fedcloud"]
+
+
+def test_an_image_page_shows_whether_it_starts_with_its_screen_and_a_harmless_console(place):
+    source = Digest("ab" * 64)
+    client = (
+        place.accept(entries=[{"dc:identifier": "one", "sl:checksum:sha512": source}]).hold(digest="cd" * 64).open()
+    )
+    boot = BootRecord(
+        Digest("cd" * 64), "ram=0", source, place.now, "panic", "panic-text", "Kernel panic - not syncing", "tcg", 33.0,
+        "<script>alert(1)</script>", b"\x89PNG picture",
+    )  # fmt: skip
+    with open_state(place.url) as state:
+        state.note_boot(boot)
+    path = f"/targets/site/{ref_of(client)}"
+
+    page = client.get(path).text
+    screen = client.get(f"{path}/screen")
+
+    assert "<b>panic</b>: Kernel panic - not syncing" in page
+    assert f'<a href="{path}/screen"><img src="{path}/screen"' in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>alert" not in page
+    assert (screen.status_code, screen.headers["content-type"], screen.content) == (200, "image/png", boot.screen)
+    assert 'imagesync_boot_checks{verdict="panic"} 1.0' in client.get("/metrics").text
+    assert 'imagesync_boot_check_seconds{verdict="panic"} 33.0' in client.get("/metrics").text
+
+
+def test_an_image_that_was_not_started_has_no_screen(place):
+    client = place.accept().hold().open()
+    path = f"/targets/site/{ref_of(client)}"
+
+    assert "Does it start?" not in client.get(path).text
+    assert client.get(f"{path}/screen").status_code == 404

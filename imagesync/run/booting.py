@@ -1,0 +1,135 @@
+"""Starting an image before a target offers it, once for each file and machine however many targets ask."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from imagesync.boot.check import Result, Wish, check
+from imagesync.boot.session import Patience
+from imagesync.boot.verdict import Verdict
+from imagesync.errors import BootCheckError, ContentError
+from imagesync.images.artifact import Artifact, BootCheck
+from imagesync.images.convert import short_name
+from imagesync.images.store import Store
+from imagesync.plan.spec import Wanted
+from imagesync.run.notebook import Notebook
+from imagesync.run.settings import BootMode
+from imagesync.state import BootRecord
+
+log = logging.getLogger(__name__)
+
+FAILED_AGAIN = timedelta(days=7)
+"""For how long an image that did not start is not started again: this machine may have changed since."""
+
+_CONSOLE = 16_000
+_SCREEN = 1 << 20
+_ROOM = 2 << 30
+_MACHINE = ("architecture", "hw_firmware_type", "hw_machine_type", "hw_disk_bus")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What starting takes: room in the cache, the notebook, one turn after another, patience in seconds, a PATH."""
+
+    store: Store
+    notebook: Notebook
+    turn: AbstractContextManager[object]
+    patience: float
+    path: str
+
+
+def start(bench: Bench, wanted: Wanted, artifact: Artifact, mode: BootMode, tick: Callable[[], None]) -> BootCheck:
+    """Return what became of a file that was started now or before.
+
+    ``tick`` is called about once a second; what it raises ends the run.
+
+    Raises:
+        BootCheckError: it has to pass, and did not.
+        ContentError: it has to pass, and could not be started: no room, or a program is missing.
+    """
+    machine = _machine(wanted)
+    with bench.turn:
+        known = bench.notebook.state.boot_check(artifact.digest, machine)
+        if known is not None and _counts(known, bench):
+            return _judged(wanted, known, mode, 0.0)
+        try:
+            result = _result(bench, wanted, artifact, tick)
+        except ContentError as error:
+            if mode is BootMode.REQUIRE:
+                raise
+            log.warning("%s could not be started: %s", wanted.title, error)
+            return BootCheck(str(Verdict.INCONCLUSIVE), str(error), 0.0)
+        record = _record(bench, wanted, artifact, result)
+        bench.notebook.state.note_boot(record)
+    return _judged(wanted, record, mode, result.seconds)
+
+
+def _machine(wanted: Wanted) -> str:
+    """Return what decides in which machine the image is started, beside its own content."""
+    properties = wanted.metadata.properties
+    words = [f"{key}={properties[key]}" for key in _MACHINE if properties.get(key)]
+    return " ".join([*words, f"ram={wanted.image.ram_min}"])[:200]
+
+
+def _counts(known: BootRecord, bench: Bench) -> bool:
+    verdict = Verdict(known.verdict)
+    return verdict.passed or (verdict.failed and bench.notebook.now - known.at < FAILED_AGAIN)
+
+
+def _result(bench: Bench, wanted: Wanted, artifact: Artifact, tick: Callable[[], None]) -> Result:
+    properties: Mapping[str, str] = wanted.metadata.properties
+    wish = Wish(
+        artifact.path,
+        artifact.format,
+        short_name(wanted.image.sha512),
+        properties={key: properties[key] for key in _MACHINE if properties.get(key)},
+        ram=wanted.image.ram_min,
+        patience=Patience(total=bench.patience),
+        path=bench.path,
+    )
+    bench.store.make_room(_ROOM)
+    with bench.store.workspace() as work, bench.store.errors():
+        return check(wish, work, lambda _seconds: tick())
+
+
+def _record(bench: Bench, wanted: Wanted, artifact: Artifact, result: Result) -> BootRecord:
+    finding, evidence = result.finding, result.evidence
+    screen = result.screen if result.screen and len(result.screen) <= _SCREEN else None
+    return BootRecord(
+        digest=artifact.digest,
+        machine=_machine(wanted),
+        source=wanted.image.sha512,
+        at=bench.notebook.now,
+        verdict=str(finding.verdict),
+        rule=finding.rule,
+        why=finding.why,
+        accelerator=evidence.accelerator,
+        seconds=result.seconds,
+        console=(evidence.console or evidence.firmware)[-_CONSOLE:],
+        screen=screen,
+    )
+
+
+def _judged(wanted: Wanted, record: BootRecord, mode: BootMode, seconds: float) -> BootCheck:
+    """Return the check as the report has it.
+
+    Raises:
+        BootCheckError: it has to pass, and did not.
+    """
+    verdict = Verdict(record.verdict)
+    log.log(
+        logging.INFO if verdict.passed else logging.WARNING,
+        "boot check of %s: %s (%s)",
+        wanted.title,
+        verdict,
+        record.why,
+    )
+    if mode is BootMode.REQUIRE and not verdict.passed:
+        detail = f"it was started and did not pass, {verdict}: {record.why}"
+        hint = "imagesync why shows what it wrote; tell the publisher, or set boot_check to report"
+        raise BootCheckError(wanted.title, detail, hint)
+    return BootCheck(str(verdict), record.why, seconds)

@@ -1,0 +1,54 @@
+"""What became of files that were started."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from imagesync.model import Digest
+from imagesync.state.database import insert
+from imagesync.state.records import BootRecord
+from imagesync.state.tables import boot_check
+
+
+def find(connection: sa.Connection, sources: Collection[Digest]) -> tuple[BootRecord, ...]:
+    """Return every check of what was made of ``sources``, the newest first."""
+    order = (boot_check.c.at.desc(), boot_check.c.digest, boot_check.c.machine)
+    rows = connection.execute(sa.select(boot_check).where(boot_check.c.source.in_(sources)).order_by(*order))
+    return tuple(BootRecord(**row._mapping) for row in rows)  # noqa: SLF001 - SQLAlchemy's documented name
+
+
+def verdicts(connection: sa.Connection) -> dict[Digest, str]:
+    """Return the newest verdict on each file that was started."""
+    rows = connection.execute(sa.select(boot_check.c.digest, boot_check.c.verdict).order_by(boot_check.c.at))
+    return {Digest(digest): verdict for digest, verdict in rows}
+
+
+def find_for(connection: sa.Connection, digest: Digest, machine: str) -> BootRecord | None:
+    """Return the check of a file in a machine, ``None`` if there was none."""
+    where = (boot_check.c.digest == digest) & (boot_check.c.machine == machine)
+    row = connection.execute(sa.select(boot_check).where(where)).one_or_none()
+    return BootRecord(**row._mapping) if row else None  # noqa: SLF001
+
+
+def totals(connection: sa.Connection) -> dict[str, tuple[int, float]]:
+    """Return how many files got each verdict, and how many seconds that took together."""
+    count, spent = sa.func.count(), sa.func.sum(boot_check.c.seconds)
+    rows = connection.execute(sa.select(boot_check.c.verdict, count, spent).group_by(boot_check.c.verdict))
+    return {verdict: (number, float(seconds)) for verdict, number, seconds in rows}
+
+
+def record(connection: sa.Connection, item: BootRecord) -> None:
+    """Insert or replace a check."""
+    row = asdict(item)
+    change = insert(connection, boot_check).values(row)
+    keys = [boot_check.c.digest, boot_check.c.machine]
+    connection.execute(change.on_conflict_do_update(index_elements=keys, set_=row))
+
+
+def prune(connection: sa.Connection, before: datetime) -> None:
+    """Forget checks made before ``before``."""
+    connection.execute(sa.delete(boot_check).where(boot_check.c.at < before))

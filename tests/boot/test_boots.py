@@ -1,0 +1,120 @@
+"""Real guests under real QEMU. ``make test`` starts three of them, ``make test-boot`` all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from imagesync.boot.check import Result, Wish, check, kvm_works
+from imagesync.boot.machine import Accelerator, Firmware
+from imagesync.boot.session import Patience
+from imagesync.boot.verdict import Verdict
+from imagesync.model import Format
+from imagesync.testing.guests import ENDINGS, Guest, Story, write_guest
+
+ROOT = Path(__file__).parents[2]
+FULL = bool(os.environ.get("IMAGESYNC_FULL"))
+QUICK = Patience(quiet=5.0)
+MATRIX = [
+    *((story, kind, uefi) for story in Story for uefi in (False, True) for kind in (Format.RAW, Format.QCOW2)),
+    (Story.PROMPT, Format.ISO, False),  # Debian's rescue disc
+]
+# What shows most in the least time: a whole start, a disk that does not, a boot loader alone.
+SLICE = [(Story.LOGIN, Format.QCOW2, False), (Story.WIPED, Format.RAW, False), (Story.RESETS, Format.RAW, False)]
+
+pytestmark = pytest.mark.timeout(2400)
+
+
+@pytest.fixture(scope="session")
+def parts() -> Path:
+    """Return the directory with what guests are made of."""
+    command = [ROOT / ".ci" / "guest-parts"]
+    return Path(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
+
+
+@pytest.fixture
+def guest(parts: Path, tmp_path: Path) -> Callable[..., Path]:
+    def make(story: Story, kind: Format = Format.RAW, *, uefi: bool = False) -> Path:
+        if kind is Format.ISO:
+            return parts / "usr/lib/grub-rescue/grub-rescue-cdrom.iso"
+        raw = write_guest(tmp_path / "guest.img", Guest(story, uefi=uefi), parts)
+        if kind is Format.RAW:
+            return raw
+        other = tmp_path / f"guest.{kind}"
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", kind, raw, other], check=True)
+        return other
+
+    return make
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., Result]:
+    def run(image: Path, kind: Format = Format.RAW, **wish: object) -> Result:
+        work = tmp_path / "machine"
+        work.mkdir()
+        before = hashlib.sha512(image.read_bytes()).digest()
+        options: dict[str, object] = {"accelerator": Accelerator.TCG, "patience": QUICK} | wish
+        result = check(Wish(image, kind, image.name, **options), work)  # type: ignore[arg-type]  # of several kinds
+        assert hashlib.sha512(image.read_bytes()).digest() == before
+        assert sorted(path.name for path in work.iterdir()) == ["seed"]
+        assert psutil.Process().children() == []
+        return result
+
+    return run
+
+
+@pytest.mark.parametrize(("story", "kind", "uefi"), MATRIX if FULL else SLICE)
+def test_a_guest_gets_its_verdict(
+    story: Story, kind: Format, *, uefi: bool, guest: Callable[..., Path], start: Callable[..., Result]
+) -> None:
+    bounded = 120.0 if story in {Story.HOSTILE, Story.SILENT} else None
+
+    result = start(guest(story, kind, uefi=uefi), kind, timeout=bounded)
+
+    assert result.finding.verdict == ENDINGS[story]
+    assert result.screen is not None
+    console = result.evidence.console
+    match story:
+        case Story.LOGIN:
+            assert "guest: seed instance-id: imagesync-boot-check" in console
+            assert "guest: network\n" in console
+            assert result.machine.firmware is (Firmware.UEFI if uefi else Firmware.BIOS)
+        case Story.WRITES:
+            assert "guest: overwrote the disk" in console
+            assert "guest: tried the network" in console
+            assert "bytes from" not in console
+        case Story.HOSTILE:
+            assert len(console) < 200_000
+            assert all(c.isprintable() or c == "\n" for c in console)
+
+
+def test_without_a_choice_the_best_accelerator_that_works_gives_the_verdict(
+    guest: Callable[..., Path], start: Callable[..., Result]
+) -> None:
+    result = start(guest(Story.WIPED), accelerator=None, patience=Patience(quiet=2.0, step=10.0))
+
+    assert kvm_works() or result.evidence.accelerator == "tcg"
+    assert result.finding.verdict is Verdict.NO_BOOTABLE_DEVICE
+
+
+def test_the_command_says_what_became_of_an_image(guest: Callable[..., Path], tmp_path: Path) -> None:
+    image, png = guest(Story.WIPED, Format.QCOW2), tmp_path / "screen.png"
+    words = ["image", "boot", image, "--json", "--screenshot", png, "--accelerator", "tcg", "--timeout", "60"]
+    config = tmp_path / "none.yaml"
+
+    done = subprocess.run(
+        [sys.executable, "-m", "imagesync", "-c", config, *words], stdout=subprocess.PIPE, check=False
+    )
+
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["exit"], report["verdict"]) == (3, 3, "no-bootable-device")
+    assert report["machine"]["accelerator"] == "tcg"
+    assert png.read_bytes().startswith(b"\x89PNG")

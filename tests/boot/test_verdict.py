@@ -1,0 +1,168 @@
+"""What evidence says: on recordings of real runs, and on what no guest of ours does."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imagesync.boot.evidence import Evidence, Happening, Sample, Screen, from_json
+from imagesync.boot.verdict import RULES, Verdict, judge
+
+RECORDINGS = Path(__file__).parents[2] / "fixtures" / "boot"
+NAMES = sorted(path.stem for path in RECORDINGS.glob("*.json"))
+MIB = 1 << 20
+
+BEGUN = Evidence("kvm", ("MBR",), quiet=10.0, seconds=60.0, samples=(Sample(1.0, 1, 512, 0), Sample(59.0, 9, 4096, 9)))
+STILL = replace(BEGUN, samples=(Sample(1.0, 9, 4096, 9), Sample(59.0, 9, 4096, 9)))
+
+
+def reading(*mib: int) -> tuple[Sample, ...]:
+    return tuple(Sample(float(at), size, size * MIB, 0) for at, size in enumerate(mib))
+
+
+def verdict(evidence: Evidence) -> str:
+    finding = judge(evidence)
+    return f"{finding.verdict} {finding.rule}" if finding else ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recording_gets_its_verdict_again(name: str) -> None:
+    recorded = json.loads((RECORDINGS / f"{name}.json").read_text())
+    evidence = from_json(recorded["evidence"])
+
+    finding = judge(evidence)
+
+    assert finding is not None
+    assert (finding.verdict, finding.rule) == (recorded["verdict"], recorded["rule"])
+    assert evidence.as_json() == from_json(evidence.as_json()).as_json()
+
+
+def test_the_recordings_show_every_verdict_that_a_guest_can_earn() -> None:
+    shown = {json.loads((RECORDINGS / f"{name}.json").read_text())["verdict"] for name in NAMES}
+
+    assert shown == set(Verdict) - {Verdict.BLANK, Verdict.INCONCLUSIVE}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_said_before_there_is_anything_to_see(name: str) -> None:
+    evidence = from_json(json.loads((RECORDINGS / f"{name}.json").read_text())["evidence"])
+    early = replace(evidence, console="", screen=None, events=(), samples=(), firmware="", seconds=0.5, over=False)
+
+    assert judge(early) is None
+
+
+@pytest.mark.parametrize(
+    ("console", "expected"),
+    [
+        ("alma login: ", "login login-prompt"),
+        ("Debian GNU/Linux 12 host ttyS0\n\nhost login:", "login login-prompt"),
+        ("FreeBSD/amd64 (host) (ttyu0)\n\nlogin:", "login login-prompt"),
+        ("Computer is booting, SAC started\nSAC>", "login login-prompt"),
+        ("Welcome to GRUB!", ""),
+        ("Last login: yesterday\nstarting", ""),
+        ("the login: field is empty here\nmore text", ""),
+        ("[    1.0] Kernel panic - not syncing: Attempted to kill init!", "panic panic-text"),
+        ("You are in emergency mode. After logging in", "panic panic-text"),
+        ("host login:\n[    9.1] Kernel panic - not syncing: x", "panic panic-text"),
+        ("BdsDxe: No bootable option or device was found.", "no-bootable-device firmware-gave-up"),
+        ("No bootable device.", "no-bootable-device firmware-gave-up"),
+        ("This is not a bootable disk.  Please insert", "no-bootable-device firmware-gave-up"),
+        ("UEFI Interactive Shell v2.2\nShell>", "no-bootable-device firmware-gave-up"),
+    ],
+)
+def test_words_that_decide_at_once(console: str, expected: str) -> None:
+    assert verdict(replace(BEGUN, console=console)) == expected
+
+
+@pytest.mark.parametrize(
+    "console",
+    ["grub>", "grub rescue>", "error: no such partition.", "SYSLINUX 6.04\nboot:", "GRUB", "GNU GRUB  version 2.06"],
+)
+def test_a_boot_loader_that_waits_is_stuck_once_nothing_happens(console: str) -> None:
+    assert verdict(replace(STILL, console=console)) == "bootloader-stuck loader-waits"
+    assert verdict(replace(BEGUN, console=console)) == ""
+
+
+def test_a_boot_loader_s_words_do_not_count_once_a_kernel_spoke() -> None:
+    console = "GNU GRUB\n[    0.000000] Linux version 6.1\n[    1.000000] error: x"
+    assert verdict(replace(STILL, console=console)) == "kernel kernel-settled"
+    assert verdict(replace(BEGUN, console=console)) == ""
+    assert verdict(replace(BEGUN, console=console, over=True)) == "kernel kernel-text"
+
+
+def test_words_on_a_text_screen_count_like_those_on_the_console() -> None:
+    screen = Screen(720, 400, 0.1, "Debian GNU/Linux 12 guest tty1\n\nguest login:")
+    assert verdict(replace(BEGUN, screen=screen)) == "login login-prompt"
+
+
+def test_one_reset_or_two_are_no_loop() -> None:
+    resets = tuple(Happening(float(at), "RESET", "guest-reset") for at in range(2))
+    assert verdict(replace(BEGUN, events=resets)) == ""
+    assert verdict(replace(BEGUN, events=(*resets, Happening(9.0, "RESET")))) == "reset-loop resets"
+
+
+def test_several_events_of_one_reset_count_once() -> None:
+    assert verdict(replace(BEGUN, events=(Happening(2.5, "RESET"),) * 6)) == ""
+
+
+def test_only_a_guest_that_switches_itself_off_has_done_so() -> None:
+    assert verdict(replace(BEGUN, events=(Happening(1.0, "SHUTDOWN", "host-qmp-quit"),))) == ""
+    event = Happening(1.0, "SHUTDOWN", "guest-shutdown")
+    assert verdict(replace(BEGUN, events=(event,))) == "powered-off shutdown-event"
+
+
+def test_the_guest_s_own_word_of_a_panic_counts_before_all() -> None:
+    events = (Happening(1.0, "GUEST_PANICKED"), Happening(1.1, "SHUTDOWN", "guest-shutdown"))
+    assert verdict(replace(BEGUN, console="x login:", events=events)) == "panic panic-event"
+
+
+def test_a_machine_that_never_read_its_disk_says_nothing_of_the_image() -> None:
+    unread = replace(BEGUN, samples=(Sample(59.0, 0, 0, 0),))
+    assert verdict(unread) == "inconclusive never-read"
+    assert verdict(replace(unread, seconds=5.0)) == ""
+    assert verdict(replace(unread, accelerator="tcg")) == ""
+    assert verdict(replace(unread, accelerator="tcg", over=True)) == "inconclusive never-read"
+
+
+def test_a_disk_with_nothing_to_start_from() -> None:
+    assert verdict(replace(STILL, starts_from=())) == "no-bootable-device nothing-on-disk"
+    assert verdict(replace(BEGUN, starts_from=())) == ""
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [
+        (reading(*range(0, 240, 4)), "reading steady-reads"),
+        (reading(*range(12), *[12] * 48), "bootloader-stuck stopped-early"),
+        (reading(*range(30), *[30] * 30), "blank nothing-seen"),
+        (reading(*[40] * 60), "blank nothing-seen"),
+    ],
+    ids=["steady", "little, then nothing", "much, then nothing", "all at once"],
+)
+def test_when_the_time_is_over_the_disk_decides(samples: tuple[Sample, ...], expected: str) -> None:
+    evidence = replace(BEGUN, samples=samples)
+    assert verdict(evidence) == ""
+    assert verdict(replace(evidence, over=True)) == expected
+
+
+def test_a_screen_with_something_on_it_is_not_blank() -> None:
+    seen = replace(BEGUN, samples=reading(*[40] * 60), screen=Screen(1280, 800, 0.3), over=True)
+    assert verdict(seen) == "inconclusive time-over"
+
+
+def test_trouble_with_qemu_comes_after_what_was_seen_and_before_what_was_not() -> None:
+    assert verdict(replace(BEGUN, trouble="QEMU was killed")) == "inconclusive qemu-trouble"
+    assert verdict(replace(BEGUN, trouble="QEMU was killed", console="x login:")) == "login login-prompt"
+
+
+def test_every_rule_has_a_name_of_its_own_and_the_last_one_always_applies() -> None:
+    assert len({rule.name for rule in RULES}) == len(RULES)
+    assert verdict(replace(BEGUN, over=True, console="?")) == "inconclusive time-over"
+
+
+def test_every_verdict_passes_or_fails_or_is_no_verdict() -> None:
+    assert {v for v in Verdict if v.passed} == {Verdict.LOGIN, Verdict.KERNEL, Verdict.READING}
+    assert [v for v in Verdict if not v.passed and not v.failed] == [Verdict.INCONCLUSIVE]

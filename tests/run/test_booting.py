@@ -1,0 +1,174 @@
+"""An image is started before it is offered: once, for whoever asks, and what does not pass is held back if it has to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from imagesync.backend import ImageKey, Metadata
+from imagesync.errors import BootCheckError, ToolMissingError
+from imagesync.images.artifact import Artifact
+from imagesync.images.confine import STANDARD_PATH
+from imagesync.images.store import Store
+from imagesync.model import Digest, Format, Image, ImageId, ListId
+from imagesync.plan.spec import Wanted
+from imagesync.run.booting import FAILED_AGAIN, Bench, start
+from imagesync.run.notebook import Notebook
+from imagesync.run.settings import BootMode
+from imagesync.state import BootRecord, open_state
+from imagesync.state.repository import Repository
+from imagesync.testing.disks import Disk, Kind, write_disk
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+PROMPT = "small\r\nguest login:"
+NOTHING = "small\r\nOperating system not found"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Repository]:
+    with open_state(f"sqlite:///{tmp_path}/state.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def bench(state: Repository, tmp_path: Path) -> Bench:
+    store = Store(tmp_path / "cache", max_bytes=None, reserve_bytes=0)
+    return Bench(store, Notebook(state, NOW), nullcontext(), 5.0, STANDARD_PATH)
+
+
+@pytest.fixture
+def wanted() -> Wanted:
+    image = Image(
+        ImageId("one"), "An image", "", "1", "https://x.example/one", Digest("a" * 128), 1, None, "", "x86_64", "", "", 0,
+        0, {},
+    )  # fmt: skip
+    key = ImageKey("project", ListId("list"), ImageId("one"))
+    return Wanted(key, "vo", image, Metadata("An image", {"architecture": "x86_64"}), {})
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Callable[[str], Artifact]:
+    def make(title: str) -> Artifact:
+        path = write_disk(tmp_path / "disk.img", Kind.RAW, Disk(title))
+        size = path.stat().st_size
+        return Artifact(path, Digest("b" * 128), size, size, Format.RAW, Format.RAW, converted=False, downloaded=0)
+
+    return make
+
+
+def known(verdict: str, age: timedelta = timedelta()) -> BootRecord:
+    return BootRecord(
+        Digest("b" * 128), "architecture=x86_64 ram=0", Digest("a" * 128), NOW - age, verdict, "a-rule", "as seen",
+        "tcg", 9.0, "words", None,
+    )  # fmt: skip
+
+
+def quiet() -> None:
+    pass
+
+
+def test_what_starts_is_remembered_and_not_started_again(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact], state: Repository
+) -> None:
+    ready = artifact(PROMPT)
+
+    first = start(bench, wanted, ready, BootMode.REQUIRE, quiet)
+    again = start(replace(bench, path="/nowhere"), wanted, ready, BootMode.REQUIRE, quiet)
+
+    (record,) = state.boot_checks({wanted.image.sha512})
+    assert (first.verdict, first.why, again.verdict) == ("login", "guest login:", "login")
+    assert first.seconds > 0 == again.seconds
+    assert (record.digest, record.at, record.rule) == (ready.digest, NOW, "login-prompt")
+    assert record.screen is not None
+    assert record.screen.startswith(b"\x89PNG")
+    assert state.boot_verdicts() == {ready.digest: "login"}
+    assert state.boot_totals() == {"login": (1, first.seconds)}
+
+
+def test_what_does_not_start_is_held_back_where_it_has_to_and_told_elsewhere(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact]
+) -> None:
+    ready = artifact(NOTHING)
+
+    with pytest.raises(
+        BootCheckError, match="An image: it was started and did not pass, no-bootable-device: Operating"
+    ):
+        start(bench, wanted, ready, BootMode.REQUIRE, quiet)
+
+    assert start(bench, wanted, ready, BootMode.REPORT, quiet).verdict == "no-bootable-device"
+
+
+def test_a_missing_program_stops_only_what_has_to_pass(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact], state: Repository
+) -> None:
+    bench, ready = replace(bench, path="/nowhere"), artifact(PROMPT)
+
+    with pytest.raises(ToolMissingError):
+        start(bench, wanted, ready, BootMode.REQUIRE, quiet)
+    told = start(bench, wanted, ready, BootMode.REPORT, quiet)
+
+    assert told.verdict == "inconclusive"
+    assert "is not installed" in told.why
+    assert state.boot_checks({wanted.image.sha512}) == ()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "age", "counts"),
+    [
+        ("login", timedelta(days=300), True),
+        ("panic", timedelta(days=6), True),
+        ("panic", FAILED_AGAIN, False),
+        ("inconclusive", timedelta(minutes=1), False),
+    ],
+)
+def test_how_long_a_verdict_counts(
+    verdict: str,
+    age: timedelta,
+    *,
+    counts: bool,
+    bench: Bench,
+    wanted: Wanted,
+    artifact: Callable[[str], Artifact],
+    state: Repository,
+) -> None:
+    state.note_boot(known(verdict, age))
+
+    told = start(replace(bench, path="/nowhere"), wanted, artifact(PROMPT), BootMode.REPORT, quiet)
+
+    assert told.verdict == (verdict if counts else "inconclusive")
+    assert ("is not installed" in told.why) != counts
+
+
+def test_another_machine_is_another_check(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact], state: Repository
+) -> None:
+    state.note_boot(known("login"))
+    other = replace(wanted, metadata=Metadata("x", {"architecture": "x86_64", "hw_firmware_type": "uefi"}))
+
+    assert (
+        "not installed" in start(replace(bench, path="/nowhere"), other, artifact(PROMPT), BootMode.REPORT, quiet).why
+    )
+
+
+def test_what_the_caller_raises_ends_the_check(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact], state: Repository
+) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start(bench, wanted, artifact(PROMPT), BootMode.REPORT, stop)
+
+    assert state.boot_totals() == {}
+
+
+def test_old_checks_are_forgotten(state: Repository) -> None:
+    state.note_boot(known("login", timedelta(days=400)))
+    state.prune(NOW - timedelta(days=365))
+
+    assert state.boot_verdicts() == {}
