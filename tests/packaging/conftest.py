@@ -12,7 +12,7 @@ from host.base import base
 from host.machine import Host, open_host
 
 ROOT = Path(__file__).parents[2]
-LONG = ("test_ansible_hosts.py", "test_container.py", "test_deb.py", "test_release.py", "test_rpm.py")
+LONG = frozenset(f"test_{what}.py" for what in ("ansible_hosts", "container", "deb", "host", "release", "rpm"))
 """What builds packages or installs them on hosts takes minutes: ``make test-packaging`` runs it."""
 
 

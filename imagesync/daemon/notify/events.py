@@ -185,7 +185,7 @@ def of_change(change: ChangeRecord) -> Event:
 
 
 def _of_boots(passed: Passed) -> Iterator[Event]:
-    """Yield an event for each image that was offered although it did not start: one that is required to is a trouble."""
+    """Yield an event for each image that does not start and is offered all the same."""
     for target in passed.report.get("targets", ()):
         for action in target["actions"]:
             if (boot := action.get("boot")) and boot["verdict"] not in _STARTED:
