@@ -136,7 +136,7 @@ def look(options: Options, wish: Wish) -> dict[str, Any]:
     work = task(config, wish.scope(config), clock(), dry=True)
     with open_ports(config, environment(), work, Silent()) as ports:
         result = run_pass(work, stored_only(ports))
-        boots = ports.state.boot_verdicts()
+        boots = ports.state.boots.verdicts()
         targets = [
             {
                 "name": target.name,

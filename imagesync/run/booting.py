@@ -53,7 +53,7 @@ def start(bench: Bench, wanted: Wanted, artifact: Artifact, mode: BootMode, tick
     """
     machine = _machine(wanted)
     with bench.turn:
-        known = bench.notebook.state.boot_check(artifact.digest, machine)
+        known = bench.notebook.state.boots.one(artifact.digest, machine)
         if known is not None and _counts(known, bench):
             return _judged(wanted, known, mode, 0.0)
         try:
@@ -64,7 +64,7 @@ def start(bench: Bench, wanted: Wanted, artifact: Artifact, mode: BootMode, tick
             log.warning("%s could not be started: %s", wanted.title, error)
             return BootCheck(str(Verdict.INCONCLUSIVE), str(error), 0.0)
         record = _record(bench, wanted, artifact, result)
-        bench.notebook.state.note_boot(record)
+        bench.notebook.state.boots.note(record)
     return _judged(wanted, record, mode, result.seconds)
 
 

@@ -79,7 +79,7 @@ def _story(
         endorsements=tuple(endorsed),
         standings=tuple((target, record) for target, record in records if (record.key.list, record.key.image) == name),
         history=state.actions_about(f"{name[0]}/{name[1]}"),
-        boots=state.boot_checks({Digest(one.entry.sha512) for one in endorsed}),
+        boots=state.boots.of({Digest(one.entry.sha512) for one in endorsed}),
         denied=next((reason for one in endorsed[:1] if (reason := denial_of(one.entry, one.version, denials))), ""),
     )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from imagesync.model import Digest
-from imagesync.state.database import insert
+from imagesync.state.database import Database, insert
 from imagesync.state.records import BootRecord
 from imagesync.state.tables import boot_check
 
@@ -52,3 +52,36 @@ def record(connection: sa.Connection, item: BootRecord) -> None:
 def prune(connection: sa.Connection, before: datetime) -> None:
     """Forget checks made before ``before``."""
     connection.execute(sa.delete(boot_check).where(boot_check.c.at < before))
+
+
+class BootChecks:
+    """What the state knows of boot checks. Each method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        """Keep an opened database."""
+        self._database = database
+
+    def one(self, digest: Digest, machine: str) -> BootRecord | None:
+        """Return what became of a file in a machine, ``None`` if it was not started there."""
+        with self._database.read() as connection:
+            return find_for(connection, digest, machine)
+
+    def of(self, sources: Collection[Digest]) -> tuple[BootRecord, ...]:
+        """Return every check of what was made of ``sources``, which lists name, the newest first."""
+        with self._database.read() as connection:
+            return find(connection, sources)
+
+    def verdicts(self) -> Mapping[Digest, str]:
+        """Return the newest verdict on each file that was started."""
+        with self._database.read() as connection:
+            return verdicts(connection)
+
+    def totals(self) -> Mapping[str, tuple[int, float]]:
+        """Return how many files got each verdict, and how many seconds that took together."""
+        with self._database.read() as connection:
+            return totals(connection)
+
+    def note(self, check: BootRecord) -> None:
+        """Insert or replace what became of a file."""
+        with self._database.write() as connection:
+            record(connection, check)

@@ -26,7 +26,6 @@ from imagesync.state.records import (
     ActionRecord,
     ArtifactRecord,
     AttemptRecord,
-    BootRecord,
     ChangeRecord,
     Evidence,
     ImageRecord,
@@ -50,6 +49,7 @@ class Repository:
         """Keep an opened database; use ``imagesync.state.open_state``."""
         self._database = database
         self._readonly = readonly
+        self.boots = boots.BootChecks(database)
         self._run = ""
 
     @classmethod
@@ -223,32 +223,6 @@ class Repository:
         """Return the SHA-512 of what files were made from, by the digest of the file, as far as they were made here."""
         with self._database.read() as connection:
             return images.sources(connection, digests)
-
-    # --- boot checks ---
-    def boot_check(self, digest: Digest, machine: str) -> BootRecord | None:
-        """Return what became of a file in a machine, ``None`` if it was not started there."""
-        with self._database.read() as connection:
-            return boots.find_for(connection, digest, machine)
-
-    def boot_checks(self, sources: Collection[Digest]) -> tuple[BootRecord, ...]:
-        """Return every check of what was made of ``sources``, which lists name, the newest first."""
-        with self._database.read() as connection:
-            return boots.find(connection, sources)
-
-    def boot_verdicts(self) -> Mapping[Digest, str]:
-        """Return the newest verdict on each file that was started."""
-        with self._database.read() as connection:
-            return boots.verdicts(connection)
-
-    def boot_totals(self) -> Mapping[str, tuple[int, float]]:
-        """Return how many files got each verdict, and how many seconds that took together."""
-        with self._database.read() as connection:
-            return boots.totals(connection)
-
-    def note_boot(self, record: BootRecord) -> None:
-        """Insert or replace what became of a file."""
-        with self._database.write() as connection:
-            boots.record(connection, record)
 
     # --- history ---
     def begin_run(self, run_id: str, kind: str, at: datetime) -> None:

@@ -42,6 +42,7 @@ NAME}` for a credential of systemd. Quote the word `"off"`, which YAML else read
 """
 
 DIRECTORY = {
+    "link": "Whether a file may be a hard link to that of the cache. Default: true.",
     "path": "The directory of the images. Required.",
     "lock_timeout": "Seconds to wait for another process that writes there. Default: 600.",
 }

@@ -80,14 +80,14 @@ def test_what_starts_is_remembered_and_not_started_again(
     first = start(bench, wanted, ready, BootMode.REQUIRE, quiet)
     again = start(replace(bench, path="/nowhere"), wanted, ready, BootMode.REQUIRE, quiet)
 
-    (record,) = state.boot_checks({wanted.image.sha512})
+    (record,) = state.boots.of({wanted.image.sha512})
     assert (first.verdict, first.why, again.verdict) == ("login", "guest login:", "login")
     assert first.seconds > 0 == again.seconds
     assert (record.digest, record.at, record.rule) == (ready.digest, NOW, "login-prompt")
     assert record.screen is not None
     assert record.screen.startswith(b"\x89PNG")
-    assert state.boot_verdicts() == {ready.digest: "login"}
-    assert state.boot_totals() == {"login": (1, first.seconds)}
+    assert state.boots.verdicts() == {ready.digest: "login"}
+    assert state.boots.totals() == {"login": (1, first.seconds)}
 
 
 def test_what_does_not_start_is_held_back_where_it_has_to_and_told_elsewhere(
@@ -114,7 +114,7 @@ def test_a_missing_program_stops_only_what_has_to_pass(
 
     assert told.verdict == "inconclusive"
     assert "is not installed" in told.why
-    assert state.boot_checks({wanted.image.sha512}) == ()
+    assert state.boots.of({wanted.image.sha512}) == ()
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_how_long_a_verdict_counts(
     artifact: Callable[[str], Artifact],
     state: Repository,
 ) -> None:
-    state.note_boot(known(verdict, age))
+    state.boots.note(known(verdict, age))
 
     told = start(replace(bench, path="/nowhere"), wanted, artifact(PROMPT), BootMode.REPORT, quiet)
 
@@ -147,7 +147,7 @@ def test_how_long_a_verdict_counts(
 def test_another_machine_is_another_check(
     bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact], state: Repository
 ) -> None:
-    state.note_boot(known("login"))
+    state.boots.note(known("login"))
     other = replace(wanted, metadata=Metadata("x", {"architecture": "x86_64", "hw_firmware_type": "uefi"}))
 
     assert (
@@ -164,11 +164,11 @@ def test_what_the_caller_raises_ends_the_check(
     with pytest.raises(KeyboardInterrupt):
         start(bench, wanted, artifact(PROMPT), BootMode.REPORT, stop)
 
-    assert state.boot_totals() == {}
+    assert state.boots.totals() == {}
 
 
 def test_old_checks_are_forgotten(state: Repository) -> None:
-    state.note_boot(known("login", timedelta(days=400)))
+    state.boots.note(known("login", timedelta(days=400)))
     state.prune(NOW - timedelta(days=365))
 
-    assert state.boot_verdicts() == {}
+    assert state.boots.verdicts() == {}

@@ -100,7 +100,7 @@ def screen(config: Config, image: ImageStanding, standing: ListStanding | None) 
 
 def _boot(state: Repository, entry: Mapping[str, str]) -> BootRecord | None:
     """Return the newest boot check of what was made of an image."""
-    return next(iter(state.boot_checks({Digest(entry.get("sl:checksum:sha512", ""))})), None)
+    return next(iter(state.boots.of({Digest(entry.get("sl:checksum:sha512", ""))})), None)
 
 
 def _chain(state: Repository, sha256: str) -> tuple[Link, ...]:

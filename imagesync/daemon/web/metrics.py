@@ -115,7 +115,7 @@ class _State(Collector):
 def _boots(config: Config) -> Iterator[Metric]:
     """Yield how many files were started, and how long that took, by verdict."""
     with open_configured_state(config, readonly=True) as state:
-        totals = state.boot_totals()
+        totals = state.boots.totals()
     counts = GaugeMetricFamily("imagesync_boot_checks", "Files that were started, by verdict", labels=["verdict"])
     spent = GaugeMetricFamily("imagesync_boot_check_seconds", "Time that starting them took", labels=["verdict"])
     for verdict, (number, seconds) in sorted(totals.items()):

@@ -262,7 +262,7 @@ def test_an_image_page_shows_whether_it_starts_with_its_screen_and_a_harmless_co
         "<script>alert(1)</script>", b"\x89PNG picture",
     )  # fmt: skip
     with open_state(place.url) as state:
-        state.note_boot(boot)
+        state.boots.note(boot)
     path = f"/targets/site/{ref_of(client)}"
 
     page = client.get(path).text
