@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PYTEST_WORKERS ?= 2
+# One more than a small machine has processors: tests wait for servers and disks as often as for those.
+PYTEST_WORKERS ?= 3
 FUZZ_MINUTES ?= 60
 SOAK_MINUTES ?= 60
 # What depends on versions of libraries; the rest is about files of the repository.
