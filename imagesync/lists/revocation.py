@@ -21,7 +21,6 @@ from imagesync.lists.names import render
 _FETCH = "run fetch-crl, or have it run regularly; on a host without it, set trust.fetch_crls"
 _STRONG = ("sha256", "sha384", "sha512")
 _TRUE = b"\x01\x01\xff"  # in DER, as each critical extension has it
-_CERTIFICATE_SIGN_ONLY = "its CA may not sign CRLs"
 
 
 def check_revocation(
@@ -52,9 +51,9 @@ def _check(
         raise RevocationUnknownError(name, f"there is no CRL of this CA in {anchors.directory}", _FETCH)
     faults, warnings, fresh = [], [], False
     for crl in crls:
-        fault, warning = _authenticity(crl, issuer)
-        warnings += [f"CRL of {name}: {warning}"] if warning else []
+        fault = _authenticity(crl, issuer)
         if not fault:
+            warnings += [] if _is_strong(crl) else [f"CRL of {name}: it is signed with SHA-1"]
             _refuse_listed(certificate, crl)
             fault = _staleness(crl, now)
         faults.append(fault)
@@ -66,7 +65,7 @@ def _check(
 
 def fault_of(crl: x509.CertificateRevocationList, issuer: x509.Certificate, now: datetime) -> str:
     """Return why a CRL is not one that counts for what ``issuer`` issued, or an empty string."""
-    return _authenticity(crl, issuer)[0] or _staleness(crl, now)
+    return _authenticity(crl, issuer) or _staleness(crl, now)
 
 
 def _refuse_listed(certificate: x509.Certificate, crl: x509.CertificateRevocationList) -> None:
@@ -89,20 +88,25 @@ def _staleness(crl: x509.CertificateRevocationList, now: datetime) -> str:
     return ""
 
 
-def _authenticity(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> tuple[str, str]:
-    """Return a fault and a warning, either may be empty: is this a complete CRL, signed by this very CA?"""
+def _authenticity(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> str:
+    """Return why this is no complete CRL that is signed by this very CA, or an empty string."""
     if fault := _scope(crl):
-        return fault, ""
+        return fault
     algorithm = crl.signature_hash_algorithm
     if algorithm is None or algorithm.name not in {"sha1", *_STRONG}:
-        return f"it is signed with {algorithm.name if algorithm else 'an algorithm'} that is not accepted", ""
+        return f"it is signed with {algorithm.name if algorithm else 'an algorithm'} that is not accepted"
     if not _may_sign_crls(issuer):
-        return _CERTIFICATE_SIGN_ONLY, ""
+        return "its CA may not sign CRLs"
     # By hand: is_signature_valid() answers False for SHA-1, and does not say why. Old CAs still sign CRLs so; a forged
     # one could hide a revocation only by a second preimage, and refusing them would push sites to ``crl: off``.
     if not _by_key_of(crl, issuer) or not _signed_by(crl, issuer, algorithm):
-        return "its signature is not by this CA", ""
-    return "", "" if algorithm.name in _STRONG else "it is signed with SHA-1"
+        return "its signature is not by this CA"
+    return ""
+
+
+def _is_strong(crl: x509.CertificateRevocationList) -> bool:
+    algorithm = crl.signature_hash_algorithm
+    return algorithm is not None and algorithm.name in _STRONG
 
 
 def _scope(crl: x509.CertificateRevocationList) -> str:

@@ -48,6 +48,7 @@ def test_only_self_signed_cas_are_roots(directory: Path) -> None:
     assert "/DC=test/DC=imagesync/CN=Subordinate CA" in names(anchors.subordinates)
     assert all(root.subject == root.issuer for root in anchors.roots)
     assert "/DC=test/DC=imagesync/CN=Root CA" in names(anchors.roots)
+    assert not names(anchors.roots) & names(anchors.subordinates)
 
 
 def test_a_root_with_serial_number_0_loads_without_a_warning(directory: Path) -> None:
@@ -97,6 +98,56 @@ def test_a_bad_file_is_named_and_costs_nothing_else(directory: Path, name: str, 
 
     assert after.roots == before.roots
     assert any(warning.startswith(text) for warning in after.warnings)
+
+
+def test_files_of_another_kind_are_nothing_to_warn_about(directory: Path) -> None:
+    before = load_anchors(directory).warnings
+    for name in ("README", "0000aaaa.info", "0000aaaa.crl_url", "0000aaaa.r0.new"):
+        (directory / name).write_bytes(b"whatever")
+
+    assert load_anchors(directory).warnings == before
+
+
+def test_a_file_may_be_as_large_as_the_limit(directory: Path) -> None:
+    before = load_anchors(directory)
+    root = file_of(directory, "Root CA")
+    root.write_bytes(root.read_bytes().rstrip() + b"\n" + b"\n" * 300_000)
+    os.truncate(root, anchors_module.MAX_CA_BYTES)
+    assert load_anchors(directory).roots == before.roots
+
+    root.write_bytes(root.read_bytes() + b"\n")
+    assert f"{root.name}: larger than 262144 bytes" in load_anchors(directory).warnings
+
+
+def _other(der: bytes, old: bytes, new: bytes) -> bytes:
+    """Return a certificate in which the last place of some bytes is changed."""
+    head, found, tail = der.rpartition(old)
+    assert found
+    return head + new + tail
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param(bytes.fromhex("06092a864886f70d010101"), bytes.fromhex("06092a864886f70d01017f"), id="key"),
+        pytest.param(bytes.fromhex("0603550403"), bytes.fromhex("0603550480"), id="issuer"),
+    ],
+)
+def test_a_ca_with_a_key_or_an_issuer_that_nobody_can_read_is_named(directory: Path, old: bytes, new: bytes) -> None:
+    before = load_anchors(directory)
+    der = x509.load_pem_x509_certificate(file_of(directory, "Root CA").read_bytes()).public_bytes(Encoding.DER)
+    if old == bytes.fromhex("0603550403"):  # the first name is that of the issuer
+        assert der.count(old) == 2
+        der = der.replace(old, new, 1)
+    else:
+        der = _other(der, old, new)
+    (directory / "00000001.0").write_bytes(der)
+
+    after = load_anchors(directory)
+
+    assert names(after.roots) == names(before.roots)
+    (warning,) = set(after.warnings) - set(before.warnings)
+    assert warning.startswith("00000001.0: ")
 
 
 def test_a_ca_that_the_library_reads_in_part_only_costs_nothing_else(directory: Path) -> None:
@@ -237,6 +288,7 @@ def test_a_directory_with_only_a_subordinate_is_an_error(directory: Path, tmp_pa
 
 def test_a_directory_with_only_bad_files_names_the_first(tmp_path: Path) -> None:
     (tmp_path / "0000aaaa.0").write_bytes(b"?")
+    (tmp_path / "0000aaab.0").write_bytes(b"?")
 
     with pytest.raises(TrustStoreUnusableError, match=r"0000aaaa\.0: not understood"):
         load_anchors(tmp_path)

@@ -95,6 +95,8 @@ def test_a_host_certificate_needs_a_pin_and_says_so(
     assert verify(good("host-certificate"), anchors, SignaturePolicy(pinned=True), now).signer.expects_pin
     with pytest.raises(UntrustedSignerError, match="accepted only where the endorser's DN and CA are pinned"):
         verify(good("host-certificate"), anchors, STRICT, now)
+    with pytest.raises(UntrustedSignerError, match="pinned"):  # unless it is said, there is no pin
+        verify(good("host-certificate"), anchors, SignaturePolicy(), now)
 
 
 def test_crl_findings_come_back_as_warnings(good: Callable[[str], bytes], anchors: Anchors, now: datetime) -> None:
