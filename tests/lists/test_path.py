@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import x25519
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.verification import Store
 
 from imagesync.errors import UntrustedSignerError
@@ -48,8 +50,13 @@ def test_a_subordinate_is_no_anchor(
     without_root = only(anchors, cas["no-crl"].certificate)
     both = replace(without_root, subordinates=(cas["subordinate"].certificate,))
 
-    with pytest.raises(UntrustedSignerError, match=f"{BASE}Subordinate CA: its CA {BASE}Root CA is not in"):
+    text = f"{BASE}Subordinate CA: its CA {BASE}Root CA is not in .*install that CA's package"
+    with pytest.raises(UntrustedSignerError, match=text):
         build_path(people["under-subordinate"].certificate, [], both, now)
+    skipped = replace(both, skipped={f"{BASE}Root CA": "its rules are wrong"})
+    text = f"{BASE}Subordinate CA: its CA {BASE}Root CA is not used: its rules are wrong.*repair that file"
+    with pytest.raises(UntrustedSignerError, match=text):
+        build_path(people["under-subordinate"].certificate, [], skipped, now)
 
 
 def test_a_self_signed_signer_is_refused_even_as_an_anchor(
@@ -249,3 +256,39 @@ def test_an_authority_key_identifier_may_have_other_names_of_the_ca(
     signer = corpus_ground.leaf("Named in another way", cas["root"], authority_id=(named, False)).certificate
 
     assert build_path(signer, [], anchors, now) == (signer, root)
+
+
+_RSA = bytes.fromhex("06092a864886f70d010101")
+_INTEGER = bytes.fromhex("0282")
+
+
+def _with_key(certificate: x509.Certificate, old: bytes, new: bytes) -> x509.Certificate:
+    """Return a certificate in whose key the first place of some bytes is changed."""
+    head, mark, key = certificate.public_bytes(Encoding.DER).rpartition(_RSA)
+    return x509.load_der_x509_certificate(head + (mark + key).replace(old, new, 1))
+
+
+def test_a_key_that_is_short_or_cannot_be_read_is_named(
+    forge: ModuleType, pki: ModuleType, cas: Mapping[str, Any], now: datetime
+) -> None:
+    short = forge.certify(f"{BASE}Short", pki.rsa_key("rsa2047"), forge.Wish(cas["root"])).certificate
+    usual = forge.certify(f"{BASE}Usual", pki.rsa_key("rsa3072"), forge.Wish(cas["root"])).certificate
+    check_trusted_itself(usual, now)
+
+    with pytest.raises(UntrustedSignerError, match=r"its RSA key has 2047 bits \(at least 2048 are needed\)"):
+        check_trusted_itself(short, now)
+    for unreadable in (_with_key(usual, _RSA, _RSA[:-1] + b"\x7f"), _with_key(usual, _INTEGER, b"\x04\x82")):
+        with pytest.raises(UntrustedSignerError, match="its key is of a kind that is not supported"):
+            check_trusted_itself(unreadable, now)
+
+
+def test_a_ca_whose_key_cannot_sign_has_signed_nothing(
+    forge: ModuleType, people: Mapping[str, Any], cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    key = x25519.X25519PrivateKey.generate()
+    agreement = forge.certify(f"{BASE}Agreement", key, forge.Wish(cas["root"], ca=True))
+    claimed = forge.Party(agreement.certificate, people["other"].key)
+    signer = forge.certify(f"{BASE}Below", people["plain"].key, forge.Wish(claimed)).certificate
+
+    with pytest.raises(UntrustedSignerError, match=f"signature is not by the CA {BASE}Agreement that is known here"):
+        build_path(signer, [agreement.certificate], anchors, now)
