@@ -24,12 +24,14 @@ from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import Store
 
 from imagesync.errors import TrustError, TrustStoreUnusableError
-from imagesync.lists.names import render
+from imagesync.lists.names import Comparable, comparable, render
 from imagesync.lists.namespaces import SubjectRules, parse_namespaces, parse_signing_policy
 
 MAX_FILES = 10_000
 MAX_CA_BYTES = 256 * 1024
 MAX_CRL_BYTES = 64 * 1024 * 1024
+MAX_CRLS = 100
+"""Of one file, in PEM."""
 
 NOT_UNDERSTOOD = (
     ValueError,
@@ -42,6 +44,8 @@ NOT_UNDERSTOOD = (
 
 _CA_FILE = re.compile(r"[0-9a-f]{8}\.[0-9]{1,3}")
 _CRL_FILE = re.compile(r"[0-9a-f]{8}\.r[0-9]{1,3}")
+_PEM_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_PEM_CRL = b"-----BEGIN X509 CRL-----"
 _REHASH = "put CA certificates there as <hash>.0: install an IGTF package (igtf-policy-*), or run 'openssl rehash DIR'"
 _filtering = threading.RLock()
 
@@ -62,16 +66,18 @@ class CrlMode(StrEnum):
 class Anchors:
     """What a trust anchors directory holds.
 
-    ``roots`` are trusted, ``subordinates`` only help to build paths. ``crls`` and ``rules`` are by the CA's name, in
-    DER and in canonical text. ``skipped`` has, by canonical name, why a CA is not used; ``warnings`` has a line for
-    each file that is not used.
+    ``roots`` are trusted, ``subordinates`` only help to build paths. ``crls`` are by the CA's name, ``unread`` says
+    what is wrong with a file that should have one. ``rules`` are by the canonical name of the CA whose file it is, then
+    of the CA that they bind; all of them count. ``skipped`` has, by canonical name, why a CA is not used; ``warnings``
+    has a line for each file that is not used.
     """
 
     directory: str
     roots: tuple[x509.Certificate, ...]
     subordinates: tuple[x509.Certificate, ...]
-    crls: Mapping[bytes, tuple[x509.CertificateRevocationList, ...]]
-    rules: Mapping[str, SubjectRules]
+    crls: Mapping[Comparable, tuple[x509.CertificateRevocationList, ...]]
+    unread: Mapping[Comparable, str]
+    rules: Mapping[str, Mapping[str, tuple[SubjectRules, ...]]]
     skipped: Mapping[str, str]
     warnings: tuple[str, ...]
     store: Store
@@ -82,11 +88,13 @@ class _Reading:
     """What was found so far while a directory is read."""
 
     cas: dict[bytes, tuple[str, x509.Certificate]] = field(default_factory=dict)
-    crls: dict[bytes, list[x509.CertificateRevocationList]] = field(default_factory=dict)
-    rules: dict[str, SubjectRules] = field(default_factory=dict)
+    stems: dict[str, set[Comparable]] = field(default_factory=dict)
+    crls: dict[Comparable, list[x509.CertificateRevocationList]] = field(default_factory=dict)
+    issuers: dict[Path, set[Comparable]] = field(default_factory=dict)
+    rules: dict[str, dict[str, tuple[SubjectRules, ...]]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    seen: set[Path] = field(default_factory=set)
+    seen: dict[Path, Path] = field(default_factory=dict)
 
 
 @contextmanager
@@ -128,6 +136,7 @@ def _anchors(directory: Path, reading: _Reading) -> Anchors:
         roots=roots,
         subordinates=tuple(ca for ca in usable if not is_self_signed(ca)),
         crls={issuer: tuple(crls) for issuer, crls in reading.crls.items()},
+        unread=_unread(reading),
         rules=reading.rules,
         skipped=reading.skipped,
         warnings=tuple(dict.fromkeys(reading.warnings)),
@@ -177,15 +186,16 @@ def _read_ca(reading: _Reading, path: Path) -> None:
     certificate.public_key()  # which may be of a kind that nobody knows; the name of its issuer is read here too
     is_self_signed(certificate)
     name = render(certificate.subject)
-    reading.cas[certificate.fingerprint(hashes.SHA256())] = (name, certificate)
+    reading.stems.setdefault(path.stem, set()).add(comparable(certificate.subject))
+    if data.count(_PEM_CERTIFICATE) > 1:
+        reading.warnings.append(f"{path.name}: it holds several certificates, of which only the first is used")
     try:
-        rules = _rules(path, name)
+        _keep(reading, name, _rules(path, name))
     except TrustError as error:
         reading.skipped[name] = f"{error.subject}: {error.detail}"
         reading.warnings.append(f"{path.name}: the CA {name} is not used: {error.subject}: {error.detail}")
         return
-    if rules is not None:
-        reading.rules[name] = rules
+    reading.cas[certificate.fingerprint(hashes.SHA256())] = (name, certificate)
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:
@@ -210,11 +220,18 @@ def is_self_signed(certificate: x509.Certificate) -> bool:
     return issuer in {None, own}
 
 
-def _rules(path: Path, name: str) -> SubjectRules | None:
-    """Return what the CA may sign; ``.namespaces`` wins over ``.signing_policy``; neither means no restriction.
+def _keep(reading: _Reading, name: str, found: Mapping[str, SubjectRules]) -> None:
+    """Add the rules of a file to those that count: two CAs of one name, or both hash styles, may each have one."""
+    kept = reading.rules.setdefault(name, {}) if found else {}
+    for issuer, rules in found.items():
+        kept[issuer] = tuple(dict.fromkeys((*kept.get(issuer, ()), rules)))
 
-    Rules stand beside the file under its hash or, where that is a link, beside what it leads to: ``openssl rehash``
-    makes links to certificates alone.
+
+def _rules(path: Path, name: str) -> Mapping[str, SubjectRules]:
+    """Return what the CA, and those below it, may sign; ``.namespaces`` wins over ``.signing_policy``.
+
+    Neither means no restriction. Rules stand beside the file under its hash or, where that is a link, beside what it
+    leads to: ``openssl rehash`` makes links to certificates alone.
     """
     places = tuple(dict.fromkeys((path, path.resolve())))
     if namespaces := _first(places, ".namespaces"):
@@ -222,14 +239,25 @@ def _rules(path: Path, name: str) -> SubjectRules | None:
     elif policy := _first(places, ".signing_policy"):
         file, found = policy.name, parse_signing_policy(_text(policy), policy.name)
     else:
-        return None
+        return {}
     if name not in found:
         raise TrustStoreUnusableError(file, "it has no rule for this CA")
-    return found[name]
+    return found
 
 
 def _first(places: tuple[Path, ...], suffix: str) -> Path | None:
-    return next((file for place in places if (file := place.with_suffix(suffix)).exists()), None)
+    return next((file for place in places if _is_there(file := place.with_suffix(suffix))), None)
+
+
+def _is_there(file: Path) -> bool:
+    """Return whether there is such a file, or a link of that name, be it one that leads nowhere."""
+    try:
+        file.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise TrustStoreUnusableError(file.name, f"cannot be read: {error.strerror}") from error
+    return True
 
 
 def _text(path: Path) -> str:
@@ -243,10 +271,39 @@ def _text(path: Path) -> str:
 
 # --- revocation lists ------------------------------------------------------------------------------------------------
 def _read_crl(reading: _Reading, path: Path) -> None:
-    target = path.resolve()
+    issuers = reading.issuers.setdefault(path, set())
+    target = path.resolve() if path.is_file() else path
     if target in reading.seen:  # both hash styles are links to one file, and CRLs can be large
+        issuers |= reading.issuers[reading.seen[target]]
         return
-    reading.seen.add(target)
+    reading.seen[target] = path
+    for number, block in enumerate(_crl_blocks(path), start=1):
+        try:
+            crl = (x509.load_pem_x509_crl if b"-----BEGIN" in block else x509.load_der_x509_crl)(block)
+            issuer = comparable(crl.issuer)
+        except NOT_UNDERSTOOD as error:
+            which = f" (number {number} in it)" if number > 1 else ""
+            reading.warnings.append(f"{path.name}: not understood{which}: {error}")
+        else:
+            issuers.add(issuer)
+            reading.crls.setdefault(issuer, []).append(crl)
+
+
+def _crl_blocks(path: Path) -> list[bytes]:
+    """Return each CRL of a file on its own: the library reads the first one only."""
     data = _bytes(path, MAX_CRL_BYTES)
-    crl = (x509.load_pem_x509_crl if b"-----BEGIN" in data else x509.load_der_x509_crl)(data)
-    reading.crls.setdefault(crl.issuer.public_bytes(), []).append(crl)
+    if data.count(_PEM_CRL) > MAX_CRLS:
+        raise TrustStoreUnusableError(path.name, f"it holds more than {MAX_CRLS} CRLs")
+    return [_PEM_CRL + block for block in data.split(_PEM_CRL)[1:]] or [data]
+
+
+def _unread(reading: _Reading) -> dict[Comparable, str]:
+    """Return which CAs have a file for a CRL, by its name, that holds none of theirs."""
+    found = {}
+    for path, issuers in reading.issuers.items():
+        expected = reading.stems.get(path.stem, set())
+        if not issuers & expected:
+            text = f"{path.name} cannot be read, or is the CRL of another CA"
+            said = next((line for line in reading.warnings if line.startswith(f"{path.name}: ")), text)
+            found.update(dict.fromkeys(expected, said))
+    return found

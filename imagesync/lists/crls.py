@@ -25,7 +25,7 @@ from imagesync.errors import SourceError, TrustError, UnreachableError
 from imagesync.files import replace_file
 from imagesync.http import HttpPolicy
 from imagesync.lists.anchors import MAX_CA_BYTES, MAX_CRL_BYTES, NOT_UNDERSTOOD, Anchors, serial_zero_tolerated
-from imagesync.lists.names import render
+from imagesync.lists.names import comparable, render
 from imagesync.lists.revocation import fault_of
 from imagesync.lists.source import Fetched, ListRequest, fetch
 
@@ -70,7 +70,8 @@ def with_fetched(anchors: Anchors, store: CrlStore) -> Anchors:
         for authority in (*anchors.roots, *anchors.subordinates):
             found = _load(store.path(authority))
             if found is not None:
-                crls[found.issuer.public_bytes()] = (*crls.get(found.issuer.public_bytes(), ()), found)
+                issuer = comparable(found.issuer)
+                crls[issuer] = (*crls.get(issuer, ()), found)
     return replace(anchors, crls=crls)
 
 
@@ -121,7 +122,7 @@ def _load(path: Path) -> x509.CertificateRevocationList | None:
     try:
         with path.open("rb") as file:
             crl = x509.load_der_x509_crl(file.read(MAX_CRL_BYTES))
-            crl.issuer.public_bytes()  # the library reads it only now
+            comparable(crl.issuer)  # the library reads it only now
     except (OSError, *NOT_UNDERSTOOD):
         return None
     return crl
@@ -176,7 +177,7 @@ def _judged(answer: Fetched, authority: x509.Certificate, now: datetime) -> x509
     """Return the list in an answer if it counts; the library may raise at any of these looks at it."""
     read = x509.load_pem_x509_crl if b"-----BEGIN" in answer.blob[:4096] else x509.load_der_x509_crl
     crl = read(answer.blob)
-    if crl.issuer != authority.subject:
+    if comparable(crl.issuer) != comparable(authority.subject):
         raise TrustError(answer.url, "it is the list of another authority")
     if fault := fault_of(crl, authority, now):
         raise TrustError(answer.url, fault)

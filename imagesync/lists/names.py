@@ -11,12 +11,16 @@ escapes and abbreviations. Two rules keep the comparison of texts as safe as a c
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 from imagesync.errors import UntrustedSignerError
 
 if TYPE_CHECKING:  # keeps the pure modules that compare names free of OpenSSL
     from cryptography import x509
+
+Comparable = tuple[frozenset[tuple[str, str | bytes]], ...]
+"""A name as RFC 5280 compares names."""
 
 _EMAIL, _UID = "emailAddress", "UID"
 
@@ -62,6 +66,19 @@ def render(name: x509.Name) -> str:
     if not name.rdns:
         raise UntrustedSignerError("certificate", "it has an empty name")
     return "".join(_render_rdn(rdn) for rdn in name.rdns)
+
+
+def comparable(name: x509.Name) -> Comparable:
+    """Return a name such that names are equal which RFC 5280 section 7.1 calls equal.
+
+    Neither the type of a string counts, nor case, nor how much white space there is. This finds what may belong to a
+    name; whether it does, a signature has to say.
+    """
+    return tuple(frozenset((one.oid.dotted_string, _folded(one.value)) for one in rdn) for rdn in name.rdns)
+
+
+def _folded(value: str | bytes) -> str | bytes:
+    return " ".join(unicodedata.normalize("NFKC", value).casefold().split()) if isinstance(value, str) else value
 
 
 def _render_rdn(rdn: x509.RelativeDistinguishedName) -> str:

@@ -102,5 +102,5 @@ def _globs(text: str, file: str) -> list[str]:
 def _compile(pattern: str, file: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
-    except re.error as error:
-        raise TrustStoreUnusableError(file, f"{pattern!r} is no pattern: {error}") from error
+    except (re.error, OverflowError, RecursionError) as error:
+        raise TrustStoreUnusableError(file, f"{pattern[:80]!r} is no pattern: {error}") from error

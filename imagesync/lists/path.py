@@ -152,7 +152,9 @@ def _check_path(chain: Sequence[x509.Certificate], anchors: Anchors) -> None:
     for authority in chain[1:]:
         _check_authority(authority, anchors)
     for certificate, issuer in pairwise(chain):
-        _check_issued(certificate, issuer, anchors)
+        _check_issued(certificate, issuer)
+    for place, certificate in enumerate(chain[:-1], start=1):
+        _check_subject(certificate, chain[place:], anchors)
 
 
 def _check_extensions(certificate: x509.Certificate) -> None:
@@ -184,7 +186,7 @@ def _check_authority(authority: x509.Certificate, anchors: Anchors) -> None:
         raise _untrusted(authority, "the CA's extended key usage has no purpose that signs messages")
 
 
-def _check_issued(certificate: x509.Certificate, issuer: x509.Certificate, anchors: Anchors) -> None:
+def _check_issued(certificate: x509.Certificate, issuer: x509.Certificate) -> None:
     identifier = _get(certificate, x509.AuthorityKeyIdentifier)
     if identifier is None or identifier.key_identifier is None:
         raise _untrusted(certificate, "it has no authority key identifier (RFC 5280 section 4.2.1.1)")
@@ -192,10 +194,15 @@ def _check_issued(certificate: x509.Certificate, issuer: x509.Certificate, ancho
         raise _untrusted(certificate, "its authority key identifier is not that of its CA (RFC 5280 section 4.2.1.1)")
     if any(_has(certificate, oid) for oid in _PROXY):
         raise _untrusted(certificate, "it is a proxy certificate (RFC 3820)")
-    rules = anchors.rules.get(render(issuer.subject))
-    subject = render(certificate.subject)
-    if rules is not None and not rules.permit(subject):
-        raise _untrusted(certificate, f"its CA {render(issuer.subject)} may not certify this name ({rules.file})")
+
+
+def _check_subject(certificate: x509.Certificate, above: Sequence[x509.Certificate], anchors: Anchors) -> None:
+    """Check the name by the rules about its CA, which are those of the CA itself or else of the next one above it."""
+    issuer, subject = render(above[0].subject), render(certificate.subject)
+    files = (anchors.rules.get(render(authority.subject), {}) for authority in above)
+    for rules in next((file[issuer] for file in files if issuer in file), ()):
+        if not rules.permit(subject):
+            raise _untrusted(certificate, f"its CA {issuer} may not certify this name ({rules.file})")
 
 
 def _identifies(identifier: x509.AuthorityKeyIdentifier, issuer: x509.Certificate) -> bool:

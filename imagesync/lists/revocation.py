@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from imagesync.errors import RevocationUnknownError, RevokedSignerError
-from imagesync.lists.anchors import Anchors, CrlMode
-from imagesync.lists.names import render
+from imagesync.lists.anchors import NOT_UNDERSTOOD, Anchors, CrlMode
+from imagesync.lists.names import comparable, render
 
 _FETCH = "run fetch-crl, or have it run regularly; on a host without it, set trust.fetch_crls"
 _STRONG = ("sha256", "sha384", "sha512")
@@ -43,8 +43,10 @@ def check_revocation(
 def _check(
     certificate: x509.Certificate, issuer: x509.Certificate, anchors: Anchors, mode: CrlMode, now: datetime
 ) -> list[str]:
-    name = render(issuer.subject)
-    crls = anchors.crls.get(issuer.subject.public_bytes(), ())
+    name, key = render(issuer.subject), comparable(issuer.subject)
+    crls = anchors.crls.get(key, ())
+    if not crls and key in anchors.unread:  # a file that somebody spoilt must not be as good as none
+        raise RevocationUnknownError(name, f"the CRL of this CA is not usable: {anchors.unread[key]}", _FETCH)
     if not crls and mode is CrlMode.IF_PRESENT:
         return [f"there is no CRL of {name}: revocation was not checked"]
     if not crls:
@@ -90,8 +92,14 @@ def _staleness(crl: x509.CertificateRevocationList, now: datetime) -> str:
 
 def _authenticity(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> str:
     """Return why this is no complete CRL that is signed by this very CA, or an empty string."""
-    if fault := _scope(crl):
-        return fault
+    try:
+        # Nothing in it is looked at before its signature: anybody may have written it.
+        return _signature_fault(crl, issuer) or _scope(crl)
+    except NOT_UNDERSTOOD as error:
+        return f"it cannot be understood ({type(error).__name__}: {error})"
+
+
+def _signature_fault(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> str:
     algorithm = crl.signature_hash_algorithm
     if algorithm is None or algorithm.name not in {"sha1", *_STRONG}:
         return f"it is signed with {algorithm.name if algorithm else 'an algorithm'} that is not accepted"
@@ -99,7 +107,7 @@ def _authenticity(crl: x509.CertificateRevocationList, issuer: x509.Certificate)
         return "its CA may not sign CRLs"
     # By hand: is_signature_valid() answers False for SHA-1, and does not say why. Old CAs still sign CRLs so; a forged
     # one could hide a revocation only by a second preimage, and refusing them would push sites to ``crl: off``.
-    if not _by_key_of(crl, issuer) or not _signed_by(crl, issuer, algorithm):
+    if not _signed_by(crl, issuer, algorithm) or not _by_key_of(crl, issuer):
         return "its signature is not by this CA"
     return ""
 

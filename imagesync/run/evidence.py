@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from imagesync.lists.anchors import Anchors, CrlMode, serial_zero_tolerated
-from imagesync.lists.names import render
+from imagesync.lists.names import comparable, render
 from imagesync.lists.revocation import fault_of
 from imagesync.model import SignedPayload
 from imagesync.run.notice import End, Matter
@@ -25,7 +25,7 @@ def evidence(payload: SignedPayload, anchors: Anchors, mode: CrlMode, now: datet
         crls = [
             crl
             for issuer in dict.fromkeys([*chain[1:], *chain[-1:]])
-            for crl in anchors.crls.get(issuer.subject.public_bytes(), ())
+            for crl in anchors.crls.get(comparable(issuer.subject), ())
             if not fault_of(crl, issuer, now)
         ]
     return (*found, *(Evidence(EvidenceKind.CRL, crl.public_bytes(Encoding.DER)) for crl in crls))

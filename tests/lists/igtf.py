@@ -105,7 +105,7 @@ def _permitted(anchors: Anchors, name: str, certificate: x509.Certificate) -> x5
     """Return a name that the CA may certify by its policy, the most general one."""
     if name not in anchors.rules:
         return x509.Name([*certificate.subject, _common("Endorser")])
-    patterns: Sequence[str] = [pattern.pattern for pattern in anchors.rules[name].patterns]
+    patterns: Sequence[str] = [pattern.pattern for rules in anchors.rules[name][name] for pattern in rules.patterns]
     pattern = next((p for p in patterns if p.endswith("/.*")), patterns[0])
     text = re.sub(r"\\(.)", r"\1", pattern.removesuffix(".*") + ("CN=Endorser" if pattern.endswith(".*") else ""))
     pairs = re.findall(r"/([A-Za-z]+)=(.*?)(?=/[A-Za-z]+=|$)", text)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from imagesync.errors import TrustStoreUnusableError
 from imagesync.lists import anchors as anchors_module
 from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
-from imagesync.lists.names import render
+from imagesync.lists.names import comparable, render
 
 OLD = "/DC=test/DC=imagesync/CN=Old CA"
 
@@ -65,8 +65,8 @@ def test_both_hash_styles_may_point_to_one_ca(directory: Path) -> None:
     anchors = load_anchors(directory)
 
     assert len(anchors.roots) == len(before.roots)
-    issuer = next(ca for ca in anchors.roots if "CN=Root CA" in ca.subject.rfc4514_string()).subject.public_bytes()
-    assert len(anchors.crls[issuer]) == 1
+    issuer = next(ca for ca in anchors.roots if "CN=Root CA" in ca.subject.rfc4514_string()).subject
+    assert len(anchors.crls[comparable(issuer)]) == 1
 
 
 def test_files_in_der_are_as_good_as_in_pem(directory: Path) -> None:
@@ -195,7 +195,8 @@ def test_a_ca_whose_name_is_ambiguous_is_named(directory: Path, forge: ModuleTyp
 
 
 def test_rules_come_from_namespaces_over_signing_policy(anchors: Anchors) -> None:
-    rules = anchors.rules["/DC=test/DC=imagesync/CN=CA with namespaces"]
+    name = "/DC=test/DC=imagesync/CN=CA with namespaces"
+    (rules,) = anchors.rules[name][name]
 
     assert rules.file.endswith(".namespaces")
     assert not rules.permit("/DC=test/DC=imagesync/O=forbidden/CN=x")
@@ -304,3 +305,110 @@ def test_the_limits_are_those_that_the_documentation_gives() -> None:
 
 def test_modes_are_what_a_configuration_says() -> None:
     assert {mode.value for mode in CrlMode} == {"require", "if-present", "off"}
+
+
+def broken_link(file: Path, kind: str) -> None:
+    """Put a link there that leads nowhere, to itself, or to what cannot be read."""
+    file.unlink(missing_ok=True)
+    file.symlink_to({"dangling": "gone", "loop": file.name, "unreadable": "/proc/self/mem"}[kind])
+
+
+@pytest.mark.parametrize("kind", ["dangling", "loop", "unreadable"])
+@pytest.mark.parametrize("suffix", [".namespaces", ".signing_policy"])
+def test_rules_that_are_a_link_to_nowhere_are_no_permission(directory: Path, suffix: str, kind: str) -> None:
+    root = file_of(directory, "Root CA")
+    broken_link(root.with_suffix(suffix), kind)
+
+    anchors = load_anchors(directory)
+
+    assert root.with_suffix(suffix).name in anchors.skipped["/DC=test/DC=imagesync/CN=Root CA"]
+    assert "/DC=test/DC=imagesync/CN=Root CA" not in names(anchors.roots)
+
+
+def test_every_crl_of_a_file_is_read(directory: Path, cas: Mapping[str, Any], forge: ModuleType) -> None:
+    file = file_of(directory, "Root CA").with_suffix(".r0")
+    second = forge.revocation_list(cas["root"], forge.CrlWish(revoked=(cas["short"].certificate,)))
+    file.write_bytes(b"Issuer: me\n" + file.read_bytes() + second.public_bytes(Encoding.PEM))
+
+    anchors = load_anchors(directory)
+
+    first, last = anchors.crls[comparable(cas["root"].certificate.subject)]
+    assert (len(first), last) == (1, second)
+
+
+def test_a_bad_crl_of_a_file_is_named_and_the_others_count(directory: Path, cas: Mapping[str, Any]) -> None:
+    file = file_of(directory, "Root CA").with_suffix(".r0")
+    before = load_anchors(directory)
+    file.write_bytes(file.read_bytes() + b"-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n")
+
+    after = load_anchors(directory)
+
+    assert after.crls == before.crls
+    assert any(line.startswith(f"{file.name}: not understood (number 2 in it): ") for line in after.warnings)
+
+
+def test_a_file_of_more_crls_than_anybody_needs_is_named(directory: Path) -> None:
+    file = file_of(directory, "Root CA").with_suffix(".r0")
+    file.write_bytes(file.read_bytes() * 100)
+    assert not any(line.startswith(file.name) for line in load_anchors(directory).warnings)
+    file.write_bytes(file.read_bytes() + file.read_bytes())
+
+    assert f"{file.name}: it holds more than 100 CRLs" in load_anchors(directory).warnings
+
+
+def test_several_certificates_in_a_file_are_named(directory: Path) -> None:
+    root = file_of(directory, "Root CA")
+    before = load_anchors(directory)
+    root.write_bytes(root.read_bytes() + file_of(directory, "Old CA").read_bytes())
+
+    after = load_anchors(directory)
+
+    assert names(after.roots) == names(before.roots)
+    assert f"{root.name}: it holds several certificates, of which only the first is used" in after.warnings
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>", b"-----BEGIN X509 CRL-----\nMAA=\n", "dangling", "loop", "unreadable"]
+)
+def test_a_file_for_a_crl_that_holds_none_is_remembered(
+    directory: Path, cas: Mapping[str, Any], content: bytes | str
+) -> None:
+    file = file_of(directory, "Root CA").with_suffix(".r0")
+    if isinstance(content, str):
+        broken_link(file, content)
+    else:
+        file.write_bytes(content)
+
+    unread = load_anchors(directory).unread
+
+    assert set(unread) == {comparable(cas["root"].certificate.subject)}
+    assert next(iter(unread.values())).startswith(f"{file.name}: ")
+
+
+def test_the_crl_of_another_ca_in_the_place_of_its_own_is_remembered(directory: Path, cas: Mapping[str, Any]) -> None:
+    root, other = file_of(directory, "Root CA"), file_of(directory, "Subordinate CA")
+    shutil.copy(other.with_suffix(".r0"), root.with_suffix(".r0"))
+
+    unread = load_anchors(directory).unread
+
+    assert list(unread) == [comparable(cas["root"].certificate.subject)]
+    assert "is the CRL of another CA" in next(iter(unread.values()))
+
+
+def test_nothing_is_remembered_of_files_that_hold_what_they_should(directory: Path) -> None:
+    root = file_of(directory, "Root CA")
+    (directory / "0000aaaa.0").symlink_to(root)
+    (directory / "0000aaaa.r0").symlink_to(root.with_suffix(".r0"))
+
+    assert load_anchors(directory).unread == {}
+
+
+def test_the_rules_of_two_cas_of_one_name_both_count(directory: Path, cas: Mapping[str, Any]) -> None:
+    root = "/DC=test/DC=imagesync/CN=Root CA"
+    for stem, certificate in (("0000aaaa", cas["root"].certificate), ("0000aaab", cas["impostor"].certificate)):
+        (directory / f"{stem}.0").write_bytes(certificate.public_bytes(Encoding.PEM))
+        (directory / f"{stem}.namespaces").write_text(f'TO Issuer SELF PERMIT Subject "/CN={stem}"')
+
+    rules = load_anchors(directory).rules[root][root]
+
+    assert [one.file for one in rules] == ["0000aaaa.namespaces", "0000aaab.namespaces"]

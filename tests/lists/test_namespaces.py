@@ -99,3 +99,11 @@ def test_namespaces_that_are_not_understood_are_an_error(text: str) -> None:
 def test_a_signing_policy_that_is_not_understood_is_an_error(text: str) -> None:
     with pytest.raises(TrustStoreUnusableError, match="not understood"):
         parse_signing_policy(text, "x.signing_policy")
+
+
+@pytest.mark.parametrize("pattern", ["x{99999999999}", "(" * 3000])
+def test_a_pattern_that_cannot_be_compiled_is_an_error(pattern: str) -> None:
+    with pytest.raises(TrustStoreUnusableError, match=r"x\.namespaces: .* is no pattern") as error:
+        parse_namespaces(f'TO Issuer SELF PERMIT Subject "{pattern}"', "x.namespaces", CA)
+
+    assert len(str(error.value)) < 300

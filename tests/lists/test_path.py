@@ -13,6 +13,7 @@ from cryptography.x509.verification import Store
 
 from imagesync.errors import UntrustedSignerError
 from imagesync.lists.anchors import Anchors
+from imagesync.lists.namespaces import SubjectRules
 from imagesync.lists.path import MAX_DEPTH, build_path, check_signer, check_trusted_itself, unusable
 
 BASE = "/DC=test/DC=imagesync/CN="
@@ -292,3 +293,25 @@ def test_a_ca_whose_key_cannot_sign_has_signed_nothing(
 
     with pytest.raises(UntrustedSignerError, match=f"signature is not by the CA {BASE}Agreement that is known here"):
         build_path(signer, [agreement.certificate], anchors, now)
+
+
+def test_the_rules_about_a_subordinate_may_stand_with_those_of_its_root(
+    people: Mapping[str, Any], cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    root, below = f"{BASE}Root CA", f"{BASE}Subordinate CA"
+    signer = people["under-subordinate"].certificate
+    anything, nothing = (
+        SubjectRules(f"{name}.namespaces", (re.compile(pattern),)) for name, pattern in (("all", ".*"), ("none", "x"))
+    )
+
+    def build(rules: Mapping[str, Mapping[str, tuple[SubjectRules, ...]]]) -> int:
+        return len(build_path(signer, [], replace(anchors, rules=rules), now))
+
+    of_root = {root: (anything,), below: (nothing,)}
+    with pytest.raises(UntrustedSignerError, match=rf"its CA {below} may not certify this name \(none\.namespaces\)"):
+        build({root: of_root})
+    assert build({root: of_root, below: {below: (anything,)}}) == 3
+    assert build({root: {root: (anything,)}}) == 3
+    assert build({f"{BASE}Old CA": {below: (nothing,)}}) == 3
+    with pytest.raises(UntrustedSignerError, match=f"{below}: its CA {root} may not certify this name"):
+        build({root: {root: (anything, nothing)}})

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
 
 from imagesync.errors import RevocationUnknownError, RevokedSignerError
 from imagesync.lists.anchors import Anchors, CrlMode
+from imagesync.lists.names import comparable
 from imagesync.lists.revocation import check_revocation, fault_of
 
 ROOT = "/DC=test/DC=imagesync/CN=Root CA"
@@ -21,7 +22,7 @@ def with_crls(anchors: Anchors) -> Callable[..., Anchors]:
     """Return a function that gives the anchors other CRLs of one CA."""
 
     def make(ca: Any, *crls: x509.CertificateRevocationList) -> Anchors:
-        return replace(anchors, crls={ca.certificate.subject.public_bytes(): crls})
+        return replace(anchors, crls={comparable(ca.certificate.subject): crls})
 
     return make
 
@@ -94,7 +95,7 @@ def test_a_revoked_subordinate_is_refused(
 ) -> None:
     chain = people["under-subordinate"].certificate, cas["subordinate"].certificate, cas["root"].certificate
     root = forge.revocation_list(cas["root"], forge.CrlWish(revoked=(chain[1],)))
-    crls = {**anchors.crls, cas["root"].certificate.subject.public_bytes(): (root,)}
+    crls = {**anchors.crls, comparable(cas["root"].certificate.subject): (root,)}
 
     with pytest.raises(RevokedSignerError, match="CN=Subordinate CA"):
         check_revocation(chain, replace(anchors, crls=crls), CrlMode.REQUIRE, now)
@@ -277,3 +278,77 @@ def test_a_crl_counts_from_its_first_second_to_its_last(
     assert [fault_of(brief, root.certificate, now + number * second) for number in (0, 1)] == ["", ""]
     assert fault_of(brief, root.certificate, now - second) == "it is dated 2026-06-01 12:00, in the future"
     assert fault_of(brief, root.certificate, now + 2 * second) == "it is stale since 2026-06-01 12:00"
+
+
+@pytest.mark.parametrize("mode", [CrlMode.REQUIRE, CrlMode.IF_PRESENT])
+def test_a_file_for_a_crl_that_holds_none_is_not_as_good_as_no_file(
+    chain: Sequence[x509.Certificate], anchors: Anchors, now: datetime, mode: CrlMode
+) -> None:
+    unread = {comparable(chain[1].subject): "0000aaaa.r0: larger than 1 bytes"}
+    spoilt = replace(anchors, crls={}, unread=unread)
+
+    with pytest.raises(RevocationUnknownError, match=r"is not usable: 0000aaaa\.r0: larger than"):
+        check_revocation(chain, spoilt, mode, now)
+    assert check_revocation(chain, replace(anchors, unread=unread), mode, now) == ()
+
+
+@pytest.fixture
+def odd(
+    crl: Callable[..., x509.CertificateRevocationList], forge: ModuleType, pki: ModuleType
+) -> Callable[[bytes, bytes], x509.CertificateRevocationList]:
+    """Return a function that changes the signed bytes of a CRL and signs them again."""
+
+    def make(old: bytes, new: bytes) -> x509.CertificateRevocationList:
+        tbs = crl().tbs_certlist_bytes
+        assert old in tbs
+        tbs = tbs.replace(old, new, 1)
+        signature = pki.rsa_key("root").sign(tbs, padding.PKCS1v15(), hashes.SHA256())
+        sealed = forge.seq(tbs, forge.algorithm("1.2.840.113549.1.1.11", forge.NULL), forge.tlv(3, b"\x00", signature))
+        return x509.load_der_x509_crl(sealed)
+
+    return make
+
+
+NUMBER, AUTHORITY = bytes.fromhex("0603551d14"), bytes.fromhex("0603551d23")
+
+
+def test_a_crl_that_cannot_be_understood_does_not_count_and_spoils_no_other(
+    judge: Callable[..., tuple[str, ...]],
+    odd: Callable[[bytes, bytes], x509.CertificateRevocationList],
+    crl: Callable[..., x509.CertificateRevocationList],
+) -> None:
+    twice = odd(NUMBER, AUTHORITY)
+
+    assert judge(crl(), twice) == judge(twice, crl()) == ()
+    unusable(judge, twice, "it cannot be understood")
+
+
+def test_nothing_of_a_crl_is_looked_at_before_its_signature(
+    odd: Callable[[bytes, bytes], x509.CertificateRevocationList], cas: Mapping[str, Any], now: datetime
+) -> None:
+    stranger = cas["short"].certificate
+
+    assert fault_of(odd(NUMBER, AUTHORITY), stranger, now) == "its signature is not by this CA"
+
+
+def test_a_crl_whose_issuer_is_written_in_another_way_counts(
+    judge: Callable[..., tuple[str, ...]],
+    forge: ModuleType,
+    cas: Mapping[str, Any],
+    chain: Sequence[x509.Certificate],
+    anchors: Anchors,
+    now: datetime,
+) -> None:
+    text = x509.name._ASN1Type.PrintableString
+    same = [
+        x509.NameAttribute(one.oid, str(one.value).upper().replace(" ", "  "), text if one.value == "Root CA" else None)
+        for one in chain[1].subject
+    ]
+    builder = x509.CertificateRevocationListBuilder(x509.Name(same), now, now + timedelta(days=1))
+    entry = x509.RevokedCertificateBuilder(chain[0].serial_number, now)
+    revoking = builder.add_revoked_certificate(entry.build()).sign(cas["root"].key, hashes.SHA256())
+    assert revoking.issuer != chain[1].subject
+    known = {**anchors.crls, comparable(revoking.issuer): (*anchors.crls[comparable(chain[1].subject)], revoking)}
+
+    with pytest.raises(RevokedSignerError):
+        check_revocation(chain, replace(anchors, crls=known), CrlMode.REQUIRE, now)
