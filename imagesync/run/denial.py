@@ -41,9 +41,14 @@ class Denial:
     def matches(self, facts: Facts) -> bool:
         """Return whether an image of which ``facts`` gives the fields is denied, without regard to case."""
         return all(
-            any(fnmatchcase(value.casefold(), glob.casefold()) for value in facts.get(name, ()))
+            any(_fits(value.casefold(), glob.casefold()) for value in facts.get(name, ()))
             for name, glob in self.patterns
         )
+
+
+def _fits(value: str, glob: str) -> bool:
+    """Return whether a glob means a value, which it does too where it is that value: names may hold brackets."""
+    return value == glob or fnmatchcase(value, glob)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,9 @@ def test_fields_outside_of_include_are_its_only_rule() -> None:
         ({"list": "l", "list_version": "1.*"}, {"list": "l", "list_version": "1.2"}, True),
         ({"list": "l", "list_version": "1.*"}, {"list": "m", "list_version": "1.2"}, False),
         ({"mpuri": "http*"}, {"identifier": "abc"}, False),
+        ({"signer": "/CN=Robot [prod]"}, {"signer": "/CN=robot [prod]"}, True),
+        ({"signer": "/CN=Robot [prod]"}, {"signer": "/CN=Robot p"}, True),
+        ({"signer": "/CN=Robot [prod]"}, {"signer": "/CN=Robot [test]"}, False),
     ],
 )
 def test_all_patterns_of_an_entry_must_match(entry: dict[str, str], facts: dict[str, str], denied: bool) -> None:
