@@ -21,7 +21,7 @@ from imagesync.errors import (
     WrongEndorserError,
 )
 from imagesync.lists.names import normalise
-from imagesync.model import Accepted, Identity, Image, ImageId, ImageList, ListId, TrustedList
+from imagesync.model import Accepted, Identity, Image, ImageId, ImageList, ListId, Signer, TrustedList
 
 CLOCK_SKEW = timedelta(minutes=5)
 
@@ -36,7 +36,8 @@ class AdmissionRules:
     ``endorsers`` may sign it; without any, nobody may. ``identifier`` is the list's, where it is configured; where it
     is not, the first accepted list pins it. ``appdb_ids`` checks the identifiers that AppDB computes from the VO's
     name. ``pinned_elsewhere`` maps identifiers of lists to the subscription that holds them. ``floor_lifted`` says that
-    the operator lifted the floor while nothing was accepted: then it is that of the records on the targets.
+    the operator lifted the floor while nothing was accepted: then it is that of the records on the targets. ``earlier``
+    has the versions that were accepted of lists which this subscription had before its last one.
     """
 
     subscription: str
@@ -46,6 +47,21 @@ class AdmissionRules:
     appdb_ids: bool = False
     pinned_elsewhere: Mapping[ListId, str] = field(default_factory=dict)
     floor_lifted: bool = False
+    earlier: Mapping[ListId, tuple[str, ...]] = field(default_factory=dict)
+
+
+def check_endorser(signer: Signer, rules: AdmissionRules) -> None:
+    """Check that a signer is an endorser of the subscription: for a message that nobody has parsed yet.
+
+    Raises:
+        WrongEndorserError: It is none.
+    """
+    if signer.identity not in {_canonical(endorser) for endorser in rules.endorsers}:
+        raise WrongEndorserError(
+            rules.subscription,
+            f"signed by {_words(signer.identity)}, which is no endorser of this subscription",
+            "if the endorser has a new certificate, confirm it with them and add it under 'endorsers'",
+        )
 
 
 def admit(content: ImageList, rules: AdmissionRules, accepted: Accepted | None, now: datetime) -> TrustedList:
@@ -67,6 +83,8 @@ def admit(content: ImageList, rules: AdmissionRules, accepted: Accepted | None, 
     _check_dates(content, rules, now)
     if accepted is not None and accepted.list == content.identifier:
         _check_version(content, rules, accepted)
+    elif accepted is None or accepted.version is not None:
+        _check_earlier(content, rules)
     return TrustedList(
         subscription=rules.subscription,
         vo=rules.vo,
@@ -93,12 +111,7 @@ def _check_endorser(content: ImageList, rules: AdmissionRules) -> None:
             f"signed by {_words(signer)}, but the list names {_words(content.endorser)} as its endorser",
             "the publisher must name the certificate that signs, in hv:endorser",
         )
-    if signer not in {_canonical(endorser) for endorser in rules.endorsers}:
-        raise WrongEndorserError(
-            rules.subscription,
-            f"signed by {_words(signer)}, which is no endorser of this subscription",
-            "if the endorser has a new certificate, confirm it with them and add it under 'endorsers'",
-        )
+    check_endorser(content.signer, rules)
 
 
 # --- which -----------------------------------------------------------------------------------------------------------
@@ -221,3 +234,12 @@ def _check_version(content: ImageList, rules: AdmissionRules, accepted: Accepted
         case _:
             detail = f"version {content.version} cannot be ordered against {accepted.version}, accepted before"
     raise RollbackError(rules.subscription, detail, lift)
+
+
+def _check_earlier(content: ImageList, rules: AdmissionRules) -> None:
+    """Keep the floor of a list that the subscription comes back to."""
+    for version in rules.earlier.get(content.identifier, ()):
+        if compare_versions(content.version, version) not in {0, 1}:
+            detail = f"version {content.version} is not newer than {version}, which was accepted of this list before"
+            lift = "if the publisher confirms it, 'imagesync list reset NAME --version'"
+            raise RollbackError(rules.subscription, detail, lift)

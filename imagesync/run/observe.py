@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -17,7 +17,7 @@ from imagesync.errors import (
     TrustStoreUnusableError,
     UnreachableError,
 )
-from imagesync.lists.admit import admit
+from imagesync.lists.admit import admit, check_endorser
 from imagesync.lists.anchors import Anchors
 from imagesync.lists.hepix import parse
 from imagesync.lists.smime import verify
@@ -52,13 +52,15 @@ CLOCK_JUMP = timedelta(days=30)
 class Memory:
     """What earlier passes left behind about one subscription, and which identifiers others have pinned.
 
-    ``floor_lifted`` is the operator's word while nothing was accepted.
+    ``floor_lifted`` is the operator's word while nothing was accepted; ``earlier`` has the accepted versions of the
+    lists that the subscription had before.
     """
 
     accepted: Accepted | None = None
     stored: StoredList | None = None
     pinned_elsewhere: Mapping[ListId, str] | None = None
     floor_lifted: bool = False
+    earlier: Mapping[ListId, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,10 @@ def _judge(
     listing = _listing(subscription, answer, memory.stored)
     payload = verify(listing.blob, anchors, subscription.signature, now)
     rules = subscription.admission(memory.pinned_elsewhere or {}, floor_lifted=memory.floor_lifted)
-    trusted = admit(parse(payload), rules, memory.accepted, now)
+    check_endorser(
+        payload.signer, rules
+    )  # before the list is parsed, which is the most work that a message can ask for
+    trusted = admit(parse(payload), replace(rules, earlier=memory.earlier), memory.accepted, now)
     for warning in trusted.warnings:
         log.warning("list accepted with a warning", warning=warning)
     log.info("list is trusted", version=trusted.content.version, signer=trusted.content.signer.identity.dn)

@@ -50,20 +50,36 @@ def stored(connection: sa.Connection, subscription: str) -> StoredList | None:
     return StoredList(*row) if row else None
 
 
+def earlier(connection: sa.Connection, subscription: str) -> dict[ListId, tuple[str, ...]]:
+    """Return the versions that were accepted of the lists which a subscription had before its last one."""
+    current = sa.exists().where(accepted.c.subscription == subscription, accepted.c.list == list_version.c.list)
+    columns = sa.select(list_version.c.list, list_version.c.version).order_by(list_version.c.first_seen)
+    found: dict[ListId, tuple[str, ...]] = {}
+    for row in connection.execute(columns.where(list_version.c.subscription == subscription, ~current)):
+        found[ListId(row.list)] = (*found.get(ListId(row.list), ()), row.version)
+    return found
+
+
 def accept(connection: sa.Connection, value: Accepted, listing: StoredList) -> None:
     """Make ``value`` the last accepted version of its subscription's list."""
     if _is_behind(connection, value):
         return
-    sha256 = hashlib.sha256(listing.blob).hexdigest()
+    sha256, outdated = hashlib.sha256(listing.blob).hexdigest(), None
     if not _see_again(connection, value, sha256):
         statement = insert(connection, message).values(sha256=sha256, content=listing.blob)
         connection.execute(statement.on_conflict_do_nothing())
-        connection.execute(sa.insert(list_version), _version_row(value, sha256))
+        outdated = _take_place(connection, value, sha256)
+        if outdated is None:
+            connection.execute(sa.insert(list_version), _version_row(value, sha256))
         connection.execute(sa.delete(lifted_floor).where(lifted_floor.c.subscription == value.subscription))
     provenance.keep(connection, sha256, listing.evidence, value.accepted_at)
     row = _row(value) | {"message": sha256, "etag": listing.etag, "last_modified": listing.last_modified}
     change = insert(connection, accepted).values(row)
     connection.execute(change.on_conflict_do_update(index_elements=[accepted.c.subscription], set_=row))
+    if outdated is not None:
+        provenance.prune(connection)
+        unused = ~sa.exists().where(list_version.c.message == message.c.sha256)
+        connection.execute(sa.delete(message).where(message.c.sha256 == outdated, unused))
 
 
 def drop_pin(connection: sa.Connection, subscription: str) -> bool:
@@ -112,6 +128,27 @@ def _is_behind(connection: sa.Connection, value: Accepted) -> bool:
 def _see_again(connection: sa.Connection, value: Accepted, sha256: str) -> bool:
     same = (list_version.c.subscription == value.subscription) & (list_version.c.message == sha256)
     return connection.execute(sa.update(list_version).where(same).values(last_seen=value.accepted_at)).rowcount > 0
+
+
+def _take_place(connection: sa.Connection, value: Accepted, sha256: str) -> str | None:
+    """Put a message in the place of the last one, if it is the same list by the same certificate; return that one.
+
+    What surrounds the signed part is nobody's word: whoever sits on the way could make a new message of it each time.
+    """
+    same = sa.select(accepted.c.message).where(
+        accepted.c.subscription == value.subscription,
+        accepted.c.list == value.list,
+        accepted.c.version == value.version,
+        accepted.c.digest == value.digest,
+        accepted.c.signer_sha256 == value.signer.sha256,
+    )
+    last = connection.execute(same).scalar_one_or_none()
+    if last is None:
+        return None
+    row = (list_version.c.subscription == value.subscription) & (list_version.c.message == last)
+    values = {"message": sha256, "last_seen": value.accepted_at}
+    moved = connection.execute(sa.update(list_version).where(row).values(values)).rowcount
+    return str(last) if moved else None
 
 
 def _version_row(value: Accepted, sha256: str) -> dict[str, Any]:

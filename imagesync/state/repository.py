@@ -99,6 +99,11 @@ class Repository:
         with self._database.read() as connection:
             return acceptance.stored(connection, subscription)
 
+    def earlier(self, subscription: str) -> Mapping[ListId, tuple[str, ...]]:
+        """Return the versions that were accepted of the lists which a subscription had before its last one."""
+        with self._database.read() as connection:
+            return acceptance.earlier(connection, subscription)
+
     def drop_pin(self, subscription: str) -> bool:
         """Let the next list be another one, and return whether any was accepted; ``Accepted.pinned`` is off then."""
         with self._database.write() as connection:

@@ -12,7 +12,7 @@ from imagesync.errors import (
     RollbackError,
     WrongEndorserError,
 )
-from imagesync.lists.admit import AdmissionRules, admit, compare_versions
+from imagesync.lists.admit import AdmissionRules, admit, check_endorser, compare_versions
 from imagesync.model import Accepted, Digest, Identity, Image, ImageId, ImageList, ListId, Signer
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -289,3 +289,25 @@ def test_a_floor_stays_lifted_for_the_list_that_it_was_lifted_for(
     content = listing(version="20270101000000")
 
     assert admit(content, rules(), accepted(**changes), NOW).floor_lifted is lifted
+
+
+def test_a_list_to_which_a_subscription_comes_back_keeps_its_floor(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], accepted: Callable[..., Accepted]
+) -> None:
+    back = rules(identifier=LIST, earlier={LIST: ("2", "10"), ListId("third"): ("99",)})
+    other = accepted(list=ListId("other"), version="1")
+
+    for version in ("9", "x"):
+        with pytest.raises(RollbackError, match=f"version {version} is not newer than (2|10), .*reset NAME --version"):
+            admit(listing(version=version), back, other, NOW)
+    assert admit(listing(version="10"), back, other, NOW)
+    assert admit(listing(version="11"), back, other, NOW)
+    assert admit(listing(version="9"), back, accepted(list=ListId("other"), version=None), NOW)
+    assert admit(listing(version="9"), back, accepted(version="8"), NOW)
+
+
+def test_a_signer_is_checked_before_the_list_is_read(rules: Callable[..., AdmissionRules], signer: Signer) -> None:
+    check_endorser(signer, rules())
+
+    with pytest.raises(WrongEndorserError, match="no endorser of this subscription"):
+        check_endorser(signer, rules(endorsers=(Identity("/CN=x", "/CN=y"),)))

@@ -165,7 +165,7 @@ def test_the_dates_of_ten_thousand_images_are_one_row(
     with statements(repository) as sent:
         repository.accept(make_accepted(expiries=expiries), StoredList(b"signed"))
         assert repository.accepted("fedcloud").expiries == expiries
-    assert len(sent) == 7
+    assert len(sent) == 8
 
 
 # --- images ---
@@ -459,3 +459,40 @@ def test_messages_about_one_subject_wait_for_those_before(repository: Repository
     third = repository.next_message("ops", now)
     assert third is not None
     assert [*order, third.subject] == ["one", "two", None]
+
+
+def test_one_list_in_ever_new_wrappers_is_kept_once(
+    repository: Repository, make_accepted: Callable[..., Accepted]
+) -> None:
+    for number in range(3):
+        later = make_accepted(accepted_at=make_accepted().accepted_at + timedelta(hours=number))
+        repository.accept(later, StoredList(b"wrapper %d" % number))
+
+    (kept,) = repository.versions()
+    assert kept.last_seen - kept.first_seen == timedelta(hours=2)
+    assert repository.stored("fedcloud") == StoredList(b"wrapper 2")
+    with repository._database.read() as connection:
+        assert connection.execute(sa.text("select count(*) from message")).scalar_one() == 1
+
+
+def test_another_signature_over_the_same_list_is_kept_too(
+    repository: Repository, make_accepted: Callable[..., Accepted]
+) -> None:
+    first = make_accepted()
+    repository.accept(first, StoredList(b"old certificate"))
+    repository.accept(replace(first, signer=replace(first.signer, sha256="9" * 64)), StoredList(b"new certificate"))
+
+    assert len(repository.versions()) == 2
+
+
+def test_the_versions_of_lists_that_a_subscription_had_are_known(
+    repository: Repository, make_accepted: Callable[..., Accepted]
+) -> None:
+    repository.accept(make_accepted(version="1"), StoredList(b"one"))
+    repository.accept(make_accepted(version="2", digest=Digest("2" * 128)), StoredList(b"two"))
+    assert repository.earlier("fedcloud") == {}
+    repository.accept(make_accepted(list=ListId("another")), StoredList(b"other"))
+
+    assert set(repository.earlier("fedcloud")[ListId("list-of-fedcloud")]) == {"1", "2"}
+    assert list(repository.earlier("fedcloud")) == ["list-of-fedcloud"]
+    assert repository.earlier("nobody") == {}
