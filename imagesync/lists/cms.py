@@ -25,6 +25,8 @@ from imagesync.lists.grammar import Asn1
 MAX_CERTIFICATES = 20
 MAX_ATTRIBUTES = 32
 MAX_ELEMENTS = 10_000
+MAX_OID_BYTES = 64
+MAX_DIGESTS = 16
 
 _DIGESTS = {
     "2.16.840.1.101.3.4.2.1": "sha256",
@@ -51,6 +53,7 @@ _SIGNING_CERTIFICATE = {
 }
 _DIRECTORY_NAME = 0xA4
 _LONGEST_OID = 64
+_OID = 0x06
 _NULL = b"\x05\x00"
 _TIME = re.compile(r"(?:\d{12}|\d{14})Z", re.ASCII)
 
@@ -125,6 +128,8 @@ def parse(der: bytes, *, allow_sha1: bool = False) -> SignedMessage:
         raise _bad(f"it has {len(data['signerInfos'])} signers where exactly one is needed")
     (info,) = data["signerInfos"]
     _check_versions(data, info)
+    if len(data["digestAlgorithms"]) > MAX_DIGESTS:
+        raise _bad(f"it has more than {MAX_DIGESTS} digest algorithms")
     scheme = _scheme(info, _DIGESTS | _SHA1 if allow_sha1 else _DIGESTS)
     if str(info["digestAlgorithm"]["algorithm"]) not in {str(a["algorithm"]) for a in data["digestAlgorithms"]}:
         raise _bad("the signer's digest algorithm is not among those of the message")
@@ -148,9 +153,11 @@ def _bound_elements(der: bytes) -> None:
     while pending:
         at, end = pending.pop()
         while at < end:
-            constructed = der[at] & 0x20
+            kind, constructed = der[at], der[at] & 0x20
             start, at = _contents(der, at, end)
             count += 1
+            if kind == _OID and at - start > MAX_OID_BYTES:
+                raise _bad(f"it has an object identifier of more than {MAX_OID_BYTES} bytes")
             if count > MAX_ELEMENTS:
                 raise _bad(f"it has more than {MAX_ELEMENTS} elements")
             if constructed:

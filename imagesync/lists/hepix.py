@@ -18,6 +18,8 @@ from imagesync.lists.strict_json import Json, loads
 from imagesync.model import BrokenImage, Digest, Identity, Image, ImageId, ImageList, ListId, SignedPayload
 
 MAX_IMAGE_BYTES = 1 << 50
+MAX_IMAGES = 20_000
+"""Of one list; twice as many as the largest that is known to work."""
 MAX_RAM_MIB = 131_072
 MAX_CORES = 1024
 MAX_WARNINGS = 20
@@ -159,6 +161,8 @@ def _entries(content: Entry, warnings: list[str]) -> Iterator[Image | BrokenImag
     images = content.get("hv:images")
     if not isinstance(images, list):
         raise _bad(f"{_ENVELOPE}.hv:images", f"{_kind(images)} where an array is needed")
+    if len(images) > MAX_IMAGES:
+        raise _bad(f"{_ENVELOPE}.hv:images", f"more than {MAX_IMAGES} entries")
     for number, wrapped in enumerate(images):
         path = f"{_ENVELOPE}.hv:images[{number}]"
         entry = wrapped.get("hv:image") if isinstance(wrapped, dict) else None

@@ -192,6 +192,7 @@ def test_what_cannot_be_read_is_named(forge: ModuleType, signed: Callable[..., b
 # --- bounds ---
 def test_the_limits_are_those_that_the_documentation_gives() -> None:
     assert (cms.MAX_CERTIFICATES, cms.MAX_ATTRIBUTES, cms.MAX_ELEMENTS) == (20, 32, 10_000)
+    assert (cms.MAX_OID_BYTES, cms.MAX_DIGESTS) == (64, 16)
 
 
 @pytest.mark.parametrize(
@@ -202,6 +203,31 @@ def test_elements_are_counted_before_they_are_parsed(forge: ModuleType, number: 
 
     with pytest.raises(BadSignatureError, match=text):
         parse(nested)
+
+
+def test_object_identifiers_are_bounded_before_they_are_parsed(forge: ModuleType) -> None:
+    def nested(length: int) -> bytes:
+        return bytes(forge.seq(forge.seq(forge.tlv(6, b"\x81" * (length - 1) + b"\x01")), forge.seq()))
+
+    with pytest.raises(BadSignatureError, match="is not what RFC 5652 says"):
+        parse(nested(64))
+    with pytest.raises(BadSignatureError, match="an object identifier of more than 64 bytes"):
+        parse(nested(65))
+
+
+def test_digest_algorithms_up_to_the_limit_are_read(
+    forge: ModuleType, people: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {f"d{number}": f"1.2.3.{number}" for number in range(16)}
+    monkeypatch.setattr(forge, "DIGESTS", forge.DIGESTS | names)
+    info = forge.signer_info(CONTENT, people["endorser"])
+
+    assert (
+        parse(forge.signed_data([info], [people["endorser"].der], ["sha256", *list(names)[:15]])).scheme.digest
+        == "sha256"
+    )
+    with pytest.raises(BadSignatureError, match="more than 16 digest algorithms"):
+        parse(forge.signed_data([info], [], ["sha256", *names]))
 
 
 def test_certificates_up_to_the_limit_are_read(forge: ModuleType, people: Mapping[str, Any]) -> None:
