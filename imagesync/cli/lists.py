@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from imagesync.cli.context import Options, as_json, clock, write_json
-from imagesync.cli.moments import MOMENT
+from imagesync.cli.moments import MOMENT, MOST_DAYS
 from imagesync.cli.passes import check_names
 from imagesync.cli.signing import sign, write
 from imagesync.cli.trust import TrustOptions, trust_options
@@ -85,7 +85,11 @@ def show(ctx: click.Context, source: str, *, as_json: bool) -> None:
     "--list-url", default="", metavar="URL", help="Where the list will be served.  [default: image.list there]"
 )
 @click.option(
-    "--days", type=click.IntRange(min=1), default=28, show_default=True, help="How long the list is good for."
+    "--days",
+    type=click.IntRange(min=1, max=MOST_DAYS),
+    default=28,
+    show_default=True,
+    help="How long the list is good for.",
 )
 @as_json
 def make(source: Path, out: Path, days: int, *, as_json: bool, **chosen: Any) -> None:  # noqa: ANN401 - as declared by the options

@@ -133,13 +133,20 @@ def _write(directory: Path, entries: Sequence[Mapping[str, str]]) -> Path:
     return path
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
+
+
 def _lift(options: Options, name: str, more: object, *, as_json: bool) -> int:
     """Remove a file of ``deny.d``: the next pass offers again what it recalled, if its list still does."""
     if more:
         raise ConfigError("revoke", "--lift goes with no other option", "lift first, then recall anew")
     directory = options.config_path.absolute().parent / "deny.d"
     path = directory / f"{name.removesuffix('.yaml')}.yaml"
-    if path.parent != directory or not path.is_file():
+    if path.parent != directory or not _is_file(path):
         known = ", ".join(sorted(file.stem for file in directory.glob("[!.]*.yaml"))) or "none"
         raise ConfigError(name, f"is no recall in {directory}", f"there are: {known}")
     try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imagesync.cli.context import as_json, clock, environment, write_json
+from imagesync.cli.moments import MOST_DAYS
 from imagesync.cli.trust import TrustOptions
 from imagesync.errors import ConfigError
 
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 @click.option("--passphrase-env", metavar="NAME", help="The environment variable that holds it.")
 @click.option("--passphrase-credential", metavar="NAME", help="The systemd credential that holds it.")
 @click.option("--renew", is_flag=True, help="Give the list a new version and new dates first, and change nothing else.")
-@click.option("--days", type=click.IntRange(min=1), help="With --renew: how long it is good for.  [default: as before]")
+@click.option(
+    "--days",
+    type=click.IntRange(min=1, max=MOST_DAYS),
+    help="With --renew: how long it is good for.  [default: as before]",
+)
 @click.option("--anchors", type=click.Path(path_type=Path), help="Also verify the result as a site with these would.")
 @click.option("--crls", type=click.Path(path_type=Path), help="With --anchors: CRLs that a site fetched itself.")
 @click.option(

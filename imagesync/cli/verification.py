@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -17,6 +16,7 @@ from imagesync.cli.trust import TrustOptions
 from imagesync.errors import (
     ConfigError,
     ImagesyncError,
+    ListFormatError,
     SourceError,
     TooLargeError,
     TrustError,
@@ -24,7 +24,7 @@ from imagesync.errors import (
     UnreachableError,
 )
 from imagesync.http import HttpPolicy
-from imagesync.lists import envelope
+from imagesync.lists import envelope, strict_json
 from imagesync.lists.admit import AdmissionRules, admit
 from imagesync.lists.hepix import parse
 from imagesync.lists.names import normalise
@@ -56,9 +56,7 @@ class Question:
     def rules(self, content: ImageList) -> AdmissionRules:
         """Return rules that ask for what the command line names, and accept what it leaves open."""
         claimed = content.signer.identity
-        endorser = (
-            Identity(normalise(self.endorser_dn), normalise(self.endorser_ca or "")) if self.endorser_dn else claimed
-        )
+        endorser = Identity(normalise(self.endorser_dn), normalise(self.endorser_ca or "")) if self.pinned else claimed
         return AdmissionRules(
             subscription=self.source,
             vo=self.vo or content.vo or "",
@@ -75,8 +73,7 @@ def run(question: Question, options: Options, *, as_json: bool) -> int:
             is wrong.
         TrustStoreUnusableError: the anchors directory is missing, empty or unreadable.
     """
-    if (question.endorser_dn is None) != (question.endorser_ca is None):
-        raise ConfigError("list verify", "an endorser is a DN and a CA", "give both --endorser-dn and --endorser-ca")
+    _check_pins(question)
     by = basis(question.trust, options, fetch=question.at is None)
     now = question.at or clock()
     payload: SignedPayload | None = None
@@ -97,6 +94,17 @@ def run(question: Question, options: Options, *, as_json: bool) -> int:
     return 0
 
 
+def _check_pins(question: Question) -> None:
+    """Refuse what would check less than it seems to: a variable of the shell that is not set, for example."""
+    if (question.endorser_dn is None) != (question.endorser_ca is None):
+        raise ConfigError("list verify", "an endorser is a DN and a CA", "give both --endorser-dn and --endorser-ca")
+    for name in ("endorser_dn", "endorser_ca", "vo", "identifier"):
+        value = getattr(question, name)
+        if value is not None and not value.strip():
+            option = "--" + name.replace("_", "-")
+            raise ConfigError("list verify", f"{option} is empty", f"give {option} a value, or leave it out")
+
+
 def read(source: str) -> bytes:
     """Return the bytes of a message from a path, a URL, or ``-``.
 
@@ -106,10 +114,14 @@ def read(source: str) -> bytes:
     if source == "-":
         return _stream(sys.stdin.buffer, "standard input")
     path = Path(source)
-    if "://" not in source and path.exists() and not path.is_file() and not path.is_dir():
-        # A pipe that the shell made, say. A subscription's own file: URL has to be a regular file.
-        with path.open("rb") as file:
-            return _stream(file, source)
+    try:
+        if "://" not in source and path.exists() and not path.is_file() and not path.is_dir():
+            # A pipe that the shell made, say. A subscription's own file: URL has to be a regular file.
+            with path.open("rb") as file:
+                return _stream(file, source)
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL
+        detail = f"cannot be read: {getattr(error, 'strerror', error)}"
+        raise UnreachableError(source[:200], detail, "check the path") from error
     url = source if "://" in source else path.absolute().as_uri()
     answer = fetch(ListRequest(url, HttpPolicy(allow_private=True), MAX_BYTES))
     if not isinstance(answer, Fetched):
@@ -134,16 +146,20 @@ def unverified(source: str, options: Options) -> dict[str, Any]:
         TrustError: there is no list in it.
     """
     blob = _stored(source, options) if not {"/", ":", "."} & set(source) and source != "-" else None
-    text = envelope.split(blob if blob is not None else read(source)).json
-    document: dict[str, Any] = json.loads(text)
+    document = strict_json.loads(envelope.split(blob if blob is not None else read(source)).json)
+    if not isinstance(document, dict):
+        raise ListFormatError("list", "it is no JSON object", "tell its publisher")
     return document
 
 
 def _stored(name: str, options: Options) -> bytes | None:
     from imagesync.run.wiring import open_configured_state
 
-    if Path(name).exists():
-        return None
+    try:
+        if Path(name).exists():
+            return None
+    except (OSError, ValueError) as error:
+        raise ConfigError(name[:200], "is no name of a subscription, and no path", "check it") from error
     config = options.config()
     with open_configured_state(config, readonly=True) as state:
         listing = state.stored(name)

@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, Pub
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from imagesync.errors import ConfigError, TrustError
+from imagesync.lists.anchors import NOT_UNDERSTOOD
 from imagesync.lists.document import dump, problems
+from imagesync.lists.names import render
 from imagesync.lists.path import check_signer
 from imagesync.lists.seal import SigningIdentity, SigningKey, seal
 from imagesync.lists.smime import made_by
@@ -146,9 +148,22 @@ def load_certificates(path: Path) -> list[x509.Certificate]:
         ConfigError: it cannot be read, or holds none.
     """
     try:
-        return x509.load_pem_x509_certificates(_read(path))
+        found = x509.load_pem_x509_certificates(_read(path))
     except ValueError as error:
         raise ConfigError(str(path), "holds no certificate in PEM form", "it begins with -----BEGIN") from error
+    try:
+        return [_readable(certificate) for certificate in found]
+    except (TrustError, *NOT_UNDERSTOOD) as error:
+        raise ConfigError(str(path), f"holds a certificate that cannot be used: {error}", "ask your CA") from error
+
+
+def _readable(certificate: x509.Certificate) -> x509.Certificate:
+    """Return a certificate all of which the library can read; it reads these parts only when asked."""
+    certificate.public_key()
+    list(certificate.extensions)
+    for name in (certificate.subject, certificate.issuer):
+        render(name)
+    return certificate
 
 
 def _load_key(path: Path, passphrase: Passphrase | None) -> PrivateKeyTypes:
