@@ -55,8 +55,9 @@ class Question:
 
     def rules(self, content: ImageList) -> AdmissionRules:
         """Return rules that ask for what the command line names, and accept what it leaves open."""
-        claimed = content.signer.identity
-        endorser = Identity(normalise(self.endorser_dn), normalise(self.endorser_ca or "")) if self.pinned else claimed
+        endorser = content.signer.identity
+        if self.endorser_dn is not None:
+            endorser = Identity(normalise(self.endorser_dn), normalise(self.endorser_ca or ""))
         return AdmissionRules(
             subscription=self.source,
             vo=self.vo or content.vo or "",

@@ -265,3 +265,9 @@ def test_whatever_an_entry_holds_it_is_an_image_or_broken(changes: dict[str, Any
         return  # not strict JSON: NaN, lone surrogates, long numbers
 
     assert len(found.images) + len(found.broken) == 1
+
+
+def test_a_list_has_as_many_images_as_the_limit(payload: Callable[..., SignedPayload]) -> None:
+    assert len(parse(payload(content(*[0] * 20_000))).broken) == 20_000
+    with pytest.raises(ListFormatError, match=r"hv:images: more than 20000 entries"):
+        parse(payload(content(*[0] * 20_001)))
