@@ -209,8 +209,7 @@ def _memory(
     elsewhere = {identifier: name for identifier, name in pins.items() if name != subscription.name}
     if accepted is None:
         return Memory(None, None, elsewhere, floor_lifted=state.is_floor_lifted(subscription.name))
-    earlier = state.earlier(subscription.name)
-    return Memory(accepted, state.stored(subscription.name), elsewhere, earlier=earlier)
+    return Memory(accepted, state.stored(subscription.name), elsewhere, earlier=state.earlier(subscription.name))
 
 
 def _records_everywhere(task: Task, ports: Ports, vos: Mapping[ListId, str]) -> list[OwnedImage]:
