@@ -65,6 +65,27 @@ def test_the_services_differ_in_nothing_that_keeps_them_in(root: Path) -> None:
     assert "SystemCallFilter=" in shared
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_service_may_do_what_its_sandboxes_are_built_with(root: Path, service: str) -> None:
+    # bubblewrap around each program that reads an image; QEMU's own filter in a boot check.
+    needed = {"clone", "mount", "pivot_root", "prctl", "prlimit64", "seccomp", "umount2", "unshare"}
+    (line,) = [one for one in _settings(root / "packaging/systemd" / service) if one.startswith("SystemCallFilter=")]
+
+    allowed = {call for word in line.partition("=")[2].split() for call in _calls(word)}
+
+    assert needed <= allowed
+
+
+def _calls(word: str) -> set[str]:
+    """Return the system calls of what a unit's filter names: one of them, or a set, which may hold others."""
+    if not word.startswith("@"):
+        return {word}
+    command = ["systemd-analyze", "--no-pager", "syscall-filter", word]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    words = [line.strip() for line in listed.splitlines()[1:]]
+    return {call for one in words if one and not one.startswith("#") for call in _calls(one)}
+
+
 @pytest.mark.parametrize("kind", ["service", "timer"])
 def test_an_instance_differs_from_the_only_one_in_its_paths_alone(root: Path, kind: str) -> None:
     for name in ("imagesync", "imagesync-sync"):
