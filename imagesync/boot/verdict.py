@@ -80,19 +80,22 @@ def judge(evidence: Evidence) -> Finding | None:
 
 
 # --- what the rules look for -----------------------------------------------------------------------------------------
-_PANIC = re.compile(r"Kernel panic - not syncing.*|\bpanic: .*\n.*(?:cpuid|KDB)|You are in emergency mode.*")
+# What follows a free run of characters makes a search try every length of it from every beginning: it has to be bounded.
+_PANIC = re.compile(
+    r"Kernel panic - not syncing.*|\bpanic: .{0,200}\n.{0,200}(?:cpuid|KDB)|You are in emergency mode.*"
+)
 _LOGIN = re.compile(r"(?m)^(?:\S+ )?login: *$|^.{0,80}\blogin: *\Z|^SAC> *$")
 _KERNEL = re.compile(
     r"(?m)Linux version \d.*|^\[ *\d+\.\d{6}\] .*|Booting Linux on physical CPU.*|^Run /init.*|^Welcome to (?!GRUB).*!$"
     r"|^Copyright \(c\) 1992-\d{4} The FreeBSD Project.*|^OpenBSD \d.*|^NetBSD \d.*"
 )
 _NOTHING_TO_START = re.compile(
-    r"No bootable device.*|BdsDxe: No bootable option or device was found.*|No boot option.*was found"
+    r"No bootable device.*|BdsDxe: No bootable option or device was found.*|No boot option.{0,80}was found"
     r"|This is not a bootable disk.*|Operating system not found.*|Missing operating system.*|^Shell> *$",
     re.MULTILINE,
 )
 _PROMPT = re.compile(
-    r"grub> *|grub rescue> *|GRUB loading\..*error.*|error: .*|Press any key to continue.*|GNU GRUB .*"
+    r"grub> *|grub rescue> *|GRUB loading\..{0,80}error.*|error: .*|Press any key to continue.*|GNU GRUB .*"
     r"|^GRUB ?$|Loading Operating System.*|^boot: *|SYSLINUX \d.*|ISOLINUX \d.*|No DEFAULT or UI configuration.*"
     r"|systemd-boot.*",
     re.MULTILINE,

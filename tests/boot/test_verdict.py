@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from imagesync.boot import console as texts
+from imagesync.boot import verdict as rules
+from imagesync.boot.console import HEAD, TAIL
 from imagesync.boot.evidence import Evidence, Happening, Sample, Screen, from_json
 from imagesync.boot.verdict import RULES, Verdict, judge
 
@@ -166,3 +171,17 @@ def test_every_rule_has_a_name_of_its_own_and_the_last_one_always_applies() -> N
 def test_every_verdict_passes_or_fails_or_is_no_verdict() -> None:
     assert {v for v in Verdict if v.passed} == {Verdict.LOGIN, Verdict.KERNEL, Verdict.READING}
     assert [v for v in Verdict if not v.passed and not v.failed] == [Verdict.INCONCLUSIVE]
+
+
+PATTERNS = [one for module in (rules, texts) for one in vars(module).values() if isinstance(one, re.Pattern)]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=lambda one: one.pattern[:20].replace("\x1b", "ESC"))
+def test_no_words_of_a_guest_keep_a_pattern_busy(pattern: re.Pattern[str]) -> None:
+    # re never lets go of the interpreter: while it searches, every upload and download of the pass stands still.
+    size = HEAD + TAIL
+    for word in filter(None, re.split(r"\\[A-Za-z]|[|()?^$\\.*+\[\]{}]", pattern.pattern)):
+        for text in (word * (size // len(word)), (word * (size // 2 // len(word)) + "\n") * 2, f"{word}\n" * 2000):
+            begun = time.thread_time()
+            pattern.findall(text)
+            assert time.thread_time() - begun < 0.5, word
