@@ -11,7 +11,7 @@ from datetime import timedelta
 from imagesync.boot.check import Result, Wish, check
 from imagesync.boot.session import Patience
 from imagesync.boot.verdict import Verdict
-from imagesync.errors import BootCheckError, ContentError
+from imagesync.errors import BootCheckError, ImagesyncError
 from imagesync.images.artifact import Artifact, BootCheck
 from imagesync.images.convert import short_name
 from imagesync.images.store import Store
@@ -49,7 +49,7 @@ def start(bench: Bench, wanted: Wanted, artifact: Artifact, mode: BootMode, tick
 
     Raises:
         BootCheckError: it has to pass, and did not.
-        ContentError: it has to pass, and could not be started: no room, or a program is missing.
+        ImagesyncError: it has to pass, and could not be started: no room, a program is missing, the cache is broken.
     """
     machine = _machine(wanted)
     with bench.turn:
@@ -58,7 +58,8 @@ def start(bench: Bench, wanted: Wanted, artifact: Artifact, mode: BootMode, tick
             return _judged(wanted, known, mode, 0.0)
         try:
             result = _result(bench, wanted, artifact, tick)
-        except ContentError as error:
+        except ImagesyncError as error:
+            # Neither our disk nor our programs are the image's fault: whoever only wants to be told is not held up.
             if mode is BootMode.REQUIRE:
                 raise
             log.warning("%s could not be started: %s", wanted.title, error)

@@ -117,11 +117,38 @@ def test_trouble_at_the_start_is_told(played: Callable[..., Seen], replaced: str
         ("send({'error': 'none', 'id': command['id']}); time.sleep(60)", "QEMU stopped answering"),
         ("send({'id': command['id']}); time.sleep(60)", "QEMU stopped answering"),
         ("send({'event': ['RESET'], 'data': 7}); time.sleep(60)", "QEMU stopped answering"),
+        ("send({'return': [1], 'id': command['id']})", "QEMU stopped answering"),
+        ("odd['data'] = [1]; send(odd); send({'return': [], 'id': command['id']})", "QEMU stopped answering"),
+        (
+            'raw(\'{"return": [{"device": "image", "stats": {"rd_operations": 1e400, "rd_bytes": 1}}], \''
+            " + '\"id\": ' + json.dumps(command['id']) + '}')",
+            "QEMU stopped answering",
+        ),
+        ("raw('[' * 60000); time.sleep(60)", "QEMU stopped answering"),
     ],
-    ids=["crash", "failure", "hang", "close", "no JSON", "text", "no numbers", "odd error", "nothing", "odd event"],
+    ids=[
+        "crash",
+        "failure",
+        "hang",
+        "close",
+        "no JSON",
+        "text",
+        "no numbers",
+        "odd error",
+        "nothing",
+        "odd event",
+        "numbers for blocks",
+        "list for data",
+        "infinite",
+        "deep",
+    ],
 )
 def test_trouble_in_the_middle_is_told(played: Callable[..., Seen], what: str, why: str) -> None:
     replaced = f"""
+        odd = {{"event": "RESET", "timestamp": {{"seconds": 1, "microseconds": 0}}}}
+        def raw(text):
+            stream.write(text.encode() + b"\\r\\n")
+            stream.flush()
         def answer(command):
             if command["execute"] == "query-blockstats":
                 {what}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from imagesync.backend import ImageKey, Metadata
-from imagesync.errors import BootCheckError, ToolMissingError
+from imagesync.errors import BootCheckError, StoreError, ToolMissingError
 from imagesync.images.artifact import Artifact
 from imagesync.images.confine import STANDARD_PATH
 from imagesync.images.store import Store
@@ -115,6 +115,19 @@ def test_a_missing_program_stops_only_what_has_to_pass(
     assert told.verdict == "inconclusive"
     assert "is not installed" in told.why
     assert state.boots.of({wanted.image.sha512}) == ()
+
+
+def test_a_broken_cache_stops_only_what_has_to_pass(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact], tmp_path: Path
+) -> None:
+    (tmp_path / "cache").rename(tmp_path / "moved away")
+    (tmp_path / "cache").touch()
+    ready = artifact(PROMPT)
+
+    with pytest.raises(StoreError):
+        start(bench, wanted, ready, BootMode.REQUIRE, quiet)
+
+    assert start(bench, wanted, ready, BootMode.REPORT, quiet).verdict == "inconclusive"
 
 
 @pytest.mark.parametrize(
