@@ -84,6 +84,13 @@ def judge(evidence: Evidence) -> Finding | None:
 _PANIC = re.compile(
     r"Kernel panic - not syncing.*|\bpanic: .{0,200}\n.{0,200}(?:cpuid|KDB)|You are in emergency mode.*"
 )
+# An initial file system that does not find the real one: Debian's, dracut's, Arch's; and FreeBSD's kernel.
+_NO_ROOT = re.compile(
+    r"^\(initramfs\) *$|Gave up waiting for (?:the )?root.*|ALERT! .{0,200}does not exist.*"
+    r"|^dracut:/# *$|Warning: /dev/\S{1,200} does not exist.*|Entering emergency mode.*"
+    r"|Cannot open access to console, the root account is locked.*|ERROR: device .{0,200} not found.*|^mountroot> *$",
+    re.MULTILINE,
+)
 _LOGIN = re.compile(r"(?m)^(?:\S+ )?login: *$|^.{0,80}\blogin: *\Z|^SAC> *$")
 _KERNEL = re.compile(
     r"(?m)Linux version \d.*|^\[ *\d+\.\d{6}\] .*|Booting Linux on physical CPU.*|^Run /init.*|^Welcome to (?!GRUB).*!$"
@@ -188,6 +195,7 @@ RULES = (
     Rule(Verdict.PANIC, "panic-event", _event("GUEST_PANICKED"), early=True),
     Rule(Verdict.PANIC, "panic-text", _said(_PANIC), early=True),
     Rule(Verdict.LOGIN, "login-prompt", _said(_LOGIN), early=True),
+    Rule(Verdict.PANIC, "no-root", _said(_NO_ROOT), early=True),
     Rule(Verdict.POWERED_OFF, "shutdown-event", _event("SHUTDOWN", "guest-shutdown"), early=True),
     Rule(Verdict.RESET_LOOP, "resets", _resets, early=True),
     Rule(Verdict.INCONCLUSIVE, "qemu-trouble", lambda evidence: evidence.trouble, early=True),

@@ -98,6 +98,31 @@ def test_a_boot_loader_s_words_do_not_count_once_a_kernel_spoke() -> None:
     assert verdict(replace(BEGUN, console=console, over=True)) == "kernel kernel-text"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Gave up waiting for root file system device.  Common problems:",
+        "ALERT!  UUID=4f68bce3-0b19 does not exist.  Dropping to a shell!",
+        "BusyBox v1.35.0 built-in shell (ash)\n\n(initramfs)",
+        "Warning: /dev/disk/by-uuid/4f68bce3-0b19 does not exist",
+        "Entering emergency mode. Exit the shell to continue.",
+        "Generating /run/initramfs/rdsosreport.txt\n\ndracut:/#",
+        "Cannot open access to console, the root account is locked.",
+        "ERROR: device 'UUID=4f68bce3-0b19' not found. Skipping fsck.",
+        "Loader variables:\n\nmountroot>",
+    ],
+)
+def test_a_kernel_that_does_not_find_its_root_did_not_start(words: str) -> None:
+    console = f"[    0.000000] Linux version 6.1\n[   33.000000] a driver\n{words}\n"
+    assert verdict(replace(BEGUN, console=console)) == "panic no-root"
+    assert verdict(replace(STILL, console=console, over=True)) == "panic no-root"
+
+
+def test_what_comes_up_after_all_is_a_success() -> None:
+    console = "Entering emergency mode. Exit the shell to continue.\n\nguest login:"
+    assert verdict(replace(BEGUN, console=console)) == "login login-prompt"
+
+
 def test_words_on_a_text_screen_count_like_those_on_the_console() -> None:
     screen = Screen(720, 400, 0.1, "Debian GNU/Linux 12 guest tty1\n\nguest login:")
     assert verdict(replace(BEGUN, screen=screen)) == "login login-prompt"
