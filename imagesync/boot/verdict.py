@@ -101,12 +101,14 @@ _NOTHING_TO_START = re.compile(
     r"|This is not a bootable disk.*|Operating system not found.*|Missing operating system.*|^Shell> *$",
     re.MULTILINE,
 )
-_PROMPT = re.compile(
-    r"grub> *|grub rescue> *|GRUB loading\..{0,80}error.*|error: .*|Press any key to continue.*|GNU GRUB .*"
+_LOADER = re.compile(
+    r"(?P<gave>^ *Booting (?:`|a command list).*|Loading (?:Linux|initial ramdisk|vmlinuz|initrd|/\S).*|^EFI stub: .*)"
+    r"|grub> *|grub rescue> *|GRUB loading\..{0,80}error.*|^error: .*|Press any key to continue.*|GNU GRUB .*"
     r"|^GRUB ?$|Loading Operating System.*|^boot: *|SYSLINUX \d.*|ISOLINUX \d.*|No DEFAULT or UI configuration.*"
     r"|systemd-boot.*",
     re.MULTILINE,
 )
+"""What boot loaders say; ``gave`` is their last word before the kernel has the machine."""
 
 
 def _event(name: str, *reasons: str) -> Callable[[Evidence], str]:
@@ -146,11 +148,20 @@ def _nothing_on_disk(evidence: Evidence) -> str:
 
 
 def _waits(evidence: Evidence) -> str:
-    """Return what a boot loader said last, when nothing has happened since and no kernel spoke."""
+    """Return what a boot loader said last, when nothing has happened since and no kernel spoke.
+
+    A kernel may say nothing, so one that was given the machine is waited for. So is one of which nobody knows, where
+    much was read: then the loader's words count only if nothing stands after them.
+    """
     if evidence.still_for <= evidence.quiet or _said(_KERNEL)(evidence):
         return ""
-    found = _PROMPT.findall(evidence.words)
-    return f"{found[-1].strip()[:120]!r}, and nothing for {evidence.still_for:.0f} s" if found else ""
+    texts = (evidence.console, evidence.screen.text if evidence.screen else "")
+    said = [(text, found[-1]) for text in texts if (found := [*_LOADER.finditer(text)])]
+    if any(match["gave"] for _, match in said):
+        return ""
+    much = evidence.last.read_bytes > A_LITTLE
+    waits = [match[0].strip()[:120] for text, match in said if not (much and text[match.end() :].strip())]
+    return f"{waits[-1]!r}, and nothing for {evidence.still_for:.0f} s" if waits else ""
 
 
 def _never_read(evidence: Evidence) -> str:

@@ -91,6 +91,30 @@ def test_a_boot_loader_that_waits_is_stuck_once_nothing_happens(console: str) ->
     assert verdict(replace(BEGUN, console=console)) == ""
 
 
+@pytest.mark.parametrize(
+    ("console", "mib"),
+    [
+        ("GNU GRUB  version 2.06\n\n  Booting `Debian GNU/Linux'\n", 600),
+        ("GNU GRUB  version 2.06\n\n  Booting `Debian GNU/Linux'\n", 4),
+        ("Loading Linux 6.1.0-18-amd64 ...\nLoading initial ramdisk ...", 12),
+        ("SYSLINUX 6.04\nLoading vmlinuz... ok\n", 12),
+        ("EFI stub: Loaded initrd from LINUX_EFI_INITRD_MEDIA_GUID device path", 12),
+        ("GNU GRUB  version 2.06\n*Debian GNU/Linux", 600),
+        ("cloud-init: error: no data source", 4),
+    ],
+)
+def test_a_boot_loader_that_gave_the_machine_away_does_not_wait(console: str, mib: int) -> None:
+    quiet = replace(STILL, console=console, samples=reading(*[mib] * 60), screen=Screen(1280, 800, 0.3))
+    assert verdict(quiet) == ""
+    assert "loader-waits" not in verdict(replace(quiet, over=True))
+
+
+def test_a_boot_loader_that_failed_after_all_waits() -> None:
+    failed = "  Booting `Debian GNU/Linux'\n\nerror: file `/vmlinuz' not found.\n\nPress any key to continue..."
+    assert verdict(replace(STILL, console=failed)) == "bootloader-stuck loader-waits"
+    assert verdict(replace(STILL, console=failed, samples=reading(*[600] * 60))) == "bootloader-stuck loader-waits"
+
+
 def test_a_boot_loader_s_words_do_not_count_once_a_kernel_spoke() -> None:
     console = "GNU GRUB\n[    0.000000] Linux version 6.1\n[    1.000000] error: x"
     assert verdict(replace(STILL, console=console)) == "kernel kernel-settled"
