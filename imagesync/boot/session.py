@@ -234,6 +234,9 @@ async def _note(run: _Run, what: str, error: BaseException) -> None:
         run.trouble = f"{what}: {error}" if str(error) else what
         return
     status, killed = meaning(run.child.wait(), "")
+    if killed == signal.SIGXFSZ:
+        run.trouble = "the guest wrote more than the check keeps, 2 GiB"
+        return
     how = f"was killed by {signal.Signals(killed).name}" if killed else f"ended with status {status}"
     said = "; ".join(filter(None, run.errors.text().split("\n")))[-500:]
     run.trouble = f"QEMU {how}: {said}" if said else f"QEMU {how} without a word"

@@ -121,6 +121,18 @@ def _event(name: str, *reasons: str) -> Callable[[Evidence], str]:
     return sees
 
 
+def _state(status: str) -> Callable[[Evidence], str]:
+    return lambda evidence: f"the machine is in the state {status}" if evidence.status == status else ""
+
+
+def _stopped_by_us(evidence: Evidence) -> str:
+    """Return that this machine, not the guest, stopped it: no room for what it wrote, or a processor that gave up."""
+    if why := _event("BLOCK_IO_ERROR")(evidence):
+        return f"QEMU could not read or write its disk: {why}"
+    ours = evidence.status in {"io-error", "internal-error"}
+    return f"QEMU stopped the machine by itself, {evidence.status}" if ours else ""
+
+
 def _said(pattern: re.Pattern[str]) -> Callable[[Evidence], str]:
     def sees(evidence: Evidence) -> str:
         match = pattern.search(evidence.words)
@@ -204,10 +216,14 @@ def _nothing_seen(evidence: Evidence) -> str:
 
 RULES = (
     Rule(Verdict.PANIC, "panic-event", _event("GUEST_PANICKED"), early=True),
+    # An event may come before anybody listens, or after too many others; the state stays.
+    Rule(Verdict.PANIC, "panic-state", _state("guest-panicked"), early=True),
     Rule(Verdict.PANIC, "panic-text", _said(_PANIC), early=True),
     Rule(Verdict.LOGIN, "login-prompt", _said(_LOGIN), early=True),
+    Rule(Verdict.INCONCLUSIVE, "machine-stopped", _stopped_by_us, early=True),
     Rule(Verdict.PANIC, "no-root", _said(_NO_ROOT), early=True),
     Rule(Verdict.POWERED_OFF, "shutdown-event", _event("SHUTDOWN", "guest-shutdown"), early=True),
+    Rule(Verdict.POWERED_OFF, "shutdown-state", _state("shutdown"), early=True),
     Rule(Verdict.RESET_LOOP, "resets", _resets, early=True),
     Rule(Verdict.INCONCLUSIVE, "qemu-trouble", lambda evidence: evidence.trouble, early=True),
     Rule(Verdict.NO_BOOTABLE_DEVICE, "firmware-gave-up", _firmware_gave_up, early=True),

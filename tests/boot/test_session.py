@@ -108,6 +108,10 @@ def test_trouble_at_the_start_is_told(played: Callable[..., Seen], replaced: str
     ("what", "why"),
     [
         ("os.kill(os.getpid(), signal.SIGABRT)", "QEMU was killed by SIGABRT"),
+        (
+            "signal.signal(signal.SIGXFSZ, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGXFSZ)",
+            "the guest wrote more than the check keeps, 2 GiB",
+        ),
         ("sys.stderr.write('assertion failed\\n'); sys.stderr.flush(); os._exit(3)", "status 3: assertion failed"),
         ("time.sleep(60)", "query-blockstats had no answer"),
         ("wire.shutdown(socket.SHUT_RDWR); time.sleep(60)", "QEMU stopped answering"),
@@ -128,6 +132,7 @@ def test_trouble_at_the_start_is_told(played: Callable[..., Seen], replaced: str
     ],
     ids=[
         "crash",
+        "too much",
         "failure",
         "hang",
         "close",

@@ -54,7 +54,8 @@ def test_the_recordings_show_every_verdict_that_a_guest_can_earn() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_said_before_there_is_anything_to_see(name: str) -> None:
     evidence = from_json(json.loads((RECORDINGS / f"{name}.json").read_text())["evidence"])
-    early = replace(evidence, console="", screen=None, events=(), samples=(), firmware="", seconds=0.5, over=False)
+    early = replace(evidence, console="", screen=None, events=(), samples=(), firmware="", seconds=0.5, status="")
+    early = replace(early, over=False)
 
     assert judge(early) is None
 
@@ -171,6 +172,30 @@ def test_only_a_guest_that_switches_itself_off_has_done_so() -> None:
 def test_the_guest_s_own_word_of_a_panic_counts_before_all() -> None:
     events = (Happening(1.0, "GUEST_PANICKED"), Happening(1.1, "SHUTDOWN", "guest-shutdown"))
     assert verdict(replace(BEGUN, console="x login:", events=events)) == "panic panic-event"
+
+
+@pytest.mark.parametrize("status", ["io-error", "internal-error"])
+def test_a_machine_that_this_one_stopped_says_nothing_of_the_image(status: str) -> None:
+    stopped = replace(STILL, console="GNU GRUB  version 2.06\n[    0.000000] Linux version 6.1", status=status)
+    assert verdict(stopped) == "inconclusive machine-stopped"
+    assert verdict(replace(stopped, console="x login:")) == "login login-prompt"
+
+
+def test_a_disk_that_qemu_cannot_write_is_not_the_image_s_fault() -> None:
+    events = (Happening(9.0, "BLOCK_IO_ERROR", "No space left on device"), Happening(9.0, "STOP"))
+    finding = judge(replace(STILL, console="[    0.000000] Linux version 6.1\n(initramfs)", events=events))
+
+    assert finding is not None
+    assert (finding.verdict, finding.rule) == (Verdict.INCONCLUSIVE, "machine-stopped")
+    assert "No space left on device after 9 s" in finding.why
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("shutdown", "powered-off shutdown-state"), ("guest-panicked", "panic panic-state")],
+)
+def test_a_state_counts_without_its_event(status: str, expected: str) -> None:
+    assert verdict(replace(BEGUN, status=status)) == expected
 
 
 def test_a_machine_that_never_read_its_disk_says_nothing_of_the_image() -> None:

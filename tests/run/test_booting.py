@@ -13,6 +13,7 @@ import pytest
 from imagesync.backend import ImageKey, Metadata
 from imagesync.errors import BootCheckError, StoreError, ToolMissingError
 from imagesync.images.artifact import Artifact
+from imagesync.images.claims import outstanding
 from imagesync.images.confine import STANDARD_PATH
 from imagesync.images.store import Store
 from imagesync.model import Digest, Format, Image, ImageId, ListId
@@ -178,6 +179,20 @@ def test_what_the_caller_raises_ends_the_check(
         start(bench, wanted, artifact(PROMPT), BootMode.REPORT, stop)
 
     assert state.boots.totals() == {}
+
+
+def test_room_for_what_the_guest_writes_is_kept_from_others(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact]
+) -> None:
+    claims: list[int] = []
+
+    def look() -> None:
+        claims.append(outstanding(bench.store.root)[0])
+
+    start(bench, wanted, artifact(PROMPT), BootMode.REPORT, look)
+
+    assert set(claims) == {2 << 30}
+    assert outstanding(bench.store.root) == (0, 0)
 
 
 def test_old_checks_are_forgotten(state: Repository) -> None:
