@@ -14,6 +14,8 @@ from itertools import pairwise
 from imagesync.boot.evidence import Evidence
 
 _MIB = 1 << 20
+EDITION = 2
+"""Raise it with every change of what the rules say: what was said of an image before counts no more then."""
 RESETS = 3
 """So many resets are a loop: one is normal, when the first start relabels files or grows the disk."""
 A_LITTLE = 16 * _MIB
@@ -80,7 +82,7 @@ def judge(evidence: Evidence) -> Finding | None:
 
 
 # --- what the rules look for -----------------------------------------------------------------------------------------
-# What follows a free run of characters makes a search try every length of it from every beginning: it has to be bounded.
+# A free run of characters with something after it is tried at every length from every beginning: it has to be bounded.
 _PANIC = re.compile(
     r"Kernel panic - not syncing.*|\bpanic: .{0,200}\n.{0,200}(?:cpuid|KDB)|You are in emergency mode.*"
 )
