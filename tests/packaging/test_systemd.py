@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from imagesync.boot.machine import MIB, OVERHEAD, choose
+from imagesync.config.sections import Limits
+
 SERVICES = ("imagesync-sync.service", "imagesync-sync@.service", "imagesync.service", "imagesync@.service")
 UNITS = (*SERVICES, "imagesync-sync.timer", "imagesync-sync@.timer")
 SHARED = "# --- the same in every service"
@@ -63,6 +66,16 @@ def test_the_services_differ_in_nothing_that_keeps_them_in(root: Path) -> None:
 
     (shared,) = {text[text.index(SHARED) :].partition("\n[Install]")[0].strip() for text in texts}
     assert "SystemCallFilter=" in shared
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_all_that_runs_at_once_fits_into_the_service_s_memory(root: Path, service: str) -> None:
+    limits, most = Limits(), choose({}, (), ram=1 << 30).memory
+    conversions = limits.parallel_conversions * limits.convert_memory
+    guests = limits.parallel_boots * (most * MIB + OVERHEAD)
+    (line,) = [one for one in _settings(root / "packaging/systemd" / service) if one.startswith("MemoryMax=")]
+
+    assert int(line.removeprefix("MemoryMax=").removesuffix("G")) << 30 >= conversions + guests + (1 << 30)
 
 
 @pytest.mark.parametrize("service", SERVICES)
