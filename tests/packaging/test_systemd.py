@@ -92,4 +92,4 @@ def test_the_user_and_the_directories_are_as_systemd_takes_them(root: Path, tmp_
 
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "etc/imagesync").iterdir()}
     assert "imagesync" in (tmp_path / "etc/passwd").read_text()
-    assert modes == {"conf.d": 0o750, "deny.d": 0o750, "credentials": 0o700}
+    assert modes == {"conf.d": 0o750, "deny.d": 0o770, "credentials": 0o700}
