@@ -65,6 +65,14 @@ def test_the_services_differ_in_nothing_that_keeps_them_in(root: Path) -> None:
     assert "SystemCallFilter=" in shared
 
 
+@pytest.mark.parametrize(("service", "directory"), [("imagesync", "imagesync"), ("imagesync@", "imagesync/%i")])
+def test_a_daemon_may_have_the_socket_that_is_documented(root: Path, service: str, directory: str) -> None:
+    assert "unix:/run/imagesync/" in (root / "docs" / "monitoring.rst").read_text(encoding="utf-8")
+    settings = _settings(root / "packaging" / "systemd" / f"{service}.service")
+
+    assert {f"RuntimeDirectory={directory}", "RuntimeDirectoryPreserve=yes"} <= set(settings)
+
+
 @pytest.mark.parametrize("kind", ["service", "timer"])
 def test_an_instance_differs_from_the_only_one_in_its_paths_alone(root: Path, kind: str) -> None:
     for name in ("imagesync", "imagesync-sync"):
