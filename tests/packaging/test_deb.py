@@ -282,7 +282,8 @@ def keeps_the_state_when_upgraded(host: Host, package: Path) -> None:
     assert property_of(host, "MainPID") not in {"0", process}
     assert (images(host), accepted(host)) == (before, known)
     assert host.ask("systemctl", "is-enabled", "imagesync.service") == "enabled"
-    assert accepted(host, "backups/0.1.0/state.db") == accepted(host, "saved.db") == known
+    (saved,) = host.run("sh", "-c", "cd /var/lib/imagesync && ls -d backups/package/0.1.0-*").split()
+    assert accepted(host, f"{saved}/state.db") == accepted(host, "saved.db") == known
 
 
 def accepted(host: Host, state: str = "state.db") -> str:
