@@ -47,7 +47,7 @@ def test_its_user_is_that_of_the_debian_package(root: Path, spec: str) -> None:
 
 
 def test_its_scripts_fail_for_no_service(spec: str) -> None:
-    called = [line for line in spec.splitlines() if re.search(r"\bsystem(ctl|d-sysusers|d-tmpfiles) ", line)]
+    called = [line for line in spec.splitlines() if re.match(r"[^#]*\bsystem(ctl|d-sysusers|d-tmpfiles) ", line)]
 
-    assert len(called) == 8
+    assert len(called) == 7
     assert [line for line in called if not line.endswith("|| :")] == []
