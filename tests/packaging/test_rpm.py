@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,10 +42,9 @@ def _run(*command: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def package(root: Path) -> Path:
+def package(root: Path, build_once: Callable[[str], None]) -> Path:
     """Return the package, built from this checkout."""
-    ran = subprocess.run([root / ".ci" / "rpm"], capture_output=True, text=True, check=False, timeout=1800)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    build_once("rpm")
     (found,) = (root / "build/rpm/RPMS").rglob("*.rpm")
     return found
 
