@@ -108,6 +108,7 @@ def test_the_life_of_an_installation(
     host.copy(deb, "/root")
     follow(host, by_package.splitlines()[0])
     does_nothing_before_it_is_configured(host)
+    writes_a_configuration_that_the_service_may_read(host, by_package.splitlines()[1])
     configure(host, publisher)
     assert "imagesync.yaml: good" in follow(host, with_credentials)
     follows_the_list_on_schedule(host, publisher)
@@ -157,6 +158,13 @@ def does_nothing_before_it_is_configured(host: Host) -> None:
     assert host.ask("systemctl", "is-enabled", "imagesync.service") == "disabled"
     assert "imagesync" in host.run("imagesync", "--version")
     host.check_units()
+
+
+def writes_a_configuration_that_the_service_may_read(host: Host, command: str) -> None:
+    follow(host, command)
+
+    assert "subscriptions:" in host.run("runuser", "-u", "imagesync", "--", "cat", "/etc/imagesync/imagesync.yaml")
+    assert host.run("stat", "--format=%A", "/etc/imagesync/imagesync.yaml") == "-rw-r-----\n"
 
 
 def configure(host: Host, publisher: Publisher) -> None:
@@ -295,8 +303,8 @@ def keeps_the_state_when_upgraded(host: Host, package: Path) -> None:
     assert property_of(host, "MainPID") not in {"0", process}
     assert (images(host), accepted(host)) == (before, known)
     assert host.ask("systemctl", "is-enabled", "imagesync.service") == "enabled"
-    (saved,) = host.run("sh", "-c", "cd /var/lib/imagesync && ls -d backups/package/0.1.0-*").split()
-    assert accepted(host, f"{saved}/state.db") == accepted(host, "saved.db") == known
+    saved = host.run("sh", "-c", "cd /var/lib/imagesync && ls backups/state-*.db backups/package/0.1.0-*/state.db")
+    assert [accepted(host, path) for path in saved.split()] == [known, known]
 
 
 def accepted(host: Host, state: str = "state.db") -> str:
