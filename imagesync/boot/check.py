@@ -5,6 +5,9 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
+import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -127,6 +130,32 @@ def _accelerators(wish: Wish, machine: Machine) -> tuple[Accelerator, ...]:
         return (wish.accelerator,)
     native = os.uname().machine == machine.architecture
     return (Accelerator.KVM, Accelerator.TCG) if native and kvm_works() else (Accelerator.TCG,)
+
+
+def surroundings(properties: Mapping[str, str], path: str = STANDARD_PATH) -> str:
+    """Return what an image's verdict depends on beside the image and its machine, in a few words.
+
+    That is how the guest would run here and which QEMU there is, ``none`` without one.
+    """
+    try:
+        architecture = choose(properties, ()).architecture
+    except ValueError:
+        return "none"
+    program = shutil.which(f"qemu-system-{architecture}", path=path)
+    native = os.uname().machine == architecture
+    accelerator = Accelerator.KVM if native and kvm_works() else Accelerator.TCG
+    return f"{accelerator} qemu={_version(program) if program else 'none'}"
+
+
+@cache
+def _version(program: str) -> str:
+    """Return the version that a QEMU gives itself, at most a few words; ``unknown`` if it gives none."""
+    try:
+        said = subprocess.run((program, "--version"), env=environment(), capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    match = re.match(r"QEMU emulator version (.{1,60})", said.stdout.decode("utf-8", "replace"))
+    return match[1] if match else "unknown"
 
 
 @cache

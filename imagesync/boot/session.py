@@ -38,7 +38,10 @@ _TEXT_SCREENS = {(720, 400), (640, 400)}
 _TEXT_AT, _TEXT_SIZE = 0xB8000, 80 * 25 * 2
 
 # Whatever the other side of the socket sends ends in one of these: the client asserts and indexes as well.
-_TROUBLE = (QMPError, EOFError, OSError, ValueError, TypeError, LookupError, AssertionError)
+_TROUBLE = (
+    *(QMPError, EOFError, OSError, ValueError, TypeError, LookupError, AttributeError),
+    *(AssertionError, ArithmeticError, RecursionError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +209,10 @@ def _received(source: int) -> bytes:
 
 async def _followed(run: _Run, control: socket.socket) -> Seen:
     try:
+        run.client.register_listener(run.listener)
         await asyncio.wait_for(run.client.connect(control), run.patience.step)
     except _TROUBLE as error:
         await _note(run, f"no answer from QEMU in {run.patience.step:.0f} s", error)
-    run.client.register_listener(run.listener)
     finding = None
     while finding is None:
         await _look(run)
@@ -231,6 +234,9 @@ async def _note(run: _Run, what: str, error: BaseException) -> None:
         run.trouble = f"{what}: {error}" if str(error) else what
         return
     status, killed = meaning(run.child.wait(), "")
+    if killed == signal.SIGXFSZ:
+        run.trouble = "the guest wrote more than the check keeps, 2 GiB"
+        return
     how = f"was killed by {signal.Signals(killed).name}" if killed else f"ended with status {status}"
     said = "; ".join(filter(None, run.errors.text().split("\n")))[-500:]
     run.trouble = f"QEMU {how}: {said}" if said else f"QEMU {how} without a word"

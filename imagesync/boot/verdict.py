@@ -14,6 +14,8 @@ from itertools import pairwise
 from imagesync.boot.evidence import Evidence
 
 _MIB = 1 << 20
+EDITION = 2
+"""Raise it with every change of what the rules say: what was said of an image before counts no more then."""
 RESETS = 3
 """So many resets are a loop: one is normal, when the first start relabels files or grows the disk."""
 A_LITTLE = 16 * _MIB
@@ -80,23 +82,35 @@ def judge(evidence: Evidence) -> Finding | None:
 
 
 # --- what the rules look for -----------------------------------------------------------------------------------------
-_PANIC = re.compile(r"Kernel panic - not syncing.*|\bpanic: .*\n.*(?:cpuid|KDB)|You are in emergency mode.*")
+# A free run of characters with something after it is tried at every length from every beginning: it has to be bounded.
+_PANIC = re.compile(
+    r"Kernel panic - not syncing.*|\bpanic: .{0,200}\n.{0,200}(?:cpuid|KDB)|You are in emergency mode.*"
+)
+# An initial file system that does not find the real one: Debian's, dracut's, Arch's; and FreeBSD's kernel.
+_NO_ROOT = re.compile(
+    r"^\(initramfs\) *$|Gave up waiting for (?:the )?root.*|ALERT! .{0,200}does not exist.*"
+    r"|^dracut:/# *$|Warning: /dev/\S{1,200} does not exist.*|Entering emergency mode.*"
+    r"|Cannot open access to console, the root account is locked.*|ERROR: device .{0,200} not found.*|^mountroot> *$",
+    re.MULTILINE,
+)
 _LOGIN = re.compile(r"(?m)^(?:\S+ )?login: *$|^.{0,80}\blogin: *\Z|^SAC> *$")
 _KERNEL = re.compile(
     r"(?m)Linux version \d.*|^\[ *\d+\.\d{6}\] .*|Booting Linux on physical CPU.*|^Run /init.*|^Welcome to (?!GRUB).*!$"
     r"|^Copyright \(c\) 1992-\d{4} The FreeBSD Project.*|^OpenBSD \d.*|^NetBSD \d.*"
 )
 _NOTHING_TO_START = re.compile(
-    r"No bootable device.*|BdsDxe: No bootable option or device was found.*|No boot option.*was found"
+    r"No bootable device.*|BdsDxe: No bootable option or device was found.*|No boot option.{0,80}was found"
     r"|This is not a bootable disk.*|Operating system not found.*|Missing operating system.*|^Shell> *$",
     re.MULTILINE,
 )
-_PROMPT = re.compile(
-    r"grub> *|grub rescue> *|GRUB loading\..*error.*|error: .*|Press any key to continue.*|GNU GRUB .*"
+_LOADER = re.compile(
+    r"(?P<gave>^ *Booting (?:`|a command list).*|Loading (?:Linux|initial ramdisk|vmlinuz|initrd|/\S).*|^EFI stub: .*)"
+    r"|grub> *|grub rescue> *|GRUB loading\..{0,80}error.*|^error: .*|Press any key to continue.*|GNU GRUB .*"
     r"|^GRUB ?$|Loading Operating System.*|^boot: *|SYSLINUX \d.*|ISOLINUX \d.*|No DEFAULT or UI configuration.*"
     r"|systemd-boot.*",
     re.MULTILINE,
 )
+"""What boot loaders say; ``gave`` is their last word before the kernel has the machine."""
 
 
 def _event(name: str, *reasons: str) -> Callable[[Evidence], str]:
@@ -107,6 +121,18 @@ def _event(name: str, *reasons: str) -> Callable[[Evidence], str]:
         return ""
 
     return sees
+
+
+def _state(status: str) -> Callable[[Evidence], str]:
+    return lambda evidence: f"the machine is in the state {status}" if evidence.status == status else ""
+
+
+def _stopped_by_us(evidence: Evidence) -> str:
+    """Return that this machine, not the guest, stopped it: no room for what it wrote, or a processor that gave up."""
+    if why := _event("BLOCK_IO_ERROR")(evidence):
+        return f"QEMU could not read or write its disk: {why}"
+    ours = evidence.status in {"io-error", "internal-error"}
+    return f"QEMU stopped the machine by itself, {evidence.status}" if ours else ""
 
 
 def _said(pattern: re.Pattern[str]) -> Callable[[Evidence], str]:
@@ -136,11 +162,20 @@ def _nothing_on_disk(evidence: Evidence) -> str:
 
 
 def _waits(evidence: Evidence) -> str:
-    """Return what a boot loader said last, when nothing has happened since and no kernel spoke."""
+    """Return what a boot loader said last, when nothing has happened since and no kernel spoke.
+
+    A kernel may say nothing, so one that was given the machine is waited for. So is one of which nobody knows, where
+    much was read: then the loader's words count only if nothing stands after them.
+    """
     if evidence.still_for <= evidence.quiet or _said(_KERNEL)(evidence):
         return ""
-    found = _PROMPT.findall(evidence.words)
-    return f"{found[-1].strip()[:120]!r}, and nothing for {evidence.still_for:.0f} s" if found else ""
+    texts = (evidence.console, evidence.screen.text if evidence.screen else "")
+    said = [(text, found[-1]) for text in texts if (found := [*_LOADER.finditer(text)])]
+    if any(match["gave"] for _, match in said):
+        return ""
+    much = evidence.last.read_bytes > A_LITTLE
+    waits = [match[0].strip()[:120] for text, match in said if not (much and text[match.end() :].strip())]
+    return f"{waits[-1]!r}, and nothing for {evidence.still_for:.0f} s" if waits else ""
 
 
 def _never_read(evidence: Evidence) -> str:
@@ -183,9 +218,14 @@ def _nothing_seen(evidence: Evidence) -> str:
 
 RULES = (
     Rule(Verdict.PANIC, "panic-event", _event("GUEST_PANICKED"), early=True),
+    # An event may come before anybody listens, or after too many others; the state stays.
+    Rule(Verdict.PANIC, "panic-state", _state("guest-panicked"), early=True),
     Rule(Verdict.PANIC, "panic-text", _said(_PANIC), early=True),
     Rule(Verdict.LOGIN, "login-prompt", _said(_LOGIN), early=True),
+    Rule(Verdict.INCONCLUSIVE, "machine-stopped", _stopped_by_us, early=True),
+    Rule(Verdict.PANIC, "no-root", _said(_NO_ROOT), early=True),
     Rule(Verdict.POWERED_OFF, "shutdown-event", _event("SHUTDOWN", "guest-shutdown"), early=True),
+    Rule(Verdict.POWERED_OFF, "shutdown-state", _state("shutdown"), early=True),
     Rule(Verdict.RESET_LOOP, "resets", _resets, early=True),
     Rule(Verdict.INCONCLUSIVE, "qemu-trouble", lambda evidence: evidence.trouble, early=True),
     Rule(Verdict.NO_BOOTABLE_DEVICE, "firmware-gave-up", _firmware_gave_up, early=True),

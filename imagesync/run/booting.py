@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from imagesync.boot.check import Result, Wish, check
+from imagesync.boot.check import Result, Wish, check, surroundings
 from imagesync.boot.session import Patience
-from imagesync.boot.verdict import Verdict
-from imagesync.errors import BootCheckError, ContentError
+from imagesync.boot.verdict import EDITION, Verdict
+from imagesync.errors import BootCheckError, ImagesyncError
 from imagesync.images.artifact import Artifact, BootCheck
 from imagesync.images.convert import short_name
 from imagesync.images.store import Store
@@ -23,11 +24,12 @@ from imagesync.state import BootRecord
 log = logging.getLogger(__name__)
 
 FAILED_AGAIN = timedelta(days=7)
-"""For how long an image that did not start is not started again: this machine may have changed since."""
+"""For how long an image that did not start is not started again where nothing changed that imagesync knows of."""
 
 _CONSOLE = 16_000
 _SCREEN = 1 << 20
 _ROOM = 2 << 30
+_LONGEST = 200
 _MACHINE = ("architecture", "hw_firmware_type", "hw_machine_type", "hw_disk_bus")
 
 
@@ -49,16 +51,17 @@ def start(bench: Bench, wanted: Wanted, artifact: Artifact, mode: BootMode, tick
 
     Raises:
         BootCheckError: it has to pass, and did not.
-        ContentError: it has to pass, and could not be started: no room, or a program is missing.
+        ImagesyncError: it has to pass, and could not be started: no room, a program is missing, the cache is broken.
     """
-    machine = _machine(wanted)
+    machine = circumstances(bench, wanted)
     with bench.turn:
         known = bench.notebook.state.boots.one(artifact.digest, machine)
         if known is not None and _counts(known, bench):
             return _judged(wanted, known, mode, 0.0)
         try:
             result = _result(bench, wanted, artifact, tick)
-        except ContentError as error:
+        except ImagesyncError as error:
+            # Neither our disk nor our programs are the image's fault: whoever only wants to be told is not held up.
             if mode is BootMode.REQUIRE:
                 raise
             log.warning("%s could not be started: %s", wanted.title, error)
@@ -68,11 +71,21 @@ def start(bench: Bench, wanted: Wanted, artifact: Artifact, mode: BootMode, tick
     return _judged(wanted, record, mode, result.seconds)
 
 
-def _machine(wanted: Wanted) -> str:
-    """Return what decides in which machine the image is started, beside its own content."""
+def circumstances(bench: Bench, wanted: Wanted) -> str:
+    """Return, as one line, all that a verdict on an image depends on beside its file.
+
+    What is asked of the machine, how long it is waited for, how and by which QEMU it runs, the edition of the rules.
+    """
+    asked = _asked(wanted)
+    words = [*(f"{key}={value}" for key, value in asked.items()), f"ram={wanted.image.ram_min}"]
+    words += [f"patience={bench.patience:g}", surroundings(asked, bench.path), f"rules={EDITION}"]
+    line = " ".join(words)
+    return line if len(line) <= _LONGEST else hashlib.sha256(line.encode()).hexdigest()
+
+
+def _asked(wanted: Wanted) -> Mapping[str, str]:
     properties = wanted.metadata.properties
-    words = [f"{key}={properties[key]}" for key in _MACHINE if properties.get(key)]
-    return " ".join([*words, f"ram={wanted.image.ram_min}"])[:200]
+    return {key: properties[key] for key in _MACHINE if properties.get(key)}
 
 
 def _counts(known: BootRecord, bench: Bench) -> bool:
@@ -81,18 +94,18 @@ def _counts(known: BootRecord, bench: Bench) -> bool:
 
 
 def _result(bench: Bench, wanted: Wanted, artifact: Artifact, tick: Callable[[], None]) -> Result:
-    properties: Mapping[str, str] = wanted.metadata.properties
     wish = Wish(
         artifact.path,
         artifact.format,
         short_name(wanted.image.sha512),
-        properties={key: properties[key] for key in _MACHINE if properties.get(key)},
+        properties=_asked(wanted),
         ram=wanted.image.ram_min,
         patience=Patience(total=bench.patience),
         path=bench.path,
     )
-    bench.store.make_room(_ROOM)
-    with bench.store.workspace() as work, bench.store.errors():
+    store = bench.store
+    # What the guest writes goes to a file without a name; the claim is on one that nobody makes, and stays whole.
+    with store.workspace() as work, store.room(_ROOM, work / "written"), store.errors():
         return check(wish, work, lambda _seconds: tick())
 
 
@@ -101,7 +114,7 @@ def _record(bench: Bench, wanted: Wanted, artifact: Artifact, result: Result) ->
     screen = result.screen if result.screen and len(result.screen) <= _SCREEN else None
     return BootRecord(
         digest=artifact.digest,
-        machine=_machine(wanted),
+        machine=circumstances(bench, wanted),
         source=wanted.image.sha512,
         at=bench.notebook.now,
         verdict=str(finding.verdict),

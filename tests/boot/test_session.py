@@ -108,6 +108,10 @@ def test_trouble_at_the_start_is_told(played: Callable[..., Seen], replaced: str
     ("what", "why"),
     [
         ("os.kill(os.getpid(), signal.SIGABRT)", "QEMU was killed by SIGABRT"),
+        (
+            "signal.signal(signal.SIGXFSZ, signal.SIG_DFL); os.kill(os.getpid(), signal.SIGXFSZ)",
+            "the guest wrote more than the check keeps, 2 GiB",
+        ),
         ("sys.stderr.write('assertion failed\\n'); sys.stderr.flush(); os._exit(3)", "status 3: assertion failed"),
         ("time.sleep(60)", "query-blockstats had no answer"),
         ("wire.shutdown(socket.SHUT_RDWR); time.sleep(60)", "QEMU stopped answering"),
@@ -117,11 +121,36 @@ def test_trouble_at_the_start_is_told(played: Callable[..., Seen], replaced: str
         ("send({'error': 'none', 'id': command['id']}); time.sleep(60)", "QEMU stopped answering"),
         ("send({'id': command['id']}); time.sleep(60)", "QEMU stopped answering"),
         ("send({'event': ['RESET'], 'data': 7}); time.sleep(60)", "QEMU stopped answering"),
+        ("send({'return': [1], 'id': command['id']})", "QEMU stopped answering"),
+        ("odd['data'] = [1]; send(odd); send({'return': [], 'id': command['id']})", "QEMU stopped answering"),
+        ("raw(INFINITE % json.dumps(command['id']))", "QEMU stopped answering"),
+        ("raw('[' * 60000); time.sleep(60)", "QEMU stopped answering"),
     ],
-    ids=["crash", "failure", "hang", "close", "no JSON", "text", "no numbers", "odd error", "nothing", "odd event"],
+    ids=[
+        "crash",
+        "too much",
+        "failure",
+        "hang",
+        "close",
+        "no JSON",
+        "text",
+        "no numbers",
+        "odd error",
+        "nothing",
+        "odd event",
+        "numbers for blocks",
+        "list for data",
+        "infinite",
+        "deep",
+    ],
 )
 def test_trouble_in_the_middle_is_told(played: Callable[..., Seen], what: str, why: str) -> None:
     replaced = f"""
+        INFINITE = '{{"return": [{{"device": "image", "stats": {{"rd_operations": 1e400, "rd_bytes": 1}}}}], "id": %s}}'
+        odd = {{"event": "RESET", "timestamp": {{"seconds": 1, "microseconds": 0}}}}
+        def raw(text):
+            stream.write(text.encode() + b"\\r\\n")
+            stream.flush()
         def answer(command):
             if command["execute"] == "query-blockstats":
                 {what}

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from imagesync.boot import console as texts
+from imagesync.boot import verdict as rules
+from imagesync.boot.console import HEAD, TAIL
 from imagesync.boot.evidence import Evidence, Happening, Sample, Screen, from_json
 from imagesync.boot.verdict import RULES, Verdict, judge
 
@@ -49,7 +54,8 @@ def test_the_recordings_show_every_verdict_that_a_guest_can_earn() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_said_before_there_is_anything_to_see(name: str) -> None:
     evidence = from_json(json.loads((RECORDINGS / f"{name}.json").read_text())["evidence"])
-    early = replace(evidence, console="", screen=None, events=(), samples=(), firmware="", seconds=0.5, over=False)
+    early = replace(evidence, console="", screen=None, events=(), samples=(), firmware="", seconds=0.5, status="")
+    early = replace(early, over=False)
 
     assert judge(early) is None
 
@@ -86,11 +92,60 @@ def test_a_boot_loader_that_waits_is_stuck_once_nothing_happens(console: str) ->
     assert verdict(replace(BEGUN, console=console)) == ""
 
 
+@pytest.mark.parametrize(
+    ("console", "mib"),
+    [
+        ("GNU GRUB  version 2.06\n\n  Booting `Debian GNU/Linux'\n", 600),
+        ("GNU GRUB  version 2.06\n\n  Booting `Debian GNU/Linux'\n", 4),
+        ("Loading Linux 6.1.0-18-amd64 ...\nLoading initial ramdisk ...", 12),
+        ("SYSLINUX 6.04\nLoading vmlinuz... ok\n", 12),
+        ("EFI stub: Loaded initrd from LINUX_EFI_INITRD_MEDIA_GUID device path", 12),
+        ("GNU GRUB  version 2.06\n*Debian GNU/Linux", 600),
+        ("cloud-init: error: no data source", 4),
+    ],
+)
+def test_a_boot_loader_that_gave_the_machine_away_does_not_wait(console: str, mib: int) -> None:
+    quiet = replace(STILL, console=console, samples=reading(*[mib] * 60), screen=Screen(1280, 800, 0.3))
+    assert verdict(quiet) == ""
+    assert "loader-waits" not in verdict(replace(quiet, over=True))
+
+
+def test_a_boot_loader_that_failed_after_all_waits() -> None:
+    failed = "  Booting `Debian GNU/Linux'\n\nerror: file `/vmlinuz' not found.\n\nPress any key to continue..."
+    assert verdict(replace(STILL, console=failed)) == "bootloader-stuck loader-waits"
+    assert verdict(replace(STILL, console=failed, samples=reading(*[600] * 60))) == "bootloader-stuck loader-waits"
+
+
 def test_a_boot_loader_s_words_do_not_count_once_a_kernel_spoke() -> None:
     console = "GNU GRUB\n[    0.000000] Linux version 6.1\n[    1.000000] error: x"
     assert verdict(replace(STILL, console=console)) == "kernel kernel-settled"
     assert verdict(replace(BEGUN, console=console)) == ""
     assert verdict(replace(BEGUN, console=console, over=True)) == "kernel kernel-text"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Gave up waiting for root file system device.  Common problems:",
+        "ALERT!  UUID=4f68bce3-0b19 does not exist.  Dropping to a shell!",
+        "BusyBox v1.35.0 built-in shell (ash)\n\n(initramfs)",
+        "Warning: /dev/disk/by-uuid/4f68bce3-0b19 does not exist",
+        "Entering emergency mode. Exit the shell to continue.",
+        "Generating /run/initramfs/rdsosreport.txt\n\ndracut:/#",
+        "Cannot open access to console, the root account is locked.",
+        "ERROR: device 'UUID=4f68bce3-0b19' not found. Skipping fsck.",
+        "Loader variables:\n\nmountroot>",
+    ],
+)
+def test_a_kernel_that_does_not_find_its_root_did_not_start(words: str) -> None:
+    console = f"[    0.000000] Linux version 6.1\n[   33.000000] a driver\n{words}\n"
+    assert verdict(replace(BEGUN, console=console)) == "panic no-root"
+    assert verdict(replace(STILL, console=console, over=True)) == "panic no-root"
+
+
+def test_what_comes_up_after_all_is_a_success() -> None:
+    console = "Entering emergency mode. Exit the shell to continue.\n\nguest login:"
+    assert verdict(replace(BEGUN, console=console)) == "login login-prompt"
 
 
 def test_words_on_a_text_screen_count_like_those_on_the_console() -> None:
@@ -117,6 +172,30 @@ def test_only_a_guest_that_switches_itself_off_has_done_so() -> None:
 def test_the_guest_s_own_word_of_a_panic_counts_before_all() -> None:
     events = (Happening(1.0, "GUEST_PANICKED"), Happening(1.1, "SHUTDOWN", "guest-shutdown"))
     assert verdict(replace(BEGUN, console="x login:", events=events)) == "panic panic-event"
+
+
+@pytest.mark.parametrize("status", ["io-error", "internal-error"])
+def test_a_machine_that_this_one_stopped_says_nothing_of_the_image(status: str) -> None:
+    stopped = replace(STILL, console="GNU GRUB  version 2.06\n[    0.000000] Linux version 6.1", status=status)
+    assert verdict(stopped) == "inconclusive machine-stopped"
+    assert verdict(replace(stopped, console="x login:")) == "login login-prompt"
+
+
+def test_a_disk_that_qemu_cannot_write_is_not_the_image_s_fault() -> None:
+    events = (Happening(9.0, "BLOCK_IO_ERROR", "No space left on device"), Happening(9.0, "STOP"))
+    finding = judge(replace(STILL, console="[    0.000000] Linux version 6.1\n(initramfs)", events=events))
+
+    assert finding is not None
+    assert (finding.verdict, finding.rule) == (Verdict.INCONCLUSIVE, "machine-stopped")
+    assert "No space left on device after 9 s" in finding.why
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("shutdown", "powered-off shutdown-state"), ("guest-panicked", "panic panic-state")],
+)
+def test_a_state_counts_without_its_event(status: str, expected: str) -> None:
+    assert verdict(replace(BEGUN, status=status)) == expected
 
 
 def test_a_machine_that_never_read_its_disk_says_nothing_of_the_image() -> None:
@@ -166,3 +245,19 @@ def test_every_rule_has_a_name_of_its_own_and_the_last_one_always_applies() -> N
 def test_every_verdict_passes_or_fails_or_is_no_verdict() -> None:
     assert {v for v in Verdict if v.passed} == {Verdict.LOGIN, Verdict.KERNEL, Verdict.READING}
     assert [v for v in Verdict if not v.passed and not v.failed] == [Verdict.INCONCLUSIVE]
+
+
+PATTERNS = [one for module in (rules, texts) for one in vars(module).values() if isinstance(one, re.Pattern)]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=lambda one: one.pattern[:20].replace("\x1b", "ESC"))
+def test_no_words_of_a_guest_keep_a_pattern_busy(pattern: re.Pattern[str]) -> None:
+    # re never lets go of the interpreter: while it searches, every upload and download of the pass stands still.
+    size = HEAD + TAIL
+    source = pattern.pattern.replace(r"\.", "!")
+    for plain in filter(None, re.split(r"\\[A-Za-z]|[|()?^$\\.*+\[\]{}]", source)):
+        word = plain.replace("!", ".")
+        for text in (word * (size // len(word)), (word * (size // 2 // len(word)) + "\n") * 2, f"{word}\n" * 2000):
+            begun = time.thread_time()
+            pattern.findall(text)
+            assert time.thread_time() - begun < 0.5, word

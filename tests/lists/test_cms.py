@@ -189,6 +189,37 @@ def test_what_cannot_be_read_is_named(forge: ModuleType, signed: Callable[..., b
     assert said(signed(algorithm=forge.algorithm(forge.PSS, forge.seq(mask)))) == "the MGF1 parameters"
 
 
+def test_why_it_cannot_be_read_is_one_line_of_bounded_length(forge: ModuleType) -> None:
+    with pytest.raises(BadSignatureError) as refusal:
+        parse(forge.seq(forge.oid(forge.SIGNED_DATA), forge.tlv(0xA0, forge.NULL)))
+
+    reason = refusal.value.detail.removeprefix("the SignedData is not what RFC 5652 says: ")
+    assert len(reason) == 120
+    assert reason == " ".join(reason.split())
+    assert "not in asn1Spec" in reason
+
+
+@pytest.mark.parametrize(
+    "text", ["260601100000+0000", "2606011000Z", "20260601100000.5Z", "2606 1100000Z", "26060110000\u0660Z"]
+)
+def test_a_signing_time_has_one_form(forge: ModuleType, signed: Callable[..., bytes], text: str) -> None:
+    kind, _, digest = forge.usual_attributes(CONTENT)
+    when = forge.attribute(forge.SIGNING_TIME, forge.tlv(0x17, text.encode()))
+
+    with pytest.raises(BadSignatureError, match="is not in UTC with seconds|is not what RFC 5652 says"):
+        parse(signed(attributes=[kind, when, digest]))
+
+
+def test_the_digest_of_the_signer_is_one_of_the_message(forge: ModuleType, people: Mapping[str, Any]) -> None:
+    endorser = people["endorser"]
+    info = forge.signer_info(CONTENT, endorser, forge.SignerWish())
+    assert parse(forge.signed_data([info], [endorser.der], ["sha512", "sha256"])).scheme.digest == "sha256"
+
+    for others in (["sha512"], []):
+        with pytest.raises(BadSignatureError, match="the signer's digest algorithm is not among those of the message"):
+            parse(forge.signed_data([info], [endorser.der], others))
+
+
 # --- bounds ---
 def test_the_limits_are_those_that_the_documentation_gives() -> None:
     assert (cms.MAX_CERTIFICATES, cms.MAX_ATTRIBUTES, cms.MAX_ELEMENTS) == (20, 32, 10_000)

@@ -216,7 +216,7 @@ def follows_the_list_on_schedule(host: Host, publisher: Publisher) -> None:
     assert "demo" in property_of(host, "StatusText")
     assert pages(host) == 200
     assert {name: property_of(host, name) for name in ("MemoryMax", "TasksMax", "CPUWeight", "IOWeight")} == {
-        "MemoryMax": str(6 << 30),
+        "MemoryMax": str(11 << 30),
         "TasksMax": "1024",
         "CPUWeight": "50",
         "IOWeight": "50",

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from imagesync.boot.machine import MIB, OVERHEAD, choose
+from imagesync.config.sections import Limits
+
 SERVICES = ("imagesync-sync.service", "imagesync-sync@.service", "imagesync.service", "imagesync@.service")
 UNITS = (*SERVICES, "imagesync-sync.timer", "imagesync-sync@.timer")
 SHARED = "# --- the same in every service"
@@ -71,6 +74,37 @@ def test_a_daemon_may_have_the_socket_that_is_documented(root: Path, service: st
     settings = _settings(root / "packaging" / "systemd" / f"{service}.service")
 
     assert {f"RuntimeDirectory={directory}", "RuntimeDirectoryPreserve=yes"} <= set(settings)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_all_that_runs_at_once_fits_into_the_service_s_memory(root: Path, service: str) -> None:
+    limits, most = Limits(), choose({}, (), ram=1 << 30).memory
+    conversions = limits.parallel_conversions * limits.convert_memory
+    guests = limits.parallel_boots * (most * MIB + OVERHEAD)
+    (line,) = [one for one in _settings(root / "packaging/systemd" / service) if one.startswith("MemoryMax=")]
+
+    assert int(line.removeprefix("MemoryMax=").removesuffix("G")) << 30 >= conversions + guests + (1 << 30)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_service_may_do_what_its_sandboxes_are_built_with(root: Path, service: str) -> None:
+    # bubblewrap around each program that reads an image; QEMU's own filter in a boot check.
+    needed = {"clone", "mount", "pivot_root", "prctl", "prlimit64", "seccomp", "umount2", "unshare"}
+    (line,) = [one for one in _settings(root / "packaging/systemd" / service) if one.startswith("SystemCallFilter=")]
+
+    allowed = {call for word in line.partition("=")[2].split() for call in _calls(word)}
+
+    assert needed <= allowed
+
+
+def _calls(word: str) -> set[str]:
+    """Return the system calls of what a unit's filter names: one of them, or a set, which may hold others."""
+    if not word.startswith("@"):
+        return {word}
+    command = ["systemd-analyze", "--no-pager", "syscall-filter", word]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    words = [line.strip() for line in listed.splitlines()[1:]]
+    return {call for one in words if one and not one.startswith("#") for call in _calls(one)}
 
 
 @pytest.mark.parametrize("kind", ["service", "timer"])

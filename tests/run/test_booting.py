@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from imagesync.backend import ImageKey, Metadata
-from imagesync.errors import BootCheckError, ToolMissingError
+from imagesync.errors import BootCheckError, StoreError, ToolMissingError
 from imagesync.images.artifact import Artifact
+from imagesync.images.claims import outstanding
 from imagesync.images.confine import STANDARD_PATH
 from imagesync.images.store import Store
 from imagesync.model import Digest, Format, Image, ImageId, ListId
 from imagesync.plan.spec import Wanted
-from imagesync.run.booting import FAILED_AGAIN, Bench, start
+from imagesync.run.booting import FAILED_AGAIN, Bench, circumstances, start
 from imagesync.run.notebook import Notebook
 from imagesync.run.settings import BootMode
 from imagesync.state import BootRecord, open_state
@@ -61,9 +62,9 @@ def artifact(tmp_path: Path) -> Callable[[str], Artifact]:
     return make
 
 
-def known(verdict: str, age: timedelta = timedelta()) -> BootRecord:
+def known(verdict: str, age: timedelta = timedelta(), where: str = "somewhere") -> BootRecord:
     return BootRecord(
-        Digest("b" * 128), "architecture=x86_64 ram=0", Digest("a" * 128), NOW - age, verdict, "a-rule", "as seen",
+        Digest("b" * 128), where, Digest("a" * 128), NOW - age, verdict, "a-rule", "as seen",
         "tcg", 9.0, "words", None,
     )  # fmt: skip
 
@@ -78,7 +79,7 @@ def test_what_starts_is_remembered_and_not_started_again(
     ready = artifact(PROMPT)
 
     first = start(bench, wanted, ready, BootMode.REQUIRE, quiet)
-    again = start(replace(bench, path="/nowhere"), wanted, ready, BootMode.REQUIRE, quiet)
+    again = start(bench, wanted, ready, BootMode.REQUIRE, quiet)
 
     (record,) = state.boots.of({wanted.image.sha512})
     assert (first.verdict, first.why, again.verdict) == ("login", "guest login:", "login")
@@ -117,6 +118,19 @@ def test_a_missing_program_stops_only_what_has_to_pass(
     assert state.boots.of({wanted.image.sha512}) == ()
 
 
+def test_a_broken_cache_stops_only_what_has_to_pass(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact], tmp_path: Path
+) -> None:
+    (tmp_path / "cache").rename(tmp_path / "moved away")
+    (tmp_path / "cache").touch()
+    ready = artifact(PROMPT)
+
+    with pytest.raises(StoreError):
+        start(bench, wanted, ready, BootMode.REQUIRE, quiet)
+
+    assert start(bench, wanted, ready, BootMode.REPORT, quiet).verdict == "inconclusive"
+
+
 @pytest.mark.parametrize(
     ("verdict", "age", "counts"),
     [
@@ -136,23 +150,45 @@ def test_how_long_a_verdict_counts(
     artifact: Callable[[str], Artifact],
     state: Repository,
 ) -> None:
-    state.boots.note(known(verdict, age))
+    bench = replace(bench, path="/nowhere")
+    state.boots.note(known(verdict, age, circumstances(bench, wanted)))
 
-    told = start(replace(bench, path="/nowhere"), wanted, artifact(PROMPT), BootMode.REPORT, quiet)
+    told = start(bench, wanted, artifact(PROMPT), BootMode.REPORT, quiet)
 
     assert told.verdict == (verdict if counts else "inconclusive")
     assert ("is not installed" in told.why) != counts
 
 
-def test_another_machine_is_another_check(
+def test_other_circumstances_are_another_check(bench: Bench, wanted: Wanted, tmp_path: Path) -> None:
+    emulator = tmp_path / "qemu-system-x86_64"
+    emulator.write_text("#!/bin/sh\necho 'QEMU emulator version 99.1 (of a test)'\n")
+    emulator.chmod(0o755)
+    long = {"architecture": "x86_64", "hw_machine_type": "pc" * 200}
+    firmware = Metadata("x", {"architecture": "x86_64", "hw_firmware_type": "uefi"})
+
+    lines = [
+        circumstances(bench, wanted),
+        circumstances(replace(bench, patience=6.0), wanted),
+        circumstances(replace(bench, path=str(tmp_path)), wanted),
+        circumstances(replace(bench, path="/nowhere"), wanted),
+        circumstances(bench, replace(wanted, metadata=firmware)),
+        circumstances(bench, replace(wanted, metadata=Metadata("x", long))),
+        circumstances(bench, replace(wanted, metadata=Metadata("x", long | {"hw_disk_bus": "ide"}))),
+    ]
+
+    assert len(set(lines)) == len(lines)
+    assert max(map(len, lines)) <= 200
+    assert "qemu=99.1" in lines[2]
+    assert "qemu=none" in lines[3]
+
+
+def test_a_failure_in_other_circumstances_does_not_count(
     bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact], state: Repository
 ) -> None:
-    state.boots.note(known("login"))
-    other = replace(wanted, metadata=Metadata("x", {"architecture": "x86_64", "hw_firmware_type": "uefi"}))
+    bench = replace(bench, path="/nowhere")
+    state.boots.note(known("panic", where=circumstances(replace(bench, patience=1.0), wanted)))
 
-    assert (
-        "not installed" in start(replace(bench, path="/nowhere"), other, artifact(PROMPT), BootMode.REPORT, quiet).why
-    )
+    assert "not installed" in start(bench, wanted, artifact(PROMPT), BootMode.REPORT, quiet).why
 
 
 def test_what_the_caller_raises_ends_the_check(
@@ -165,6 +201,20 @@ def test_what_the_caller_raises_ends_the_check(
         start(bench, wanted, artifact(PROMPT), BootMode.REPORT, stop)
 
     assert state.boots.totals() == {}
+
+
+def test_room_for_what_the_guest_writes_is_kept_from_others(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact]
+) -> None:
+    claims: list[int] = []
+
+    def look() -> None:
+        claims.append(outstanding(bench.store.root)[0])
+
+    start(bench, wanted, artifact(PROMPT), BootMode.REPORT, look)
+
+    assert set(claims) == {2 << 30}
+    assert outstanding(bench.store.root) == (0, 0)
 
 
 def test_old_checks_are_forgotten(state: Repository) -> None:
