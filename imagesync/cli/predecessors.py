@@ -64,23 +64,52 @@ def as_text(found: Found) -> str:
 
 # --- files -----------------------------------------------------------------------------------------------------------
 def _write(found: Found, into: Path) -> None:
-    """Write the secrets and then the file that names them. Nothing is replaced; on failure nothing is left."""
-    texts = {secret.file: (f"{secret.value}\n", 0o600) for secret in found.secrets}
+    """Write the secrets and then the file that names them. Nothing is replaced; on failure nothing is left.
+
+    All of it belongs to the group of ``into`` where that is another than ours: the service is in it, and must read it.
+    """
+    group = _readers(into)
+    secret_mode = 0o600 if group is None else 0o640
+    texts = {secret.file: (f"{secret.value}\n", secret_mode) for secret in found.secrets}
     texts[into / "conf.d" / f"from-{found.program}.yaml"] = (as_text(found), 0o640)
     made: list[Path] = []
     try:
         for path, (text, mode) in texts.items():
-            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            _create(path, text, mode)
+            _make_directory(path.parent, group)
+            _create(path, text, mode, group)
             made.append(path)
     except OSError as error:
-        for path in made:
-            path.unlink()
+        for written in made:
+            written.unlink()
         hint = "move it away first" if isinstance(error, FileExistsError) else "nothing was left behind"
-        raise ConfigError(str(error.filename), f"cannot be made: {error.strerror}", hint) from error
+        raise ConfigError(str(path), f"cannot be made: {error.strerror}", hint) from error
 
 
-def _create(path: Path, text: str, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - takes over the descriptor
-        file.write(text)
+def _readers(into: Path) -> int | None:
+    """Return the group that a directory was given to, if its members may read there."""
+    try:
+        found = into.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_gid if found.st_gid != os.getegid() and found.st_mode & 0o050 == 0o050 else None
+
+
+def _make_directory(path: Path, group: int | None) -> None:
+    if not path.is_dir():
+        path.mkdir(mode=0o750, parents=True)
+        if group is not None:
+            os.chown(path, -1, group)
+            path.chmod(0o750)  # whatever the umask is
+
+
+def _create(path: Path, text: str, mode: int, group: int | None) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - takes over the descriptor
+            if group is not None:
+                os.fchown(file.fileno(), -1, group)
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+    except BaseException:
+        path.unlink()
+        raise

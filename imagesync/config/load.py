@@ -117,19 +117,30 @@ def _checked(file: Path, reading: Callable[[], dict[str, Any]], problems: list[s
 
 # --- places ----------------------------------------------------------------------------------------------------------
 def _add_default_places(data: dict[str, Any], environment: Mapping[str, str]) -> None:
-    state, cache = default_places(environment, root=os.geteuid() == 0)
+    state, cache = default_places(environment, system=serves_the_system(os.geteuid()))
     if state is not None and isinstance(data.setdefault("state", {}), dict):
         data["state"].setdefault("url", f"sqlite:///{state / 'state.db'}")
     if cache is not None:
         data.setdefault("cache", str(cache))
 
 
-def default_places(environment: Mapping[str, str], *, root: bool) -> tuple[Path | None, Path | None]:
-    """Return the directories for state and cache: systemd's, the system's for root, else the user's (XDG).
+def serves_the_system(user: int, state: Path = Path("/var/lib/imagesync")) -> bool:
+    """Return whether a user's default places are the system's: root's, and those of the user who has the state there.
+
+    So a command that is run by hand as the user of the service has the service's state and locks.
+    """
+    try:
+        return user == 0 or user == state.stat().st_uid
+    except OSError:
+        return False
+
+
+def default_places(environment: Mapping[str, str], *, system: bool) -> tuple[Path | None, Path | None]:
+    """Return the directories for state and cache: systemd's, else the system's or the user's (XDG).
 
     ``None`` stands for a place that cannot be known because the environment does not say where home is.
     """
-    if root:
+    if system:
         user = {"STATE": "/var/lib", "CACHE": "/var/cache"}
     else:
         home = environment.get("HOME")

@@ -229,11 +229,15 @@ class Config(Section):
     )
     state: Annotated[State, BeforeValidator(short_form("url"))] = Field(
         description="Where pins, history and back-off are kept.",
-        json_schema_extra={"default_text": "state.db under /var/lib/imagesync for root, else under ~/.local/state"},
+        json_schema_extra={
+            "default_text": "state.db under /var/lib/imagesync for root and its owner, else under ~/.local/state"
+        },
     )
     cache: AbsolutePath = Field(
         description="Directory for downloaded and converted images.",
-        json_schema_extra={"default_text": "/var/cache/imagesync for root, else under ~/.cache"},
+        json_schema_extra={
+            "default_text": "/var/cache/imagesync for root and the owner of the state, else under ~/.cache"
+        },
     )
     cache_max_bytes: Size | None = Field(
         default=None, description="How large the cache may grow.", json_schema_extra={"default_text": "no limit"}

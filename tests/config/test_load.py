@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from imagesync.config.load import default_places, load
+from imagesync.config.load import default_places, load, serves_the_system
 from imagesync.config.schema import Config
 from imagesync.config.urls import check_place
 from imagesync.errors import ConfigError
@@ -387,13 +387,22 @@ def test_a_key_given_twice_is_refused(problems: Problems) -> None:
 # --- places ---
 def test_default_places_are_systemds_then_the_systems_then_the_users() -> None:
     systemd = {"STATE_DIRECTORY": "/s/one:/s/two", "CACHE_DIRECTORY": "/c", "HOME": "/home/x"}
-    assert default_places(systemd, root=False) == (Path("/s/one"), Path("/c"))
-    assert default_places({"HOME": "/root"}, root=True) == (Path("/var/lib/imagesync"), Path("/var/cache/imagesync"))
-    assert default_places({"HOME": "/home/x", "XDG_CACHE_HOME": "/fast"}, root=False) == (
+    assert default_places(systemd, system=False) == (Path("/s/one"), Path("/c"))
+    assert default_places({"HOME": "/root"}, system=True) == (Path("/var/lib/imagesync"), Path("/var/cache/imagesync"))
+    assert default_places({"HOME": "/home/x", "XDG_CACHE_HOME": "/fast"}, system=False) == (
         Path("/home/x/.local/state/imagesync"),
         Path("/fast/imagesync"),
     )
-    assert default_places({}, root=False) == (None, None)
+    assert default_places({}, system=False) == (None, None)
+
+
+def test_the_systems_places_are_those_of_root_and_of_whom_the_state_belongs_to(tmp_path: Path) -> None:
+    owner = tmp_path.stat().st_uid
+
+    assert serves_the_system(owner, tmp_path)
+    assert not serves_the_system(owner + 1, tmp_path)
+    assert serves_the_system(0, tmp_path / "missing")
+    assert not serves_the_system(owner + 1, tmp_path / "missing")
 
 
 def test_default_places_are_used(files: Any, minimal: str) -> None:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from cloud.software import exclusive
 from cloud.turns import everything
 from host.base import base
 from host.machine import Host, open_host
@@ -46,6 +47,25 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the path of a source distribution of this checkout."""
     return _build("sdist", tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="session")
+def build_once(root: Path, testrun_uid: str) -> Callable[[str], None]:
+    """Return a function that runs a script of ``.ci`` once in a run of tests, however many processes ask for it.
+
+    Such scripts begin by removing what they made before, which another process may be looking at.
+    """
+
+    def build(script: str) -> None:
+        built = root / "build" / f"{script}.run"
+        with exclusive(built.with_suffix(".lock")):
+            if built.exists() and built.read_text(encoding="utf-8") == testrun_uid:
+                return
+            ran = subprocess.run([root / ".ci" / script], capture_output=True, text=True, check=False, timeout=1800)
+            assert ran.returncode == 0, ran.stdout + ran.stderr
+            built.write_text(testrun_uid, encoding="utf-8")
+
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -104,13 +104,15 @@ def chapter(root: Path, blocks: Blocks) -> list[str]:
 def test_the_life_of_an_installation(
     deb: Path, host: Host, publisher: Publisher, chapter: list[str], tmp_path: Path
 ) -> None:
-    by_package, by_hand, saving, going_back = chapter
+    by_package, with_credentials, by_hand, saving, going_back = chapter
     host.copy(deb, "/root")
     follow(host, by_package.splitlines()[0])
     does_nothing_before_it_is_configured(host)
+    writes_a_configuration_that_the_service_may_read(host, by_package.splitlines()[1])
     configure(host, publisher)
-    assert "imagesync.yaml: good" in follow(host, by_hand)
+    assert "imagesync.yaml: good" in follow(host, with_credentials)
     follows_the_list_on_schedule(host, publisher)
+    heeds_commands_by_hand(host, by_hand)
     starts_again_when_it_is_killed_or_hangs(host)
     reads_its_configuration_again(host)
     stops_in_time(host)
@@ -156,6 +158,13 @@ def does_nothing_before_it_is_configured(host: Host) -> None:
     assert host.ask("systemctl", "is-enabled", "imagesync.service") == "disabled"
     assert "imagesync" in host.run("imagesync", "--version")
     host.check_units()
+
+
+def writes_a_configuration_that_the_service_may_read(host: Host, command: str) -> None:
+    follow(host, command)
+
+    assert "subscriptions:" in host.run("runuser", "-u", "imagesync", "--", "cat", "/etc/imagesync/imagesync.yaml")
+    assert host.run("stat", "--format=%A", "/etc/imagesync/imagesync.yaml") == "-rw-r-----\n"
 
 
 def configure(host: Host, publisher: Publisher) -> None:
@@ -217,6 +226,18 @@ def follows_the_list_on_schedule(host: Host, publisher: Publisher) -> None:
     assert "bubblewrap does not work" not in log
     wait_until(publisher.publish)
     assert all(one["x-imagesync-signature"].startswith("sha256=") for one in publisher.publish())
+
+
+def heeds_commands_by_hand(host: Host, commands: str) -> None:
+    *others, resume = commands.splitlines()
+    follow(host, "\n".join(others))
+    paused = "Glance is upgraded"
+    assert paused in host.ask("curl", "--silent", "http://127.0.0.1:8642/api/v1/status")
+    follow(host, resume)
+
+    assert paused not in host.ask("curl", "--silent", "http://127.0.0.1:8642/api/v1/status")
+    assert host.run("find", "/var/lib/imagesync", "/var/cache/imagesync", "!", "-user", "imagesync") == ""
+    host.run("runuser", "-u", "imagesync", "--", "test", "-w", "/etc/imagesync/deny.d")
 
 
 def starts_again_when_it_is_killed_or_hangs(host: Host) -> None:
@@ -282,7 +303,8 @@ def keeps_the_state_when_upgraded(host: Host, package: Path) -> None:
     assert property_of(host, "MainPID") not in {"0", process}
     assert (images(host), accepted(host)) == (before, known)
     assert host.ask("systemctl", "is-enabled", "imagesync.service") == "enabled"
-    assert accepted(host, "backups/0.1.0/state.db") == accepted(host, "saved.db") == known
+    saved = host.run("sh", "-c", "cd /var/lib/imagesync && ls backups/state-*.db backups/package/0.1.0-*/state.db")
+    assert [accepted(host, path) for path in saved.split()] == [known, known]
 
 
 def accepted(host: Host, state: str = "state.db") -> str:

@@ -46,3 +46,14 @@ def test_pytest_comes_with_the_test_extra() -> None:
 @pytest.mark.parametrize(("name", "value", "group"), _entry_points())
 def test_an_entry_point_names_something_that_can_be_called(name: str, value: str, group: str) -> None:
     assert callable(EntryPoint(name, value, group).load())
+
+
+def test_the_debian_package_suggests_what_the_boot_check_needs(root: Path) -> None:
+    named = re.findall(
+        r"``(qemu-(?:system|efi)-\w+|ovmf)``", (root / "docs/boot-check.rst").read_text(encoding="utf-8")
+    )
+    control = (root / "packaging/deb/debian/control").read_text(encoding="utf-8")
+    suggested = re.split(r",\s+", control.partition("\nSuggests: ")[2].partition("\nDescription:")[0])
+
+    assert len(set(named)) == 4
+    assert set(named) <= set(suggested)

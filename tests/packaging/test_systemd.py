@@ -68,6 +68,14 @@ def test_the_services_differ_in_nothing_that_keeps_them_in(root: Path) -> None:
     assert "SystemCallFilter=" in shared
 
 
+@pytest.mark.parametrize(("service", "directory"), [("imagesync", "imagesync"), ("imagesync@", "imagesync/%i")])
+def test_a_daemon_may_have_the_socket_that_is_documented(root: Path, service: str, directory: str) -> None:
+    assert "unix:/run/imagesync/" in (root / "docs" / "monitoring.rst").read_text(encoding="utf-8")
+    settings = _settings(root / "packaging" / "systemd" / f"{service}.service")
+
+    assert {f"RuntimeDirectory={directory}", "RuntimeDirectoryPreserve=yes"} <= set(settings)
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_all_that_runs_at_once_fits_into_the_service_s_memory(root: Path, service: str) -> None:
     limits, most = Limits(), choose({}, (), ram=1 << 30).memory
@@ -126,4 +134,4 @@ def test_the_user_and_the_directories_are_as_systemd_takes_them(root: Path, tmp_
 
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "etc/imagesync").iterdir()}
     assert "imagesync" in (tmp_path / "etc/passwd").read_text()
-    assert modes == {"conf.d": 0o750, "deny.d": 0o750, "credentials": 0o700}
+    assert modes == {"conf.d": 0o750, "deny.d": 0o770, "credentials": 0o700}

@@ -1,9 +1,12 @@
 """``config init --from-cloudkeeper`` and ``--from-atrope`` as an operator runs them."""
 
+import errno
 import json
+import os
 import stat
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -60,6 +63,42 @@ def test_it_is_written_with_each_secret_in_a_file_of_its_own(cloudkeeper, tmp_pa
     main.write_text(f"state: sqlite:///{tmp_path}/state.db\ncache: {tmp_path}/cache\n")
     shown, _ = imagesync("--config", main, "config", "show", "--json")
     assert json.loads(shown)["targets"][0]["coexist"] is True
+
+
+def test_it_belongs_to_the_group_that_may_read_the_configuration(cloudkeeper, tmp_path, monkeypatch):
+    into = tmp_path / "etc"
+    into.mkdir(mode=0o750)
+    # The group of the service is another than that of whoever writes.
+    service = os.getegid()
+    monkeypatch.setattr(os, "getegid", lambda: service + 1)
+    given = []
+    monkeypatch.setattr(os, "fchown", lambda _file, _user, group: given.append(group))
+    monkeypatch.setattr(os, "chown", lambda path, _user, group: given.append((Path(path).name, group)))
+
+    imagesync("config", "init", "--from-cloudkeeper", cloudkeeper, "--into", into)
+
+    made = {path.name: stat.S_IMODE(path.stat().st_mode) for path in into.rglob("*")}
+    assert made == {
+        "conf.d": 0o750,
+        "secrets": 0o750,
+        "from-cloudkeeper.yaml": 0o640,
+        "openstack.password": 0o640,
+        "vo.one.token": 0o640,
+    }
+    assert sorted(given, key=str) == [("conf.d", service), ("secrets", service), service, service, service]
+
+
+def test_a_secret_that_cannot_be_written_whole_leaves_nothing(cloudkeeper, tmp_path, monkeypatch):
+    def full(*_arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fchmod", full)
+
+    _, err = imagesync("config", "init", "--from-cloudkeeper", cloudkeeper, "--into", tmp_path / "etc", code=2)
+
+    assert f"{tmp_path}/etc/secrets/" in err
+    assert "No space left on device" in err
+    assert [path for path in (tmp_path / "etc").rglob("*") if path.is_file()] == []
 
 
 def test_nothing_is_replaced_and_nothing_is_left_when_a_file_is_there(cloudkeeper, tmp_path):
