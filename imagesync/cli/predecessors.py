@@ -68,19 +68,32 @@ def _write(found: Found, into: Path) -> None:
     texts = {secret.file: (f"{secret.value}\n", 0o600) for secret in found.secrets}
     texts[into / "conf.d" / f"from-{found.program}.yaml"] = (as_text(found), 0o640)
     made: list[Path] = []
-    try:
-        for path, (text, mode) in texts.items():
-            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            _create(path, text, mode)
-            made.append(path)
-    except OSError as error:
-        for path in made:
-            path.unlink()
-        hint = "move it away first" if isinstance(error, FileExistsError) else "nothing was left behind"
-        raise ConfigError(str(error.filename), f"cannot be made: {error.strerror}", hint) from error
+    for path, (text, mode) in texts.items():
+        try:
+            _directory(into, into.parent)
+            _directory(path.parent, into)
+            _create(path, text, mode, made)
+        except OSError as error:
+            for one in made:
+                one.unlink()
+            hint = "move it away first" if isinstance(error, FileExistsError) else "nothing was left behind"
+            raise ConfigError(str(path), f"cannot be made: {error.strerror}", hint) from error
 
 
-def _create(path: Path, text: str, mode: int) -> None:
+def _directory(path: Path, above: Path) -> None:
+    """Make a directory of the group that the one above is of: where root writes, the service may look."""
+    if not path.exists():
+        path.mkdir(mode=0o750, parents=True)
+        os.chown(path, -1, above.stat().st_gid)
+
+
+def _create(path: Path, text: str, mode: int, made: list[Path]) -> None:
+    """Make a file of its directory's group, which may read it if that is not the group of whoever writes."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    made.append(path)
     with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - takes over the descriptor
+        group = path.parent.stat().st_gid
+        if group != os.getegid():
+            os.fchown(descriptor, -1, group)
+            os.fchmod(descriptor, 0o640)
         file.write(text)

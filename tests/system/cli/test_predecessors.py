@@ -1,6 +1,8 @@
 """``config init --from-cloudkeeper`` and ``--from-atrope`` as an operator runs them."""
 
 import json
+import os
+import resource
 import stat
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -72,6 +74,36 @@ def test_nothing_is_replaced_and_nothing_is_left_when_a_file_is_there(cloudkeepe
     assert f"{there}: cannot be made: File exists (move it away first)" in err
     assert there.read_text() == "{}\n"
     assert list((tmp_path / "etc" / "secrets").iterdir()) == []
+
+
+def test_what_root_writes_the_group_of_the_directory_may_read(cloudkeeper, tmp_path):
+    group = 4711 if os.geteuid() == 0 else os.getgroups()[-1]
+    into = tmp_path / "etc"
+    into.mkdir()
+    os.chown(into, -1, group)
+
+    imagesync("config", "init", "--from-cloudkeeper", cloudkeeper, "--into", into)
+
+    found = {path.relative_to(into).as_posix(): path.stat() for path in into.rglob("*")}
+    assert {(name, status.st_gid, stat.S_IMODE(status.st_mode)) for name, status in found.items()} == {
+        ("conf.d", group, 0o750),
+        ("conf.d/from-cloudkeeper.yaml", group, 0o640),
+        ("secrets", group, 0o750),
+        ("secrets/openstack.password", group, 0o640),
+        ("secrets/vo.one.token", group, 0o640),
+    }
+
+
+def test_a_file_that_breaks_off_is_named_and_none_is_left(cloudkeeper, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        _, err = imagesync("config", "init", "--from-cloudkeeper", cloudkeeper, "--into", tmp_path / "etc", code=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert f"{tmp_path}/etc/conf.d/from-cloudkeeper.yaml: cannot be made: File too large (nothing was left" in err
+    assert [path for path in (tmp_path / "etc").rglob("*") if path.is_file()] == []
 
 
 def test_json_has_the_options_where_secrets_go_and_what_is_left(cloudkeeper):
