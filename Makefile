@@ -17,7 +17,7 @@ unexport VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT IMAGESYNC_CONFIG
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help demo cloud test test-live test-boot test-packaging test-lowest test-newest fuzz mutation soak lint fixtures man docs bench
-.PHONY: lock audit dist deb rpm container clean
+.PHONY: lock audit dist deb rpm wheels container clean
 
 help: ## list the verbs
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)$$/make \1|\2/p' Makefile | while IFS='|' read -r verb what; \
@@ -142,6 +142,12 @@ rpm: ## build an .rpm of this checkout into build/rpm
 	@.ci/venv test
 	@.ci/wheels
 	@.ci/rpm
+
+wheels: ## collect this checkout and its locked libraries in build/imagesync-wheels.tar, for hosts without a network
+	@.ci/system-packages base
+	@.ci/venv test
+	@.ci/wheels
+	@tar --create --file build/imagesync-wheels.tar --directory build/wheels --exclude ./complete .
 
 container: ## build the container image localhost/imagesync; BASE names what it is built on
 	@.ci/system-packages packaging

@@ -37,6 +37,7 @@ COMMANDS = {
     "list": "imagesync.cli.lists:lists",
     "image": "imagesync.cli.images:image",
     "store": "imagesync.cli.store:store",
+    "state": "imagesync.cli.state:state",
     "bundle": "imagesync.cli.bundle:bundle",
     "config": "imagesync.cli.config:config",
     "backends": "imagesync.cli.backends:backends",

@@ -180,7 +180,7 @@ def _make_current(database: Database, *, readonly: bool) -> bool:
     if version == HEAD:
         return False
     if readonly:
-        raise StateError(database.place, "was not brought up to date yet", "run imagesync sync once")
+        raise StateError(database.place, "was not brought up to date yet", "run imagesync state upgrade")
     with database.write() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))

@@ -65,7 +65,7 @@ def test_the_runbook_says_what_a_notice_means_and_what_to_do(runbook: dict[str, 
 
 @pytest.mark.parametrize(
     "command",
-    ["sync", "plan", "status", "why", "probe", "revoke", "pause", "resume", "list verify", "list show", "list make", "list sign", "list reset", "config check", "config show",
+    ["sync", "plan", "status", "why", "probe", "revoke", "pause", "resume", "list verify", "list show", "list make", "list sign", "list reset", "state upgrade", "config check", "config show",
      "config schema", "config init", "bundle export", "image inspect", "image boot", "backends", "prune", "demo"],
 )  # fmt: skip
 def test_the_command_reference_has_a_command(reference: ModuleType, command: str) -> None:

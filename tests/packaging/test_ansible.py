@@ -73,6 +73,10 @@ def test_every_default_says_what_it_is_for() -> None:
     assert bare == []
 
 
+_UNDONE = ("before.yml", "candidate.yml", "backup.yml", "switch.yml", "service.yml")
+"""Files of tasks that back.yml may have to undo."""
+
+
 def _tasks(entries: list[Any]) -> Iterator[dict[str, Any]]:
     for entry in entries:
         yield entry
@@ -102,6 +106,33 @@ def test_the_configuration_is_checked_where_it_will_stand_before_it_replaces_the
 
     validate = writing["ansible.builtin.template"]["validate"]
     assert validate.endswith("config check --candidate %s")
+    assert "__imagesync_new" in validate  # by the version that will run
+
+
+def test_nothing_is_stopped_before_the_configuration_is_found_good_and_what_fails_then_is_undone() -> None:
+    (work,) = [task for task in _read("tasks/main.yml") if "rescue" in task]
+    steps = [task["ansible.builtin.import_tasks"] for task in work["block"]]
+
+    assert steps == ["before.yml", "candidate.yml", "switch.yml", "service.yml", "start.yml"]
+    assert [task["ansible.builtin.import_tasks"] for task in work["rescue"]] == ["back.yml"]
+    stopping = {
+        file for file, task in _all_tasks() if "stopped" in str(task.get("ansible.builtin.systemd_service", ""))
+    }
+    assert stopping == {"switch.yml", "start.yml", "succeed.yml", "back.yml", "absent.yml"}
+
+
+def test_what_one_instance_left_in_facts_is_reset_for_the_next() -> None:
+    (reset,) = [task for _, task in _all_tasks() if task.get("name") == "Begin with nothing done"]
+    registered = {task["register"] for file, task in _all_tasks() if file in _UNDONE and "register" in task}
+    undoing = (ROLE / "tasks/back.yml").read_text(encoding="utf-8") + (ROLE / "vars/main.yml").read_text("utf-8")
+
+    used = {name for name in registered if re.search(rf"\b{name}\b(?! is not defined)", undoing)}
+    assert used <= {*reset["ansible.builtin.set_fact"], "__imagesync_units_before", "__imagesync_config_before"}
+    assert len(used) > 3
+
+
+def test_each_tag_runs_its_own_tasks_alone() -> None:
+    assert [task["name"] for task in _read("tasks/main.yml") if "block" in task and "tags" in task] == []
 
 
 @pytest.mark.parametrize(
@@ -110,6 +141,21 @@ def test_the_configuration_is_checked_where_it_will_stand_before_it_replaces_the
         ({"imagesync_install": "rpm"}, "value of imagesync_install must be one of"),
         ({"imagesync_instance": "nginx"}, "imagesync_instance: write imagesync, or imagesync-NAME"),
         ({"imagesync_install": "wheels"}, "imagesync_wheels: name the archive of wheels"),
+        ({"imagesync_prefix": "/opt"}, "imagesync_prefix: name a directory for imagesync alone"),
+        ({"imagesync_prefix": "/usr/local"}, "imagesync_prefix: name a directory for imagesync alone"),
+        (
+            {"imagesync_nginx_snippet": "/etc/nginx/x", "imagesync_config": {"daemon": {"listen": "off"}}},
+            "imagesync_nginx_snippet: daemon.listen is no address",
+        ),
+        (
+            {"imagesync_install": "deb", "imagesync_deb": "x.deb", "imagesync_instance": "imagesync-two"},
+            "imagesync_instance: the .deb is one program for the host",
+        ),
+        (
+            {"imagesync_install": "deb", "imagesync_deb": "x.deb", "imagesync_user": "glance"},
+            "imagesync_user, imagesync_group: the .deb has its own",
+        ),
+        ({"imagesync_writable": ["images"]}, "imagesync_writable: write absolute paths"),
         ({"imagesync_secrets": {"../x": "hunter2"}}, "imagesync_secrets: names are names of files"),
     ],
 )

@@ -18,12 +18,13 @@ import yaml
 from cloud.processes import wait_until
 from host.machine import Host
 from role.playbook import Controller, Run, controller
-from role.software import wheels
+from role.software import locked
 
 import imagesync
 
 HERE = Path(__file__).parent
 OLD = "0.0.9"
+BROKEN = "0.1.1"
 SECRETS = {"page": "hunter2", "unused": "hunter3"}
 CLOUDS = {"clouds": {"somewhere": {"auth": {"auth_url": "https://k.example.org/v3", "password": "hunter4"}}}}
 
@@ -80,7 +81,7 @@ class Site:
 
     def files(self) -> set[str]:
         """Return every path that an installation could have made, but logs and what the system writes by itself."""
-        places = ("/etc", "/opt", "/usr", "/srv", "/var/lib", "/var/cache")
+        places = ("/etc", "/opt", "/usr", "/srv", "/var/lib", "/var/cache", "/var/backups")
         found = self.host.run("find", *places, "-not", "-name", "*.pyc", "-not", "-name", "__pycache__").splitlines()
         own = (
             "/var/lib/systemd",
@@ -95,33 +96,37 @@ class Site:
 
 @pytest.fixture(scope="session")
 def archives(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return archives of wheels by version: this checkout, and the same as an older version."""
-    wheels().check()
+    """Return archives of wheels by version: this checkout, the same as an older one, and one that cannot upgrade."""
     where = tmp_path_factory.mktemp("archives")
+    breaking = (b"fresh = opened.fresh", b"raise SystemExit('the upgrade breaks')")
     return {
         imagesync.__version__: _archive(where / "new.tar", wheel),
-        OLD: _archive(where / "old.tar", _older(wheel, where)),
+        OLD: _archive(where / "old.tar", _as_version(OLD, wheel, where)),
+        BROKEN: _archive(where / "broken.tar", _as_version(BROKEN, wheel, where, breaking)),
     }
 
 
 def _archive(path: Path, wheel: Path) -> Path:
     with tarfile.open(path, "w") as archive:
-        for file in (*wheels().files, wheel):
+        for file in (*locked(), wheel):
             archive.add(file, file.name)
     return path
 
 
-def _older(wheel: Path, where: Path) -> Path:
+def _as_version(version: str, wheel: Path, where: Path, change: tuple[bytes, bytes] = (b"", b"")) -> Path:
     """Make a wheel with another version of a wheel. pip does not look at the hashes of the record."""
     from zipfile import ZipFile
 
-    found = where / wheel.name.replace(imagesync.__version__, OLD)
+    found = where / wheel.name.replace(imagesync.__version__, version)
     with ZipFile(wheel) as new, ZipFile(found, "w") as old:
         for name in new.namelist():
             content = new.read(name)
             if name.endswith(("/METADATA", "/RECORD")) or name == "imagesync/__init__.py":
-                content = content.replace(imagesync.__version__.encode(), OLD.encode())
-            old.writestr(name.replace(f"imagesync-{imagesync.__version__}", f"imagesync-{OLD}"), content)
+                content = content.replace(imagesync.__version__.encode(), version.encode())
+            if name == "imagesync/cli/state.py" and change[0]:
+                assert change[0] in content
+                content = content.replace(*change)
+            old.writestr(name.replace(f"imagesync-{imagesync.__version__}", f"imagesync-{version}"), content)
     return found
 
 
@@ -181,12 +186,25 @@ def test_bad_variables_leave_the_old_configuration_and_an_upgrade_keeps_the_stat
     assert site.host.ask("systemctl", "is-active", "imagesync.service") == "active"
 
     history = _accepted(site, OLD)
+    broken = site.operator.play(
+        site.host.address, site.variables(BROKEN, imagesync_config=site.config(listen="127.0.0.1:8650"))
+    )
+
+    assert (broken.code, "the upgrade breaks" in broken.output) == (2, True), broken.output
+    assert "What ran before (imagesync.service) runs again, as it was" in " ".join(broken.output.split())
+    assert site.host.read("/etc/imagesync/imagesync.yaml") == before
+    assert _accepted(site, OLD) == history
+    assert site.host.run("readlink", "/opt/imagesync/imagesync").endswith(f"/{OLD}\n")
+    assert site.host.ask("systemctl", "is-active", "imagesync.service") == "active"
+    assert site.host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8642/healthz")
+
+    site.host.run("rm", "--recursive", "/var/backups/imagesync")
     site.play(site.variables())
 
     assert _accepted(site, imagesync.__version__) == history != []
     assert site.host.ask("systemctl", "is-active", "imagesync.service") == "active"
     assert site.host.ask("/opt/imagesync/imagesync/bin/imagesync", "--version").endswith(imagesync.__version__)
-    (backup,) = site.host.run("find", "/var/lib/imagesync/backups", "-name", "*.db").splitlines()
+    (backup,) = site.host.run("find", "/var/backups/imagesync", "-name", "*.db").splitlines()
     assert site.host.run("stat", "--format=%U:%G", backup) == "imagesync:imagesync\n"
     assert site.play(site.variables()).count == 0
 
@@ -205,6 +223,51 @@ def _accepted(site: Site, version: str) -> list[Any]:
         "--json",
     )
     return [(item["name"], item["version"]) for item in json.loads(said.stdout)["lists"]]
+
+
+def test_the_package_is_installed_once_and_removed_with_what_it_made(site: Site, deb: Path) -> None:
+    fresh = site.files()
+    package = site.variables(imagesync_install="deb", imagesync_deb=str(deb))
+    package.pop("imagesync_wheels")
+
+    site.play(package)
+    site.await_image("image 0")
+    again = site.play(package)
+    other = site.operator.play(site.host.address, {**package, "imagesync_version": "0.2.0"})
+
+    assert again.count == 0, again.changed
+    assert "is version 0.1.0" in " ".join(other.output.split())
+    assert site.host.ask("systemctl", "is-active", "imagesync.service") == "active"
+    assert site.host.run("systemctl", "show", "--property=FragmentPath", "imagesync.service").startswith(
+        "FragmentPath=/lib/systemd/"
+    ) or site.host.run("systemctl", "show", "--property=FragmentPath", "imagesync.service").startswith(
+        "FragmentPath=/usr/lib/systemd/"
+    )
+
+    site.play({**package, "imagesync_state": "absent", "imagesync_remove_data": True})
+    assert {path for path in site.files() - fresh if not path.startswith("/etc/test-anchors")} == set()
+    assert site.host.attempt("id", "imagesync").returncode
+
+
+def test_what_was_there_before_stays_when_it_is_removed(site: Site) -> None:
+    site.host.run("useradd", "--system", "--home-dir", "/home/keeper", "keeper")
+    site.host.run("install", "--directory", "--owner=keeper", "/srv/images")
+    site.host.write("/srv/images/theirs.txt", "theirs\n")
+    site.host.run("install", "--directory", "/opt/imagesync/bin")
+    mine = site.variables(imagesync_user="keeper", imagesync_group="keeper")
+
+    site.play(mine)
+    site.host.write("/etc/imagesync/credentials/appdb", "hunter5\n", mode=0o600)
+    site.play({**mine, "imagesync_state": "absent"})
+
+    assert site.host.read("/etc/imagesync/credentials/appdb") == "hunter5\n"
+    assert site.host.attempt("test", "-e", "/etc/imagesync/imagesync.yaml").returncode
+
+    site.play({**mine, "imagesync_state": "absent", "imagesync_remove_data": True})
+    assert site.host.attempt("test", "-e", "/etc/imagesync").returncode
+    assert site.host.read("/srv/images/theirs.txt") == "theirs\n"
+    assert site.host.run("ls", "/opt/imagesync") == "bin\n"
+    assert site.host.run("getent", "passwd", "keeper").split(":")[5] == "/home/keeper"
 
 
 def test_instances_live_side_by_side_and_leave_nothing(site: Site) -> None:

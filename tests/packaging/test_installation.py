@@ -124,7 +124,7 @@ def test_make_alone_lists_every_verb(root: Path) -> None:
     assert [line.split()[1] for line in listed.stdout.splitlines()] == [
         "help", "demo", "cloud", "test", "test-live", "test-boot", "test-packaging", "test-lowest", "test-newest",
         "fuzz", "mutation", "soak", "lint", "fixtures", "man", "docs", "deb", "bench", "lock", "audit", "dist",
-        "rpm", "container", "clean",
+        "rpm", "wheels", "container", "clean",
     ]  # fmt: skip
 
 

@@ -140,8 +140,8 @@ def test_reading_writes_nothing(place: Any, now: datetime) -> None:
             repository.lock("site", now)
 
 
-def test_reading_an_empty_database_asks_for_a_sync(postgresql_place: Any) -> None:
-    with pytest.raises(StateError, match="run imagesync sync once"):
+def test_reading_an_empty_database_asks_for_an_upgrade(postgresql_place: Any) -> None:
+    with pytest.raises(StateError, match="run imagesync state upgrade"):
         postgresql_place.open(readonly=True)
 
 

@@ -1,5 +1,5 @@
 """The Ansible role, run against booted hosts as an operator runs it: by ``ansible-playbook`` over SSH.
 
-``.ci/ansible`` installs what that takes, once into the cache: Ansible with its linter, and wheels of everything that
-imagesync depends on, because hosts have no network.
+``.ci/ansible`` installs Ansible with its linter, once into the cache. Hosts have no network: imagesync and its libraries
+come from the wheels of ``.ci/wheels``, which packages and containers are made of, too.
 """
