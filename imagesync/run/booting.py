@@ -66,7 +66,7 @@ def start(bench: Bench, wanted: Wanted, artifact: Artifact, mode: BootMode, tick
                 raise
             log.warning("%s could not be started: %s", wanted.title, error)
             return BootCheck(str(Verdict.INCONCLUSIVE), str(error), 0.0)
-        record = _record(bench, wanted, artifact, result)
+        record = _record(bench, wanted, artifact, result, machine)
         bench.notebook.state.boots.note(record)
     return _judged(wanted, record, mode, result.seconds)
 
@@ -109,12 +109,12 @@ def _result(bench: Bench, wanted: Wanted, artifact: Artifact, tick: Callable[[],
         return check(wish, work, lambda _seconds: tick())
 
 
-def _record(bench: Bench, wanted: Wanted, artifact: Artifact, result: Result) -> BootRecord:
+def _record(bench: Bench, wanted: Wanted, artifact: Artifact, result: Result, machine: str) -> BootRecord:
     finding, evidence = result.finding, result.evidence
     screen = result.screen if result.screen and len(result.screen) <= _SCREEN else None
     return BootRecord(
         digest=artifact.digest,
-        machine=circumstances(bench, wanted),
+        machine=machine,
         source=wanted.image.sha512,
         at=bench.notebook.now,
         verdict=str(finding.verdict),

@@ -23,7 +23,7 @@ REASONS = frozenset(
 
 OTHER = "other"
 
-_LOCKED = "locked"
+LOCKED = "locked"
 """Somebody else was at work on a target: nothing is wrong with it."""
 
 
@@ -93,7 +93,7 @@ def digest(head: RunRecord, report: Mapping[str, Any] | None) -> RunDigest:
         finished=head.finished,
         exit=head.exit,
         clock=str(report.get("clock") or ""),
-        lists=tuple(_list(item) for item in report.get("lists", ()) if _is_followed(item)),
+        lists=tuple(_list(item) for item in report.get("lists", ()) if is_followed(item)),
         targets=tuple(_target(item) for item in report.get("targets", ())),
         done=outcomes["done"],
         held=outcomes["held"],
@@ -113,14 +113,14 @@ def _failures(report: Mapping[str, Any], actions: list[Mapping[str, Any]]) -> It
         if action.get("outcome") == "failed":
             yield "image", known_reason(action.get("error_reason"))
     for target in report.get("targets", ()):
-        if target.get("error") and target.get("error_reason") != _LOCKED:
+        if target.get("error") and target.get("error_reason") != LOCKED:
             yield "target", known_reason(target.get("error_reason"))
     for item in report.get("lists", ()):
-        if item.get("verdict") != "trusted" and _is_followed(item):
+        if item.get("verdict") != "trusted" and is_followed(item):
             yield "list", known_reason(str(item.get("reason")).partition(":")[0])
 
 
-def _is_followed(item: Mapping[str, Any]) -> bool:
+def is_followed(item: Mapping[str, Any]) -> bool:
     """Return whether a pass looked at a list: one that is paused or switched off has no verdict."""
     return bool(item.get("followed", True))
 
@@ -139,5 +139,5 @@ def _end(item: Mapping[str, str]) -> End | None:
 
 def _target(item: Mapping[str, Any]) -> TargetWord:
     notes = tuple(short(str(text)) for text in item.get("notices") or ())
-    error = "" if item.get("error_reason") == _LOCKED else str(item.get("error") or "")
+    error = "" if item.get("error_reason") == LOCKED else str(item.get("error") or "")
     return TargetWord(str(item.get("name")), short(error, 1000), notes)

@@ -130,9 +130,8 @@ def _judge(
     listing = _listing(subscription, answer, memory.stored)
     payload = verify(listing.blob, anchors, subscription.signature, now)
     rules = subscription.admission(memory.pinned_elsewhere or {}, floor_lifted=memory.floor_lifted)
-    check_endorser(
-        payload.signer, rules
-    )  # before the list is parsed, which is the most work that a message can ask for
+    # Before the list is parsed, which is the most work that a message can ask for.
+    check_endorser(payload.signer, rules)
     trusted = admit(parse(payload), replace(rules, earlier=memory.earlier), memory.accepted, now)
     for warning in trusted.warnings:
         log.warning("list accepted with a warning", warning=warning)

@@ -15,12 +15,7 @@ from threading import Event
 import structlog
 
 from imagesync.backend import Backend, Context, ImageKey, Notice, OwnedImage, Progress
-from imagesync.errors import (
-    BackendBrokenError,
-    BackendRefusedError,
-    ImagesyncError,
-    TrustStoreUnusableError,
-)
+from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError, TrustStoreUnusableError
 from imagesync.images.artifact import Artifact
 from imagesync.lists.anchors import Anchors
 from imagesync.model import Accepted, ImageId, ListId, TrustedList, Unknown
@@ -291,8 +286,8 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     rules = {identifier: target.guard(name) for identifier, name in names.items()}
     outcomes = apply(plan, backend, _workshop(target, task, run.ports), view.countable, rules)
     state.attempted(*learn(outcomes, _attempts(state), task.now))
-    told = alarms(_attempts(state), [item for view in lists for item in view.wanted], task.now)
-    for text in told:
+    lasting = alarms(_attempts(state), [item for view in lists for item in view.wanted], task.now)
+    for text in lasting:
         log.error("image cannot be got", reason=text)
     known = memory(outcomes, before, task.now)
     news = changes(outcomes, known.records, before, Where(target.name, task.now, names))
@@ -300,7 +295,7 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     state.forget(target.name, known.gone)
     state.describe(target.name, described(outcomes, state.described(target.name), task.now))
     state.remember(*known.artifacts)
-    return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, run.seen), (*notices, *told))
+    return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, run.seen), (*notices, *lasting))
 
 
 def _attempts(state: Repository) -> dict[tuple[ListId, ImageId], AttemptRecord]:

@@ -14,9 +14,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from imagesync.boot.verdict import Verdict
 from imagesync.plan.spec import timestamp
 from imagesync.plan.values import Cause
 from imagesync.run.changes import PUBLISHED, WITHDRAWN
+from imagesync.run.history import LOCKED, is_followed
 from imagesync.state import ChangeRecord, TroubleRecord
 
 
@@ -66,13 +68,6 @@ class News:
     events: tuple[Event, ...] = ()
     begun: tuple[TroubleRecord, ...] = ()
     ended: frozenset[str] = frozenset()
-
-
-_STARTED = frozenset({"login", "kernel", "reading"})
-"""Verdicts of a boot check that are no news."""
-
-_LOCKED = "locked"
-"""Somebody else works on the target: that is no trouble, and the next pass comes soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +125,7 @@ def _troubles(passed: Passed) -> Iterator[TroubleRecord]:
 
 def _of_list(item: Mapping[str, Any], at: datetime) -> Iterator[TroubleRecord]:
     name = item["name"]
-    if not _is_followed(item):
+    if not is_followed(item):
         return
     if item["verdict"] == "refused":
         yield TroubleRecord(
@@ -144,14 +139,9 @@ def _of_list(item: Mapping[str, Any], at: datetime) -> Iterator[TroubleRecord]:
         yield TroubleRecord(key, EventKind.ATTENTION, name, "", f"list {name}: {notice['text']}", at)
 
 
-def _is_followed(item: Mapping[str, Any]) -> bool:
-    """Return whether the pass looked at a list: what is paused is neither bad nor good again."""
-    return bool(item.get("followed", True))
-
-
 def _of_target(subscription: str, target: Mapping[str, Any], at: datetime) -> Iterator[TroubleRecord]:
     name = target["name"]
-    if target["error"] and target.get("error_reason") != _LOCKED:
+    if target["error"] and target.get("error_reason") != LOCKED:
         yield TroubleRecord(f"target/{name}", EventKind.FAILURE, "", name, f"target {name}: {target['error']}", at)
     for action in target["actions"]:
         if action["cause"] == Cause.GUARD:
@@ -166,7 +156,7 @@ def _of_target(subscription: str, target: Mapping[str, Any], at: datetime) -> It
 def _is_over(trouble: TroubleRecord, passed: Passed) -> bool:
     """Return whether a pass that does not tell of ``trouble`` any more means that it is over."""
     report, name = passed.report, passed.subscription
-    followed = {item["name"]: item["verdict"] for item in report.get("lists", ()) if _is_followed(item)}
+    followed = {item["name"]: item["verdict"] for item in report.get("lists", ()) if is_followed(item)}
     if trouble.key.startswith("pass/"):
         return trouble.subscription == name and not passed.crash
     if trouble.target:
@@ -188,7 +178,7 @@ def _of_boots(passed: Passed) -> Iterator[Event]:
     """Yield an event for each image that does not start and is offered all the same."""
     for target in passed.report.get("targets", ()):
         for action in target["actions"]:
-            if (boot := action.get("boot")) and boot["verdict"] not in _STARTED:
+            if (boot := action.get("boot")) and not Verdict(boot["verdict"]).passed:
                 text = f"image {action['title']} on {target['name']}: boot check: {boot['verdict']}: {boot['why']}"
                 about = (passed.subscription, target["name"], action["key"], action["title"])
                 yield Event(EventKind.ATTENTION, timestamp(passed.at), text, *about)
