@@ -30,6 +30,8 @@ def problems(options: Options, *, connect: bool) -> tuple[list[str], list[str]]:
     warnings = [warning] if warning else []
     if connect and not found:
         found += _connection_problems(options, config, warnings)
+    elif not found:
+        warnings += [f"trust.anchors: {line}" for line in _of_anchors(_anchors(config), clock())]
     return found, warnings
 
 
@@ -57,6 +59,12 @@ def _connection_problems(options: Options, config: Config, warnings: list[str]) 
             yield f"subscription {item.subscription.name}: {item.observation.reason} ({item.observation.hint})"
     yield from (f"target {target.name}: {target.error}" for target in result.targets if target.error)
     warnings += [f"target {target.name}: {notice}" for target in result.targets for notice in target.notices]
+
+
+def _anchors(config: Config) -> Anchors:
+    from imagesync.lists.anchors import load_anchors
+
+    return load_anchors(config.trust.anchors)
 
 
 def _of_anchors(anchors: Anchors | TrustStoreUnusableError, now: datetime) -> Iterator[str]:

@@ -233,8 +233,9 @@ def _anchors_if_needed(config: Config, work: Task) -> Anchors | TrustStoreUnusab
             raise
         log.error("trust anchors cannot be used, no list is known", reason=str(error))
         return error
-    for problem in anchors.warnings:
-        log.debug("trust anchor not usable", problem=problem)
+    if anchors.warnings:
+        first, hint = anchors.warnings[0], "`imagesync config check` names all"
+        log.warning("trust anchors not usable", number=len(anchors.warnings), first=first, hint=hint)
     return anchors
 
 

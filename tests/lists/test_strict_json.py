@@ -8,12 +8,23 @@ from hypothesis import strategies as st
 from imagesync.errors import ListFormatError
 from imagesync.lists.strict_json import MAX_DEPTH, loads
 
+WIDEST = 8_388_589
+"""Characters beyond U+FFFF, or beside one, that fit into 32 MiB with what Python adds to a text."""
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", max_size=3), inner, max_size=3),
     max_leaves=12,
 )  # fmt: skip
+
+
+def _members(number: int) -> bytes:
+    return json.dumps(dict.fromkeys(map(str, range(number)), 0)).encode()
+
+
+def _wide(characters: int) -> bytes:
+    return b'"' + b"x" * (characters - 3) + '\U0001f600"'.encode()
 
 
 @given(values)
@@ -47,7 +58,12 @@ def test_reads_what_json_writes(value: Any) -> None:
         (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "more than 16 levels"),
         (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "more than 16 levels"),
         (b"[" * 200_000, "more than 16 levels"),
-        (b"[" + b"0," * 1_000_000 + b"0]", "more than 600000 values"),
+        (b"[" + b"0," * 400_000 + b"0]", "more than 400000 values"),
+        (b"[" + b",".join([b"[]"] * 200_001) + b"]", "more than 400000 values"),
+        (b"[" + b",".join([b"{}"] * 200_001) + b"]", "more than 400000 values"),
+        (_members(1001), "an object in it has more than 1000 keys"),
+        (b'{"a": 1, ' + _members(1001)[1:], "an object in it has more than 1000 keys"),
+        (_wide(WIDEST + 1), r"takes more than 33554432 bytes of memory \(write .* as \\u escapes"),
     ],
 )
 def test_refuses_what_can_be_read_in_two_ways(data: bytes, text: str) -> None:
@@ -63,6 +79,9 @@ def test_refuses_what_can_be_read_in_two_ways(data: bytes, text: str) -> None:
         (b"[0.0, -0.0, 1e3]", [0.0, 0.0, 1000.0]),
         (b"-12345678901234567890"[:20], -1234567890123456789),
         (b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, json.loads("[" * MAX_DEPTH + "]" * MAX_DEPTH)),
+        (b"[" + b"0," * 399_999 + b"0]", [0] * 400_000),
+        (_members(1000), dict.fromkeys(map(str, range(1000)), 0)),
+        (_wide(WIDEST), "x" * (WIDEST - 3) + "\U0001f600"),
     ],
 )
 def test_accepts_what_only_looks_odd(data: bytes, value: Any) -> None:
