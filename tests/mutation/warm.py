@@ -13,9 +13,11 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import ceil
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, NoReturn, Protocol
 
@@ -28,14 +30,17 @@ LONGEST = 5.0
 LONG = 0.25
 """Seconds. A test that takes longer is asked about every mutant: looking at what it runs would take too long."""
 
-ENDLESS = 60
-"""Seconds of the processor after which a mutant is one that never ends, which counts as seen."""
+ENDLESS = 2
+"""Seconds of the processor, beside four times what it takes else, after which a test never ends: it saw the mutant."""
 
 MEMORY = 4 << 30
 """Bytes that a mutant may have."""
 
 KEEN = 5
 """How many tests are asked first because they saw the mutants before this one: neighbours often are seen by one."""
+
+QUICK = 0.05
+"""Seconds of the processor. A test that takes longer waits until the quicker ones were asked."""
 
 NOBODY = "nobody"
 
@@ -88,7 +93,7 @@ class Warm:
     def _judges(self, mutant: Mutant) -> list[pytest.Item]:
         """Return the tests that run a mutant's statement: those that saw the last ones, then the quickest first."""
         running = [item for item in self.seconds if self._runs(item, mutant)]
-        last = self.saw[-KEEN:]
+        last = [item for item in self.saw[-KEEN:] if self.seconds[item] < QUICK]
         return sorted(running, key=lambda item: (item not in last, self.seconds[item]))
 
     def _runs(self, item: pytest.Item, mutant: Mutant) -> bool:
@@ -104,7 +109,7 @@ class Warm:
         said, tell = os.pipe()
         child = os.fork()
         if not child:
-            _judge(session, mutant, judges, tell)
+            _judge(session, mutant, {item: self.seconds[item] for item in judges}, tell)
         os.close(tell)
         with os.fdopen(said) as answer:
             number = answer.read()
@@ -114,14 +119,16 @@ class Warm:
         return number != NOBODY
 
 
-def _judge(session: pytest.Session, mutant: Mutant, judges: Sequence[pytest.Item], tell: int) -> NoReturn:
+def _judge(session: pytest.Session, mutant: Mutant, judges: Mapping[pytest.Item, float], tell: int) -> NoReturn:
     """Say, in a child, which test sees the mutant, ``NOBODY``, or nothing if it cannot be imported or never ends."""
     try:
         gc.disable()
         _confine()
         _transplant(mutant.code(), importlib.import_module(f"imagesync.lists.{mutant.module}"))
         number = 0
-        for item, after in _with_next(judges):
+        for item, after in _with_next(list(judges)):
+            end = ceil(time.process_time() + ENDLESS + 4 * judges[item])
+            resource.setrlimit(resource.RLIMIT_CPU, (end, resource.RLIM_INFINITY))
             item.ihook.pytest_runtest_protocol(item=item, nextitem=after)
             if session.testsfailed:
                 break
@@ -166,7 +173,6 @@ def _confine() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
-    resource.setrlimit(resource.RLIMIT_CPU, (ENDLESS, ENDLESS))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
