@@ -123,6 +123,7 @@ def _judge(session: pytest.Session, mutant: Mutant, judges: Mapping[pytest.Item,
     """Say, in a child, which test sees the mutant, ``NOBODY``, or nothing if it cannot be imported or never ends."""
     try:
         gc.disable()
+        session.config.option.tbstyle = "no"  # nobody sees why a test fails, and finding its source takes long
         _confine()
         _transplant(mutant.code(), importlib.import_module(f"imagesync.lists.{mutant.module}"))
         number = 0
