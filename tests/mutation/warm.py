@@ -57,7 +57,7 @@ class Warm:
 
     mutants: Sequence[Mutant]
     report: Judged
-    runs: dict[pytest.Item, frozenset[tuple[str, int]]] = field(default_factory=dict)
+    runs: dict[pytest.Item, Mapping[str, set[int]]] = field(default_factory=dict)
     seconds: dict[pytest.Item, float] = field(default_factory=dict)
     saw: list[pytest.Item] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ class Warm:
         for item, after in _with_next([item for item in session.items if self.seconds[item] <= LONG]):
             with _traced(files) as lines:
                 item.ihook.pytest_runtest_protocol(item=item, nextitem=after)
-            self.runs[item] = frozenset(lines)
+            self.runs[item] = lines
         if session.testsfailed:
             raise pytest.UsageError("a test fails without any change")
         gc.collect()
@@ -99,7 +99,7 @@ class Warm:
     def _runs(self, item: pytest.Item, mutant: Mutant) -> bool:
         if LONG < self.seconds[item] <= LONGEST:
             return True
-        ran = {line for file, line in self.runs.get(item, ()) if file == mutant.file}
+        ran = self.runs.get(item, {}).get(mutant.file, set())
         if mutant.lines:
             return bool(ran & mutant.lines)
         return bool(ran) or item.path.stem == f"test_{mutant.module}"  # which may look at a value alone
@@ -149,13 +149,13 @@ def _spent() -> float:
 
 
 @contextmanager
-def _traced(files: Collection[str]) -> Iterator[set[tuple[str, int]]]:
-    """Give a set to which the lines of files are added that run."""
-    lines = set[tuple[str, int]]()
+def _traced(files: Collection[str]) -> Iterator[Mapping[str, set[int]]]:
+    """Give sets to which the lines of files are added that run."""
+    lines: dict[str, set[int]] = {file: set() for file in files}
 
     def local(frame: FrameType, event: str, _: object) -> Any:
         if event == "line":
-            lines.add((frame.f_code.co_filename, frame.f_lineno))
+            lines[frame.f_code.co_filename].add(frame.f_lineno)
         return local
 
     def trace(frame: FrameType, *_: object) -> Any:
@@ -190,7 +190,7 @@ def _transplant(code: CodeType, module: ModuleType) -> None:
                 _replace_code(vars(old).get(inner), value)
         elif getattr(new, "__module__", None) == module.__name__ and callable(new):
             _replace_code(old, new)
-        elif not name.startswith("__"):
+        elif not name.startswith("__") and (type(new) is not type(old) or new != old):
             _replace_value(name, old, new)
 
 
