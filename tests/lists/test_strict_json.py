@@ -39,7 +39,8 @@ def test_reads_what_json_writes(value: Any) -> None:
         (b"", "not JSON: Expecting value in line 1, column 1"),
         (b"{} x", "not JSON: Extra data"),
         (b"\xef\xbb\xbf{}", "byte order mark"),
-        ("{}".encode("utf-16"), "byte order mark"),
+        (b"\xff\xfe" + "{}".encode("utf-16-le"), "byte order mark"),
+        (b"\xfe\xff" + "{}".encode("utf-16-be"), "byte order mark"),
         ('{"a": 1}'.encode("utf-16-le"), "not JSON"),
         (b'"\xff"', r"not UTF-8 \(byte 1\)"),
         (b'"\xc0\xaf"', "not UTF-8"),
@@ -86,3 +87,18 @@ def test_refuses_what_can_be_read_in_two_ways(data: bytes, text: str) -> None:
 )
 def test_accepts_what_only_looks_odd(data: bytes, value: Any) -> None:
     assert loads(data) == value
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b'{"a": 1, "b": 2, "a": 3}', "a occurs twice"),
+        (b'{"a": {"b": "\\u0000"}}', "a.b has a character that is none (a lone surrogate or NUL)"),
+        (b"[[1e999]]", "[0][0] is too large a number"),
+    ],
+)
+def test_the_place_is_named_exactly(data: bytes, text: str) -> None:
+    with pytest.raises(ListFormatError) as error:
+        loads(data)
+
+    assert (str(error.value), error.value.hint) == (f"list: {text}", "")
