@@ -83,18 +83,13 @@ def start(tmp_path: Path) -> Callable[..., Result]:
 
 @pytest.mark.parametrize(("story", "kind", "machine"), MATRIX if FULL else SLICE)
 def test_a_guest_gets_its_verdict(
-    story: Story,
-    kind: Format,
-    machine: str,
-    guest: Callable[..., Path],
-    start: Callable[..., Result],
-    record_property: Callable[[str, object], None],
+    story: Story, kind: Format, machine: str, guest: Callable[..., Path], start: Callable[..., Result]
 ) -> None:
     properties = {"architecture": "aarch64" if machine == "arm" else "x86_64"}
 
     result = start(guest(story, kind, machine), kind, timeout=BOUNDED.get(story), properties=properties)
 
-    record_property("boot", f"{machine} {kind} {story}: {result.finding} {result.seconds} s")
+    print(f"{machine} {kind} {story}: {result.finding} {result.seconds} s")  # noqa: T201 - for whoever asks with -rP
     assert result.finding.verdict == ENDINGS[story], (result.finding, result.evidence.words)
     assert result.sandbox == "bubblewrap"
     assert result.screen is not None
