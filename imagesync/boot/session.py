@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 import zlib
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -97,7 +96,6 @@ class _Run:
     patience: Patience
     child: subprocess.Popen[bytes]
     started: float
-    clock: float = field(default_factory=time.time)
     client: QMPClient = field(default_factory=lambda: QMPClient("boot"))
     listener: EventListener = field(default_factory=lambda: EventListener(names=_EVENTS))
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -109,6 +107,7 @@ class _Run:
     screen: Screen | None = None
     picture: Picture | None = None
     dark: bool = False
+    clock: float = 0.0
     texts: tuple[int, int] = (0, 0)
     status: str = ""
     trouble: str = ""
@@ -292,10 +291,12 @@ async def _take_events(run: _Run) -> None:
 
 
 def _time(run: _Run, event: Mapping[str, Any]) -> float:
-    """Return when QEMU says that it happened, in seconds of the run: it may be long before anybody looks."""
+    """Return when an event happened, in seconds of the run: the first when it is seen, the others by QEMU's clock."""
     stamp = event["timestamp"]
-    at = int(stamp["seconds"]) + int(stamp["microseconds"]) / 1e6 - run.clock
-    return round(min(max(at, 0.0), run.seconds), 1)
+    at = int(stamp["seconds"]) + int(stamp["microseconds"]) / 1e6
+    if not run.events:
+        run.clock = at - run.seconds
+    return round(max(at - run.clock, 0.0), 1)
 
 
 async def _ask(run: _Run, command: str, arguments: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401 - JSON
