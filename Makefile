@@ -55,7 +55,9 @@ test-live: ## the whole matrices of faults against the real services, of which `
 test-boot: ## start every kind of small guest, good and bad, under QEMU (an hour without KVM); `make test` starts some
 	@.ci/system-packages test
 	@.ci/venv test
+	@.ci/system-packages boot
 	@.ci/guest-parts >/dev/null
+	@.ci/guest-parts arm64 >/dev/null
 	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal tests/boot
 
 test-packaging: ## what is installed on hosts, on hosts that are booted for it, as root

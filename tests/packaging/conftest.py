@@ -13,7 +13,9 @@ from host.base import base
 from host.machine import Host, open_host
 
 ROOT = Path(__file__).parents[2]
-LONG = frozenset(f"test_{what}.py" for what in ("ansible_hosts", "container", "deb", "host", "release", "rpm"))
+LONG = frozenset(
+    f"test_{what}.py" for what in ("ansible_hosts", "boot_unit", "container", "deb", "host", "release", "rpm")
+)
 """What builds packages or installs them on hosts takes minutes: ``make test-packaging`` runs it."""
 
 
