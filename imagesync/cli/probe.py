@@ -102,7 +102,7 @@ def _is_at_work(config: Config) -> bool:
 def _last(name: str, ended: datetime, runs: Sequence[RunDigest]) -> datetime:
     """Return when a list was looked at last, by the daemon or by whatever took its place."""
     others = (run.finished for run in runs if run.finished and any(word.name == name for word in run.lists))
-    return max(ended, *others)
+    return max([ended, *others])
 
 
 def _regular(config: Config, last: Mapping[str, datetime]) -> dict[str, Any]:
