@@ -51,6 +51,13 @@ class Typist:
         self.seen = ""
         os.write(self._terminal, keys.encode())
 
+    def loads(self, command: str) -> None:
+        """Have the shell run a command, and wait for its next prompt: earlier keys go to the terminal, not to it."""
+        self.types(f"{command}; echo loa''ded\n")
+        assert self.sees("loaded"), self.seen
+        self.seen = self.seen.partition("loaded")[2]
+        assert self.sees("ready> "), self.seen
+
     def sees(self, text: str) -> bool:
         """Return whether ``text`` appears; a shell that does not show it for 20 seconds never does."""
         while text not in self.seen:
@@ -80,7 +87,7 @@ def _typist(*shell: str, home: Path) -> Iterator[Typist]:
 @pytest.mark.parametrize(
     ("typed", "completed"),
     [
-        ("imagesync sta\t", "imagesync status "),
+        ("imagesync statu\t", "imagesync status "),
         ("imagesync list ver\t", "imagesync list verify "),
         ("imagesync --log-l\t", "imagesync --log-level "),
         ("imagesync --log-level war\t", "imagesync --log-level warning "),
@@ -91,16 +98,14 @@ def test_bash_completes(completions: Path, tmp_path: Path, typed: str, completed
     (tmp_path / "some.yaml").touch()
 
     with _typist("bash", "--norc", "--noprofile", "-i", home=tmp_path) as typist:
-        typist.types(f". {completions}/imagesync.bash; echo loa''ded\n")
-        assert typist.sees("loaded"), typist.seen
+        typist.loads(f". {completions}/imagesync.bash")
         typist.types(typed)
         assert typist.sees(completed), typist.seen
 
 
 def test_bash_offers_every_command_but_the_hidden_one(completions: Path, tmp_path: Path) -> None:
     with _typist("bash", "--norc", "--noprofile", "-i", home=tmp_path) as typist:
-        typist.types(f". {completions}/imagesync.bash; echo loa''ded\n")
-        assert typist.sees("loaded"), typist.seen
+        typist.loads(f". {completions}/imagesync.bash")
         typist.types("imagesync \t\t")
         for command in ("daemon", "demo", "list", "plan", "sync", "why"):
             assert typist.sees(command), typist.seen
@@ -110,8 +115,7 @@ def test_bash_offers_every_command_but_the_hidden_one(completions: Path, tmp_pat
 
 def test_zsh_completes(completions: Path, tmp_path: Path) -> None:
     with _typist("zsh", "-f", "-i", home=tmp_path) as typist:
-        typist.types(f"fpath=({completions} $fpath); autoload -U compinit; compinit -u -D; echo loa''ded\n")
-        assert typist.sees("loaded"), typist.seen
+        typist.loads(f"fpath=({completions} $fpath); autoload -U compinit; compinit -u -D")
         typist.types("imagesync list ver\t")
         assert typist.sees("verify "), typist.seen
 

@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 from imagesync import __version__
 from imagesync.config.schema import Config
 from imagesync.daemon.web.window import Glances
+from imagesync.images.entries import allocated
 from imagesync.model import Verdict
 from imagesync.run.history import RunDigest
 from imagesync.run.notice import Matter
@@ -110,7 +111,7 @@ class _State(Collector):
         yield from _lists(now)
         yield from _targets(now)
         yield from _boots(window.site().config)
-        yield _gauge("imagesync_store_bytes", "Size of the cache on disk", store_bytes(window.site().config.cache))
+        yield _gauge("imagesync_store_bytes", "Bytes of the disk that removing the cache would free", store_bytes(window.site().config.cache))
 
 
 def _boots(config: Config) -> Iterator[Metric]:
@@ -253,13 +254,13 @@ def _latest(target: TargetStanding, now: Situation) -> float:
 
 
 def store_bytes(cache: os.PathLike[str]) -> int:
-    """Return the bytes that the cache has on disk; 0 where it cannot be read."""
+    """Return the bytes that the cache alone has on disk, as its cap counts them; 0 where it cannot be read."""
     return sum(_allocated(os.path.join(cache, area)) for area in ("sources", "converted"))  # noqa: PTH118 - for scandir
 
 
 def _allocated(directory: str) -> int:
     try:
         with os.scandir(directory) as entries:
-            return sum(entry.stat(follow_symlinks=False).st_blocks * 512 for entry in entries)
+            return sum(allocated(entry.stat(follow_symlinks=False)) for entry in entries)
     except OSError:
         return 0
