@@ -62,12 +62,16 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What only the daemon knows: the next passes by name, and what is wrong with passes, configuration and state."""
+    """What only the daemon knows: the next passes by name, and what is wrong with passes, configuration and state.
+
+    ``crashed`` counts passes by name that ended without a report.
+    """
 
     next: Mapping[str, datetime] = field(default_factory=dict)
     troubles: Mapping[str, str] = field(default_factory=dict)
     complaint: str = ""
     state: str = ""
+    crashed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,6 +262,10 @@ def crl_store(config: Config) -> CrlStore | None:
     return CrlStore(config.cache / "crls", _limited(config), config.limits.max_list_bytes)
 
 
+DAEMON = "(daemon)"
+"""The lock that the daemon holds while it is there. No target can be called so."""
+
+
 def open_configured_state(config: Config, *, readonly: bool = False) -> Repository:
     """Return the state that the configuration names.
 

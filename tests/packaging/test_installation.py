@@ -42,6 +42,7 @@ def test_with_everything_there_it_says_nothing(root: Path, tmp_path: Path) -> No
         "bwrap",
         "chromium",
         "curl",
+        "wrk",
         "strace",
         "nginx",
         "initdb",
