@@ -25,7 +25,8 @@ INTERRUPTED = 130
 class Options:
     """The options that stand before the command.
 
-    A pass of the daemon also has the text of the configuration's ``files``, and is told of each line of the log.
+    A pass of the daemon also has the text of the configuration's ``files`` and the id of its run, and is told of each
+    line of the log.
     """
 
     config_path: Path
@@ -33,6 +34,7 @@ class Options:
     log_json: bool
     files: Mapping[str, str] | None = None
     on_log: Callable[[], None] | None = None
+    run_id: str = ""
 
     def config(self) -> Config:
         """Return the configuration.
@@ -52,10 +54,15 @@ class Options:
         """
         from imagesync.cli.logs import configure
 
-        run_id = f"{clock():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        run_id = self.run_id or new_run_id()
         usual = "warning" if sys.stderr.isatty() else "info"
         configure(self.log_level or level or usual, json_lines=self.log_json, run=run_id, on_line=self.on_log)
         return run_id
+
+
+def new_run_id() -> str:
+    """Return a name for a run that begins now."""
+    return f"{clock():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
 def clock() -> datetime:

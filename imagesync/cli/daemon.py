@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imagesync.cli.context import INTERRUPTED, Options, clock, environment
+from imagesync.cli.context import INTERRUPTED, Options, clock, environment, new_run_id
 
 if TYPE_CHECKING:
     from imagesync.daemon.passes import Site
@@ -48,9 +48,9 @@ def _serve(options: Options) -> None:
     from imagesync.daemon.service import Service
     from imagesync.daemon.systemd import Notifier
 
-    site = _read(options)
+    site = _checked(_read(options))
     options.start_logging()
-    program = Program(_command(options), dict(environment()), clock)
+    program = Program(_command(options), dict(environment()), clock, new_run_id)
     passes = Passes(program)
     passes.stop.enforce(_abandon)
     service = Service(site, passes, lambda: _checked(_read(options)), Notifier.of(environment(), os.getpid()))
@@ -66,12 +66,12 @@ def _alone(site: Site) -> Iterator[None]:
         LockedError: there is one already.
     """
     from imagesync.errors import LockedError, StateError
-    from imagesync.run.wiring import open_configured_state
+    from imagesync.run.wiring import DAEMON, open_configured_state
 
     with ExitStack() as stack:
         try:
             state = stack.enter_context(open_configured_state(site.config))
-            stack.enter_context(state.lock("(daemon)", clock()))
+            stack.enter_context(state.lock(DAEMON, clock()))
         except LockedError:
             raise
         except StateError as error:

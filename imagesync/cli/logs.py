@@ -21,19 +21,29 @@ def configure(level: str, *, json_lines: bool, run: str, on_line: Callable[[], N
     """
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(run=run)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True
-    )
+    stream = cast("TextIO", _StandardError())
+    logging.basicConfig(handlers=[_of_libraries(stream, json_lines=json_lines)], level=logging.WARNING, force=True)
     # What images are downloaded, converted and confined by logs here; at other levels than this, only what is wrong.
     logging.getLogger("imagesync").setLevel(logging.DEBUG if level == "debug" else logging.NOTSET)
     # It reports formats that it merely tried; what matters is in our own verdicts.
     logging.getLogger("oslo_utils").setLevel(logging.ERROR)
+    # It warns of each time that comes while a pass is still running, which is what happens to passes that take long.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     structlog.configure(
         processors=[*_told(on_line), *_processors(json_lines=json_lines)],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _StandardError())),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
+
+
+def _of_libraries(stream: TextIO, *, json_lines: bool) -> logging.Handler:
+    """Return what writes the lines of libraries as ours are written."""
+    receiver = logging.StreamHandler(stream)
+    before = [structlog.stdlib.add_logger_name]
+    last = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_processors(json_lines=json_lines)]
+    receiver.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=last))
+    return receiver
 
 
 class _StandardError(io.TextIOBase):

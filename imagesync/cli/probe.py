@@ -86,14 +86,23 @@ def _answer(options: Options, given: Mapping[str, timedelta]) -> Answer:
         fetch=(given["fetch_warning"], given["fetch_critical"]),
         regular=_regular(config, last),
         longest_pass=config.daemon.deadline,
+        at_work=_is_at_work(config),
     )
     return answer(situation, limits)
+
+
+def _is_at_work(config: Config) -> bool:
+    """Return whether a daemon is there, or another process works on a target."""
+    from imagesync.run.wiring import DAEMON, open_configured_state
+
+    with open_configured_state(config, readonly=True) as state:
+        return any(state.is_locked(name) for name in (DAEMON, *(target.name for target in config.targets)))
 
 
 def _last(name: str, ended: datetime, runs: Sequence[RunDigest]) -> datetime:
     """Return when a list was looked at last, by the daemon or by whatever took its place."""
     others = (run.finished for run in runs if run.finished and any(word.name == name for word in run.lists))
-    return max(ended, *others)
+    return max([ended, *others])
 
 
 def _regular(config: Config, last: Mapping[str, datetime]) -> dict[str, Any]:

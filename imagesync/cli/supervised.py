@@ -28,20 +28,21 @@ _PLANNED, _LEAST = 300, 5
 
 @click.command("pass", hidden=True)
 @click.option("--list", "name", help="The subscription; without it, what is due is removed.")
+@click.option("--run", default="", help="What the run is called.")
 @click.option("--plan", is_flag=True, help="Only tell what would be done.")
 @click.option("--events", type=int, required=True, help="The file descriptor to which events are written.")
 @click.option("--files", type=int, required=True, help="The file descriptor that the configuration is read from.")
 @click.pass_context
-def supervised(ctx: click.Context, /, *, name: str | None, plan: bool, events: int, files: int) -> None:
+def supervised(ctx: click.Context, /, *, plan: bool, events: int, files: int, **about: str | None) -> None:
     """Do what the daemon asks for, and tell it. Ends when standard input does."""
     from imagesync.cli.main import code_of
 
     Thread(target=_end_with_the_daemon, name="lifeline", daemon=True).start()
     told = Events(events)
     with os.fdopen(files, encoding="utf-8") as file:
-        options: Options = replace(ctx.obj, files=json.load(file), on_log=told.alive)
+        options: Options = replace(ctx.obj, files=json.load(file), on_log=told.alive, run_id=about["run"] or "")
     try:
-        code, facts = _plan(options, told) if plan else _do(options, name, told)
+        code, facts = _plan(options, told) if plan else _do(options, about["name"], told)
     except ImagesyncError as error:
         told.tell("end", exit=code_of(error), error=str(error))
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -131,6 +131,9 @@ def parse_format(value: object) -> Format:
     return Format(name)
 
 
+_ANY_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+
 def parse_cron(value: object) -> str:
     """Return a cron expression of five fields; weekdays by name, because programs count them differently.
 
@@ -145,9 +148,11 @@ def parse_cron(value: object) -> str:
     if re.search(r"\d", fields[4]):
         raise ValueError("has a number for a weekday, of which programs count in two ways: write mon, tue, ... sun")
     try:
-        CronTrigger.from_crontab(" ".join(fields), timezone=UTC)
+        trigger = CronTrigger.from_crontab(" ".join(fields), timezone=UTC)
     except ValueError as error:
         raise ValueError(f"is no cron expression: {error}") from None
+    if trigger.get_next_fire_time(None, _ANY_DAY) is None:
+        raise ValueError("names a day that never comes")
     return " ".join(fields)
 
 

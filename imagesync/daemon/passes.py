@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,11 +36,15 @@ _MILD = frozenset({4, 6})
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The program itself, as a child is started: command line up to its command, environment, and the clock."""
+    """The program itself, as a child is started: command line up to its command, environment, and the clock.
+
+    ``new_run`` gives what the next run is called, or nothing where it finds a name itself.
+    """
 
     command: Sequence[str]
     environment: Mapping[str, str]
     clock: Callable[[], datetime]
+    new_run: Callable[[], str] = str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class Passes:
     """What runs passes. ``live`` shows what is going on; asking for a ``stop`` ends it.
 
     ``known`` is what is remembered of each subscription's last pass, also where the state cannot be written; ``inbox``
-    takes what receivers are to be told.
+    takes what receivers are to be told. ``crashed`` counts passes without a report since the daemon began.
     """
 
     program: Program
@@ -78,6 +83,7 @@ class Passes:
     known: dict[str, PassRecord] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
     inbox: Inbox = field(default_factory=Inbox)
+    crashed: Counter[str] = field(default_factory=Counter)
 
     def recall(self, site: Site) -> None:
         """Read from the state when the last passes were."""
@@ -111,23 +117,26 @@ class Passes:
         """Run one pass and note how it ended."""
         if self.stop.is_set():
             return
-        self.live.begin(name, self.program.clock())
-        log.info("pass began", list=name)
-        try:
-            ending = self._supervise(name, site)
-        finally:
-            self.live.end(name)
-        if self.stop.is_set() and "run" not in ending.report:
-            log.info("pass interrupted", list=name)
-            return
-        self._log(name, ending)
+        run = self.program.new_run()
+        with structlog.contextvars.bound_contextvars(**({"run": run} if run else {})):
+            self.live.begin(name, self.program.clock())
+            log.info("pass began", list=name)
+            try:
+                ending = self._supervise(name, site, run)
+            finally:
+                self.live.end(name)
+            if self.stop.is_set() and "run" not in ending.report:
+                log.info("pass interrupted", list=name)
+                return
+            self._log(name, ending)
         if name == HOUSEKEEPING:
             self.inbox.put(Passed(name, self.program.clock(), crash=self.troubles.get(name, "")))
         else:
             self._note(name, site, ending)
 
-    def _supervise(self, name: str, site: Site) -> Ending:
+    def _supervise(self, name: str, site: Site, run: str) -> Ending:
         which = [] if name == HOUSEKEEPING else ["--list", name]
+        which += ["--run", run] if run else []
         launch = Launch([*self.program.command, "pass", *which], self.program.environment, json.dumps(dict(site.files)))
         try:
             return supervise(launch, site.patience(), self.stop, lambda event: self.live.take(name, event))
@@ -139,8 +148,9 @@ class Passes:
         trouble = why or (f"ended with exit code {ending.code}" if ending.code else "")
         if trouble:
             self.troubles[name] = trouble
+            self.crashed[name] += not ending.report
             say = log.error if ending.code not in _MILD else log.warning
-            say("pass failed", list=name, code=ending.code, reason=trouble)
+            say("pass failed", list=name, code="none" if ending.code is None else ending.code, reason=trouble)
         elif self.troubles.pop(name, None):
             log.info("pass is good again", list=name)
 

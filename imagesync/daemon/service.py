@@ -174,7 +174,13 @@ class Service:
 
     def _outlook(self) -> Outlook:
         passes = self.passes
-        return Outlook(self.schedule.next_times(), dict(passes.troubles), self.complaint, passes.inbox.complaint)
+        return Outlook(
+            self.schedule.next_times(),
+            dict(passes.troubles),
+            self.complaint,
+            passes.inbox.complaint,
+            dict(passes.crashed),
+        )
 
     def _look(self) -> None:
         self._watch_clock()

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from imagesync.boot.verdict import Verdict
 from imagesync.model import ListId
 from imagesync.plan.values import BESIDE_ANOTHER, Action, Kind
 from imagesync.run.apply import Ending, Outcome
 from imagesync.run.record import is_offered
 from imagesync.state import ChangeRecord, ImageRecord
 
-PUBLISHED, WITHDRAWN = "published", "withdrawn"
-"""What becomes of images. The values are words of the configuration and of the messages."""
+PUBLISHED, WITHDRAWN, ATTENTION = "published", "withdrawn", "attention"
+"""What becomes of images, and that one does not start. The values are words of the configuration and the messages."""
 
 _PUBLISHING = frozenset({Kind.REGISTER, Kind.REPLACE, Kind.RESTORE})
 _WITHDRAWN = frozenset({"retired", "revoked"})
@@ -40,7 +41,7 @@ def changes(
     done = {outcome.action.key: found for outcome in outcomes if (found := _done(outcome, where))}
     known = {record.key: record for record in before}
     missed = (_missed(record, known.get(record.key), where) for record in records if record.key not in done)
-    return (*done.values(), *filter(None, missed))
+    return (*done.values(), *filter(None, (_boot(one, where) for one in outcomes)), *filter(None, missed))
 
 
 def _done(outcome: Outcome, where: Where) -> ChangeRecord | None:
@@ -54,6 +55,15 @@ def _done(outcome: Outcome, where: Where) -> ChangeRecord | None:
     else:
         return None
     return _change(kind, action, where, f"{action.kind} {action.title} on {where.target}: {action.reason}")
+
+
+def _boot(outcome: Outcome, where: Where) -> ChangeRecord | None:
+    """Return that an image does not start, and is offered all the same."""
+    action, boot = outcome.action, outcome.boot
+    if outcome.outcome is not Ending.DONE or boot is None or Verdict(boot.verdict).passed:
+        return None
+    text = f"image {action.title} on {where.target}: boot check: {boot.verdict}: {boot.why}"
+    return _change(ATTENTION, action, where, text)
 
 
 def _missed(record: ImageRecord, before: ImageRecord | None, where: Where) -> ChangeRecord | None:

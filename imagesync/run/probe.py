@@ -34,7 +34,8 @@ class Limits:
     """After which time something is a warning, or critical.
 
     ``images`` is for what is missing or outdated, ``fetch`` for a list that was not fetched and verified. A daemon is
-    late when a pass did not end within ``daemon`` after it was due; ``regular`` is when that was, by list.
+    late when a pass did not end within ``daemon`` after it was due; ``regular`` is when that was, by list. ``at_work``
+    says that some process works with the state: without one, no pass that did not end is still going on.
     """
 
     images: tuple[timedelta, timedelta] = (WARNING_AFTER, CRITICAL_AFTER)
@@ -42,6 +43,7 @@ class Limits:
     daemon: tuple[timedelta, timedelta] = (timedelta(hours=1), timedelta(hours=6))
     regular: Mapping[str, datetime] = field(default_factory=dict)
     longest_pass: timedelta = timedelta(hours=24)
+    at_work: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def _pauses(now: Situation) -> Iterator[tuple[Code, str]]:
 
 def _daemon(lists: Sequence[ListStanding], now: Situation, limits: Limits) -> Iterator[tuple[Code, str]]:
     """Yield which list the daemon has left alone. Where no daemon ever ran, a timer does its work."""
-    if any(_is_at_work(run, now.at, limits.longest_pass) for run in now.runs):
+    if limits.at_work and any(_is_at_work(run, now.at, limits.longest_pass) for run in now.runs):
         return
     late = {one.name: limits.regular[one.name] for one in lists if one.name in limits.regular}
     if late:

@@ -213,12 +213,13 @@ def open_ports(config: Config, environment: Mapping[str, str], work: Task, displ
     anchors = _anchors_if_needed(config, work)
     subscriptions = {item.name: item for item in work.subscriptions}
     installed = registry.snapshot()
+    again = bool(work.scope.images) and not work.honour_back_off
     with open_configured_state(config, readonly=work.dry) as state:
         yield Ports(
             fetch=partial(_source, installed),
             anchors=anchors,
             open_target=partial(_open_target, installed),
-            prepare=_preparation(config, subscriptions, environment, Notebook(state, work.now)),
+            prepare=_preparation(config, subscriptions, environment, Notebook(state, work.now, again)),
             state=state,
             display=display,
         )
@@ -259,6 +260,10 @@ def crl_store(config: Config) -> CrlStore | None:
     from imagesync.lists.crls import CrlStore
 
     return CrlStore(config.cache / "crls", _limited(config), config.limits.max_list_bytes)
+
+
+DAEMON = "(daemon)"
+"""The lock that the daemon holds while it is there. No target can be called so."""
 
 
 def open_configured_state(config: Config, *, readonly: bool = False) -> Repository:

@@ -28,6 +28,7 @@ _MIGRATION_LOCK = 0x696D616765737963
 """Any number that nobody else uses for an advisory lock of the same database."""
 
 _BUSY_SECONDS = 30
+_LONGEST_STATEMENT = 300
 
 
 class Database:
@@ -163,7 +164,10 @@ def _prepare_readonly(connection: sqlite3.Connection, _record: object) -> None:
 def _postgresql(url: sa.URL, *, readonly: bool) -> sa.Engine:
     # A cluster that was made in the C locale has no encoding; without ours the driver would give bytes for text.
     client = {"client_encoding": "utf8", "connect_timeout": 10, "application_name": "imagesync"}
+    # A server that is gone without a word, or does not come to an end, must not hold passes up for ever.
+    client |= {"tcp_user_timeout": _BUSY_SECONDS * 1000, "keepalives_idle": _BUSY_SECONDS}
     options = f"-c timezone=UTC -c default_transaction_read_only={'on' if readonly else 'off'}"
+    options += f" -c lock_timeout={_BUSY_SECONDS}s -c statement_timeout={_LONGEST_STATEMENT}s"
     return sa.create_engine(
         url,
         connect_args={"options": options} | client,

@@ -6,6 +6,7 @@ that happened. What is written down beside it only says who holds it.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -23,6 +24,9 @@ from filelock import FileLock, Timeout
 from imagesync.errors import LockedError, StateError
 from imagesync.state.database import Database, converted, insert
 from imagesync.state.tables import holder
+
+_GLANCE = 0.1
+"""Seconds for which somebody may have the lock who only looks whether it is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,26 @@ def hold(database: Database, target: str, now: datetime) -> AbstractContextManag
     return _hold_advisory(database, target, mine)
 
 
+def is_held(database: Database, target: str) -> bool:
+    """Return whether somebody holds the lock of ``target``. It is not taken for that.
+
+    Raises:
+        StateError: it cannot be found out.
+    """
+    if database.engine.dialect.name == "sqlite":
+        with converted(database.place):
+            return _is_held_file(_lock_file(Path(f"{database.place}.locks"), target))
+    number = _number(target) & ((1 << 64) - 1)
+    halves = {"high": number >> 32, "low": number & 0xFFFFFFFF}
+    query = sa.text(
+        "select exists (select from pg_locks where locktype = 'advisory' and granted and objsubid = 1"
+        " and classid = :high and objid = :low"
+        " and database = (select oid from pg_database where datname = current_database()))"
+    )
+    with database.read() as connection:
+        return bool(connection.execute(query, halves).scalar_one())
+
+
 def _refusal(target: str, other: Holder | None, now: datetime) -> LockedError:
     hint = "wait until it is done"
     if other is None:
@@ -56,15 +80,33 @@ def _refusal(target: str, other: Holder | None, now: datetime) -> LockedError:
 
 
 # --- a file beside the state -----------------------------------------------------------------------------------------
+def _lock_file(directory: Path, target: str) -> Path:
+    return directory / f"{quote(target, safe='')}.lock"
+
+
+def _is_held_file(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 @contextmanager
 def _hold_file(directory: Path, target: str, mine: Holder) -> Iterator[None]:
-    name = quote(target, safe="")
-    facts = directory / f"{name}.json"
-    lock = FileLock(directory / f"{name}.lock", mode=0o600)
+    path = _lock_file(directory, target)
+    facts = path.with_suffix(".json")
+    lock = FileLock(path, mode=0o600)
     try:
         with converted(str(directory)):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=_GLANCE, poll_interval=_GLANCE / 4)
     except StateError as error:
         if isinstance(error.__cause__, Timeout):
             raise _refusal(target, _read(facts), mine.since) from None
@@ -93,10 +135,14 @@ def _read(facts: Path) -> Holder | None:
 
 
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------
+def _number(target: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"imagesync {target}".encode()).digest()[:8], signed=True)
+
+
 @contextmanager
 def _hold_advisory(database: Database, target: str, mine: Holder) -> Iterator[None]:
     # The lock lives as long as this one connection; outside a transaction, so that vacuum is not held up.
-    number = int.from_bytes(hashlib.sha256(f"imagesync {target}".encode()).digest()[:8], signed=True)
+    number = _number(target)
     with converted(database.place):
         connection = database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     with connection:

@@ -377,6 +377,10 @@ class Repository:
             return history.find(connection, run_id)
 
     # --- lock ---
+    def is_locked(self, target: str) -> bool:
+        """Return whether a process holds the lock of ``target``."""
+        return lock.is_held(self._database, target)
+
     def lock(self, target: str, now: datetime) -> AbstractContextManager[None]:
         """Return a context manager that holds the lock of ``target``; ``now`` is when it was taken.
 

@@ -10,6 +10,7 @@ from imagesync.config.values import (
     format_duration,
     format_size,
     format_span,
+    parse_cron,
     parse_duration,
     parse_format,
     parse_size,
@@ -103,3 +104,9 @@ def test_what_is_no_span_is_refused(text: object) -> None:
 def test_a_span_of_no_length_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="leave it out if any time will do"):
         parse_span(text)
+
+
+@pytest.mark.parametrize("text", ["0 2 * * 1", "0 0 31 2 *", "0 2 * *", "61 * * * *"])
+def test_what_is_no_time_of_a_week_or_never_comes_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"weekday|never comes|cron"):
+        parse_cron(text)

@@ -37,15 +37,6 @@ def told(passed, known=()):
     return [(event.kind, event.text) for event in news(passed, known).events]
 
 
-def test_an_image_that_was_offered_though_it_does_not_start_is_told_once():
-    boot = {"verdict": "panic", "why": "Kernel panic", "seconds": 30.0}
-    begun = passed(TRUSTED, action("register", "new") | {"boot": boot})
-
-    assert (EventKind.ATTENTION, "image One on site: boot check: panic: Kernel panic") in told(begun)
-    assert news(begun, ()).begun == ()
-    assert told(passed(TRUSTED, action("register", "new") | {"boot": boot | {"verdict": "login"}})) == []
-
-
 def test_a_quiet_pass_is_no_news():
     assert told(passed(TRUSTED, action())) == []
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from imagesync.images.artifact import BootCheck
 from imagesync.model import Digest, ImageId, ImageKey, ListId
 from imagesync.plan.values import Action, Cause, Kind
 from imagesync.run.apply import Ending, Outcome
@@ -46,6 +47,17 @@ def test_what_a_pass_did_is_told_once(kind: Kind, cause: Cause, expected: str) -
 
     assert (change.kind, change.text) == (expected, f"{kind} One on site: why")
     assert (change.subscription, change.target, change.key, change.at) == ("vo", "site", "p:list/one", NOW)
+
+
+def test_an_image_that_was_offered_though_it_does_not_start_is_told() -> None:
+    done = outcome(Kind.REGISTER, Cause.NEW)
+    panic, login = (BootCheck(verdict, "Kernel panic", 30.0) for verdict in ("panic", "login"))
+
+    assert found([replace(done, boot=panic)])[1:] == [
+        ("attention", "image One on site: boot check: panic: Kernel panic")
+    ]
+    assert found([replace(done, boot=login)])[1:] == []
+    assert found([replace(done, boot=panic, outcome=Ending.FAILED)]) == []
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,12 @@ def test_a_pass_that_goes_on_keeps_the_daemon_alive():
     assert _ask(runs=(_run(finished=False), _run()), limits=late).code is Code.OK
 
 
+def test_a_pass_that_was_killed_does_not_hide_that_nobody_is_at_work():
+    late = Limits(regular={"f": NOW - 7 * HOUR}, at_work=False)
+
+    assert _ask(runs=(_run(finished=False), _run()), limits=late).code is Code.CRITICAL
+
+
 def test_before_any_pass_it_does_not_know():
     now = situation([Followed("f", "vo", "url", HOUR)], [Kept("site", "directory")], Facts(), Outlook(), NOW)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from soak import Site, growth
 
-EVERY = 5.0
+EVERY = 2.0
 WARM_UP = 0.25
 """Share of the time after which the figures are those that later ones are compared with."""
 

@@ -10,13 +10,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import psutil
 import yaml
@@ -32,11 +33,15 @@ MEMORY = 6 * MIB
 
 STATE = 8 * MIB
 START = 60
+QUICK = Path(__file__).with_name("quick.py")
+VOS = ("one", "two", "three", "four")
 PAGES = (
-    *("/", "/lists/one", "/lists/two", "/targets/site", "/plan", "/passes", "/passes/running", "/nothing"),
+    *("/", "/lists/one", "/lists/four", "/targets/site", "/plan", "/passes", "/passes/running", "/nothing"),
     *("/healthz", "/readyz", "/metrics", "/api/v1/status", "/api/v1/openapi.json"),
 )
 FAULTS = (Status(503), Status(404), Replaced(b"no list"), BrokenOff(after=100, reset=True))
+
+COUNTED = {"begun": b'event="pass began"', "failed": b'event="pass failed"'}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +88,19 @@ def growth(figures: Sequence[Figures]) -> list[str]:
     return found
 
 
+def _end(process: psutil.Popen) -> None:
+    """End it, by force if it has to be."""
+    process.terminate()
+    try:
+        process.wait(60)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+
+
 class Site:
-    """A daemon with two lists that are looked at each second, and a directory target."""
+    """A daemon with four lists that are looked at each second, and a directory target."""
 
     def __init__(self, root: Path, now: datetime) -> None:
         """Prepare it below ``root``."""
@@ -99,41 +115,69 @@ class Site:
             chosen.bind(("127.0.0.1", 0))
             self._port = chosen.getsockname()[1]
         self._lists: list[PublishedList] = []
+        self._counts = Counter[str]()
+        self._position = 0
 
     def __enter__(self) -> Self:
-        """Start the servers and the daemon."""
-        for vo in ("one.example.org", "two.example.org"):
-            server = self._stack.enter_context(ListServer(self._endorser, self._now))
-            self._lists.append(server.add_list(vo))
-            self._change(self._lists[-1])
-        (self._root / "imagesync.yaml").write_text(yaml.safe_dump(self._config()))
-        log = self._stack.enter_context((self._root / "log").open("w"))
-        command = [sys.executable, "-m", "imagesync", "--config", str(self._root / "imagesync.yaml"), "daemon"]
-        self._daemon = psutil.Popen(command, stderr=log, stdin=subprocess.DEVNULL, env=dict(os.environ))
-        self._wait_until_ready()
+        """Start the servers, the nursery of passes, and the daemon."""
+        try:
+            for vo in VOS:
+                server = self._stack.enter_context(ListServer(self._endorser, self._now))
+                self._lists.append(server.add_list(f"{vo}.example.org"))
+                self._change(self._lists[-1])
+            (self._root / "imagesync.yaml").write_text(yaml.safe_dump(self._config()))
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
         return self
 
-    def _wait_until_ready(self) -> None:
+    def _start(self) -> None:
+        socket_of_nursery = self._root / "nursery"
+        quick = self._root / "python"
+        quick.write_text(f"#!{sys.executable} -IS\n" + QUICK.read_text())
+        quick.chmod(0o755)
+        log = self._stack.enter_context((self._root / "log").open("w"))
+        self._spawn([sys.executable, str(QUICK), str(socket_of_nursery)], log, {})
+        self._wait_until(socket_of_nursery.exists)
+        program = f"import sys; sys.executable = {str(quick)!r}; from imagesync.cli.main import run; run()"
+        command = [sys.executable, "-c", program, "--config", str(self._root / "imagesync.yaml"), "daemon"]
+        environment = {"SOAK_NURSERY": str(socket_of_nursery), "SOAK_PYTHON": sys.executable}
+        self._daemon = self._spawn(command, log, environment)
+        self._wait_until(lambda: "daemon started" in self._log() or self._daemon.poll() is not None)
+
+    def _spawn(self, command: list[str], log: IO[str], environment: dict[str, str]) -> psutil.Popen:
+        """Start a process that ends when this one does, however that ends."""
+        env = {**os.environ, **environment}
+        process = psutil.Popen(
+            ["setpriv", "--pdeathsig", "KILL", *command], stderr=log, stdin=subprocess.DEVNULL, env=env
+        )
+        self._stack.callback(_end, process)
+        return process
+
+    def _wait_until(self, truth: Callable[[], object]) -> None:
         due = time.monotonic() + START
-        while "daemon started" not in self._log():
-            if time.monotonic() > due or self._daemon.poll() is not None:
+        while not truth():
+            if time.monotonic() > due:
                 raise RuntimeError(f"the daemon does not start: {self._log()}")
             time.sleep(0.1)
 
     def _log(self) -> str:
         return (self._root / "log").read_text(errors="replace")
 
+    def _read_on(self) -> None:
+        """Count what the log has got since it was read last."""
+        with (self._root / "log").open("rb") as log:
+            log.seek(self._position)
+            text = log.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._position += len(whole)
+        for kind, words in COUNTED.items():
+            self._counts[kind] += whole.count(words)
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Stop them."""
-        try:
-            if self._daemon.poll() is None:
-                self._daemon.terminate()
-            self._daemon.wait(60)
-        finally:
-            if self._daemon.poll() is None:
-                self._daemon.kill()
-                self._daemon.wait()
-            self._stack.close()
+        self._stack.close()
 
     def _config(self) -> dict[str, Any]:
         endorser = identity_of(self._endorser)
@@ -222,10 +266,9 @@ class Site:
             memory = self._daemon.memory_info().rss
             threads = self._daemon.num_threads()
         descriptors = len([one for one in Path(f"/proc/{self._daemon.pid}/fd").iterdir() if self._is_steady(one)])
-        state = self._root / "state.db"
-        text = self._log()
-        begun, failed = text.count('event="pass began"'), text.count('event="pass failed"')
-        size = state.stat().st_size if state.exists() else 0
+        self._read_on()
+        begun, failed = self._counts["begun"], self._counts["failed"]
+        size = sum(one.stat().st_size for one in self._root.glob("state.db*") if one.is_file())
         return Figures(memory, descriptors, threads, size, begun, failed, self._answers, self._refusals)
 
     @staticmethod

@@ -41,6 +41,17 @@ def holder(place: Any) -> Iterator[subprocess.Popen[bytes]]:
     process.communicate()
 
 
+def test_whether_a_lock_is_held_is_seen_without_taking_it(
+    place: Any, holder: subprocess.Popen[bytes], repository: Repository, now: datetime
+) -> None:
+    with place.open(readonly=True) as onlooker:
+        assert onlooker.is_locked("site")
+        assert not onlooker.is_locked("other")
+        with repository.lock("other", now):
+            assert onlooker.is_locked("other")
+        assert not onlooker.is_locked("other")
+
+
 def test_a_held_lock_names_the_process_that_holds_it(
     holder: subprocess.Popen[bytes], repository: Repository, now: datetime
 ) -> None:

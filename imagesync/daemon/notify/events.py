@@ -14,7 +14,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from imagesync.boot.verdict import Verdict
 from imagesync.plan.spec import timestamp
 from imagesync.plan.values import Cause
 from imagesync.run.changes import PUBLISHED, WITHDRAWN
@@ -97,7 +96,6 @@ def news(passed: Passed, known: Iterable[TroubleRecord]) -> News:
             for key in sorted(ended)
             if _topic(before[key]) not in topics  # got worse, say
         ),
-        *_of_boots(passed),
     )
     return News(events, begun, ended)
 
@@ -172,13 +170,3 @@ def of_change(change: ChangeRecord) -> Event:
     """Return the event that tells what became of an image."""
     about = (change.subscription, change.target, change.key, change.title)
     return Event(EventKind(change.kind), timestamp(change.at), change.text, *about)
-
-
-def _of_boots(passed: Passed) -> Iterator[Event]:
-    """Yield an event for each image that does not start and is offered all the same."""
-    for target in passed.report.get("targets", ()):
-        for action in target["actions"]:
-            if (boot := action.get("boot")) and not Verdict(boot["verdict"]).passed:
-                text = f"image {action['title']} on {target['name']}: boot check: {boot['verdict']}: {boot['why']}"
-                about = (passed.subscription, target["name"], action["key"], action["title"])
-                yield Event(EventKind.ATTENTION, timestamp(passed.at), text, *about)

@@ -48,6 +48,10 @@ class Rules:
         """
         return bool(self.secret) or not self.local or _is_loopback(_name_of(host))
 
+    def admit(self, headers: Headers) -> bool:
+        """Return whether a request with these headers may see everything."""
+        return self.knows_host(headers.get("host", "")) and self.allow(headers.get("authorization", ""))
+
     def token(self) -> str:
         """Return what a form must hold, so that it is ours: nobody else's page can know it."""
         return hmac.new(self.secret.encode(), b"imagesync: due now", hashlib.sha256).hexdigest() if self.secret else ""

@@ -27,18 +27,25 @@ def alive(desk: Desk, request: Request) -> Response:  # noqa: ARG001 - the signa
     return PlainTextResponse("alive\n")
 
 
-def ready(desk: Desk, request: Request) -> Response:  # noqa: ARG001
+def ready(desk: Desk, request: Request) -> Response:
     """Say whether the state can be used and every list was looked at once."""
+    why = _objection(desk)
+    if not why:
+        return PlainTextResponse("ready\n")
+    # Everybody may ask; what is wrong has names and paths in it, which are for those who may see the page.
+    return PlainTextResponse(f"not ready: {short(why)}\n" if desk.rules.admit(request.headers) else "not ready\n", 503)
+
+
+def _objection(desk: Desk) -> str:
+    """Return why it is not ready, or nothing."""
     try:
         now = desk.glances.situation()
     except (ConfigError, StateError) as error:
-        return PlainTextResponse(f"not ready: {short(str(error))}\n", 503)
+        return str(error)
     if now.outlook.state:
-        return PlainTextResponse(f"not ready: {short(now.outlook.state)}\n", 503)
+        return now.outlook.state
     waiting = [one.name for one in now.lists if one.followed.enabled and one.last is None and one.word is None]
-    if waiting:
-        return PlainTextResponse(f"not ready: no pass yet over {', '.join(waiting)}\n", 503)
-    return PlainTextResponse("ready\n")
+    return f"no pass yet over {', '.join(waiting)}" if waiting else ""
 
 
 def metrics(desk: Desk, request: Request) -> Response:  # noqa: ARG001

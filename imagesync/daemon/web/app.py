@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from importlib import resources
 
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from imagesync.daemon.web import api, pages
 from imagesync.daemon.web.access import Access, Rules
+from imagesync.daemon.web.answers import Answer, Answers
 from imagesync.daemon.web.desk import Desk
 from imagesync.daemon.web.metrics import Metrics
 from imagesync.daemon.web.window import Glances, Window
@@ -25,7 +26,8 @@ _STATIC = {"imagesync.css": "text/css", "imagesync.js": "text/javascript", "icon
 
 _LONGEST_FORM = 4096
 
-Answer = Callable[[Desk, Request], Response]
+_KEPT = frozenset({pages.overview, pages.listing, pages.target, pages.image, pages.passes, api.metrics, api.status})
+"""What takes a while to make, and is the same for everybody who asks within a second."""
 
 GETS: Mapping[str, Answer] = {
     "/": pages.overview,
@@ -49,7 +51,11 @@ def make_app(window: Window, rules: Rules) -> ASGIApp:
     """Return the application for what is seen through ``window``, for those whom ``rules`` let in."""
     glances = Glances(window)
     desk = Desk(glances, Metrics(glances), rules)
-    routes = [Route(path, partial(answer, desk), methods=["GET"]) for path, answer in GETS.items()]
+    answers = Answers(desk)
+    given = {
+        answer: partial(answers.give, answer) if answer in _KEPT else partial(answer, desk) for answer in GETS.values()
+    }
+    routes = [Route(path, given[answer], methods=["GET"]) for path, answer in GETS.items()]
     routes += [
         Route("/lists/{name}/sync", partial(_posted, desk), methods=["POST"]),
         Route("/api/v1/lists/{name}/sync", partial(api.sync_now, desk), methods=["POST"]),

@@ -16,7 +16,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from imagesync import __version__
@@ -107,6 +107,7 @@ class _State(Collector):
             "imagesync_build", "What is running", value={"version": __version__, "python": platform.python_version()}
         )
         yield from _daemon(now, window.began, running=len(window.live.running()))
+        yield _crashed(now)
         yield from _lists(now)
         yield from _targets(now)
         yield from _boots(window.site().config)
@@ -128,6 +129,17 @@ def _boots(config: Config) -> Iterator[Metric]:
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, value=value)
+
+
+def _crashed(now: Situation) -> Metric:
+    family = CounterMetricFamily(
+        "imagesync_crashed_passes",
+        "Passes that crashed or were killed, so that no report tells of them",
+        labels=["list"],
+    )
+    for name in now.outlook.next.keys() | now.outlook.crashed.keys():
+        family.add_metric([name], now.outlook.crashed.get(name, 0))
+    return family
 
 
 def _daemon(now: Situation, began: datetime, *, running: int) -> Iterator[Metric]:

@@ -63,8 +63,9 @@ class Web:
             self.complaint = str(error)
 
     def tend(self, config: Config) -> None:
-        """Try again, now and then, what was not possible."""
-        if self.complaint and time.monotonic() - self._tried > RETRY:
+        """Try again, now and then, what was not possible, or ended by itself."""
+        ended = self._server is not None and not self._server.is_alive()
+        if (self.complaint or ended) and time.monotonic() - self._tried > RETRY:
             self.arrange(config)
 
     def end(self, stop: Stop) -> None:

@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from threading import Lock
+from threading import Lock, Thread
 
 from imagesync.daemon.live import Live
 from imagesync.daemon.passes import Site
 from imagesync.daemon.web.plans import Plans
+from imagesync.errors import ImagesyncError
 from imagesync.run.situation import Outlook, Situation
 from imagesync.run.survey import Survey
 
-_FRESH = 1.0
-"""Seconds for which everybody who looks is shown the same."""
+_FRESH, _OLD = 1.0, 3.0
+"""Seconds for which everybody who looks is shown the same, and for which that is better than to wait for a new look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +38,17 @@ class Window:
 
 
 class Glances:
-    """How things stand, looked at once a second at most however many ask. Safe to use from several threads."""
+    """How things stand, looked at once a second at most however many ask. Safe to use from several threads.
+
+    While many ask, nobody waits: they are shown the last look until the next one is done.
+    """
 
     def __init__(self, window: Window) -> None:
         """Look through ``window``."""
         self.window = window
         self._lock = Lock()
         self._last: tuple[float, Situation] | None = None
+        self._looking: Thread | None = None
 
     def situation(self) -> Situation:
         """Return how things stand.
@@ -52,16 +57,30 @@ class Glances:
             ConfigError: the password of the state cannot be read.
             StateError: the state cannot be read.
         """
+        last = self._last
+        age = time.monotonic() - last[0] if last else _OLD
+        if last is None or age >= _OLD:
+            return self._look_unless(last)
+        if age > _FRESH and (self._looking is None or not self._looking.is_alive()):
+            self._looking = Thread(target=self._renew, args=(last,), name="glance", daemon=True)
+            self._looking.start()
+        return last[1]
+
+    def _look_unless(self, before: tuple[float, Situation] | None) -> Situation:
+        """Look, unless somebody did since ``before``."""
         with self._lock:
-            if self._last is None or time.monotonic() - self._last[0] > _FRESH:
-                found = self._look()
+            if self._last is before or self._last is None:
+                window = self.window
+                found = window.survey.look(window.site().config, window.outlook(), window.clock())
                 # From its end on: a look that takes long must not be old when it is there.
                 self._last = (time.monotonic(), found)
             return self._last[1]
 
-    def _look(self) -> Situation:
-        window = self.window
-        return window.survey.look(window.site().config, window.outlook(), window.clock())
+    def _renew(self, before: tuple[float, Situation]) -> None:
+        try:
+            self._look_unless(before)
+        except ImagesyncError:
+            self.forget()  # who asks next is told why
 
     def forget(self) -> None:
         """Let the next who asks see what is new."""

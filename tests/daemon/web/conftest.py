@@ -212,3 +212,9 @@ def empty_state(tmp_path_factory):
 def place(tmp_path, signature, empty_state):
     shutil.copy(empty_state, tmp_path / "state.db")
     return Place(tmp_path, signature)
+
+
+@pytest.fixture
+def visitor():
+    """Return what makes somebody who asks an application."""
+    return Visitor

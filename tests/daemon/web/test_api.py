@@ -1,6 +1,7 @@
 """What programs ask: health, metrics, the status and its description."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from prometheus_client.parser import text_string_to_metric_families
 
 from imagesync.daemon.web.access import Rules
+from imagesync.daemon.web.app import make_app
 from imagesync.daemon.web.openapi import description
 from imagesync.daemon.web.server import Server
+from imagesync.run.situation import Outlook
 
 HOUR = timedelta(hours=1)
 SECRET = "open sesame"
@@ -20,8 +23,6 @@ BEARER = {"authorization": f"Bearer {SECRET}"}
 @pytest.fixture
 def described(place):
     """A server whose state has something of everything, and what it says of itself."""
-    from imagesync.daemon.web.app import make_app
-
     place.accept(entries=[{"dc:identifier": "one"}]).hold().hold("two", state="failed", retry_at=place.now + HOUR)
     place.ran(lists=[("fedcloud", "refused", "rollback: lower")], code=3).passed(code=3, failures=2)
     place.next["fedcloud"] = place.now + HOUR
@@ -90,6 +91,15 @@ def test_it_is_alive_before_it_is_ready(place):
     assert client.get("/healthz").text == "alive\n"
     assert client.get("/readyz").status_code == 503
     assert "no pass yet over fedcloud" in client.get("/readyz").text
+
+
+def test_why_it_is_not_ready_is_told_to_those_who_may_see_the_page(place):
+    secret, local = place.open(Rules(SECRET)), place.open(Rules(local=True))
+
+    assert secret.get("/readyz").text == "not ready\n"
+    assert "fedcloud" in secret.get("/readyz", headers=BEARER).text
+    assert local.get("/readyz", headers={"host": "evil.example.org"}).text == "not ready\n"
+    assert "fedcloud" in local.get("/readyz", headers={"host": "localhost"}).text
 
 
 def test_it_is_ready_when_every_list_was_looked_at_also_in_vain(place):
@@ -196,3 +206,11 @@ def test_what_is_paused_is_measured_and_no_alarm(place):
     assert found["imagesync_images", "paused", "site"] == 1
     assert found["imagesync_images_late_seconds", "site"] == 0
     assert found["imagesync_list_verdict", "fedcloud", "trusted"] == 0
+
+
+def test_passes_that_left_no_report_are_counted(place, visitor):
+    window = replace(place.window(), outlook=lambda: Outlook(next={"fedcloud": place.now}, crashed={"other": 2}))
+    found = _metrics(visitor(make_app(window, Rules())))
+
+    assert found["imagesync_crashed_passes_total", "other"] == 2
+    assert found["imagesync_crashed_passes_total", "fedcloud"] == 0

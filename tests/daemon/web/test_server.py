@@ -78,6 +78,17 @@ def test_a_port_in_use_is_a_complaint_and_is_tried_again(place, web, monkeypatch
     assert _ask(int(web.address.rpartition(":")[2])) == 200
 
 
+def test_a_page_that_ended_by_itself_is_opened_again(place, web, monkeypatch):
+    monkeypatch.setattr("imagesync.daemon.web.site.RETRY", 0.0)
+    config = _listening(place, f"127.0.0.1:{_free_port()}")
+    web.arrange(config)
+    web._server._server.should_exit = True
+    web._server._thread.join(10)
+    web.tend(config)
+
+    assert _ask(int(web.address.rpartition(":")[2])) == 200
+
+
 def test_a_secret_that_cannot_be_read_lets_nobody_in(place, web):
     web.arrange(_listening(place, f"127.0.0.1:{_free_port()}", auth={"file": str(place.root / "missing")}))
 

@@ -1,14 +1,18 @@
 """The daemon, run as a service manager runs it: a real process, a real notify socket, real signals."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 import psutil
 
+from imagesync.run.wiring import DAEMON
+from imagesync.state import PassRecord, open_state
 from imagesync.testing.faults import Held, Replaced, Slow, Status
 
 HANG = 60
@@ -53,6 +57,9 @@ def test_a_list_that_failed_is_tried_again_later_and_counted(quiet, start):
     with start() as daemon:
         assert "shaky: ended with exit code 5" in daemon.idle()
         assert daemon.passes() == {"shaky": (5, 1), "steady": (0, 0)}
+        lines = [line for line in daemon.log().splitlines() if "list=shaky" in line]
+        assert len(lines) >= 3  # it began, what the pass said, that it failed
+        assert len({re.search(r"run=(\S+)", line)[1] for line in lines}) == 1
 
     assert quiet.titles() == ["steady-1", "steady-2"]
 
@@ -107,6 +114,24 @@ def test_a_list_that_is_followed_no_more_leaves_no_trouble(quiet, start):
         daemon.signal(signal.SIGHUP)
         daemon.hear("RELOADING=1")
         assert "shaky" not in daemon.hear("STATUS=next: ")
+
+
+def test_the_probe_sees_that_nobody_is_at_work_also_after_a_pass_was_killed(quiet):
+    now = datetime.now(UTC)
+    with open_state(f"sqlite:///{quiet.root / 'state.db'}", None) as state:
+        state.note_pass(PassRecord("shaky", now - timedelta(days=2), 0, 0, None, ""))
+        state.begin_run("killed", "sync", now - timedelta(hours=1))
+        assert "daemon is not at work" in quiet.given("probe").out
+        with state.lock(DAEMON, now):
+            assert "daemon is not at work" not in quiet.given("probe").out
+
+
+def test_a_configuration_that_a_reload_would_refuse_is_refused_at_the_start(quiet, start):
+    quiet.targets[0]["backend"] = "nonsense"
+    quiet.configure()
+    with start(wait=False) as daemon:
+        assert daemon.process.wait(HANG) == 2
+        assert "nonsense" in daemon.log()
 
 
 def test_of_two_daemons_one_is_at_work(quiet, start):

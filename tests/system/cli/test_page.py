@@ -10,12 +10,13 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
-from imagesync.testing.faults import Held, Tampered
+from imagesync.testing.faults import Held, Slow, Tampered
 
 HANG = 60
 HOSTILE = (
@@ -31,6 +32,10 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+LOAD = Path(__file__).parents[2] / "bench" / "load.lua"
+SLOW = 5
+"""Seconds that an answer may take on a machine that has much else to do; ``make bench`` measures it."""
+
 SIZES = {"wide": {"width": 1280, "height": 900}, "narrow": {"width": 360, "height": 740}}
 
 
@@ -263,3 +268,25 @@ def test_work_that_goes_on_is_shown_while_it_does(provider, daemon, visit):
     finally:
         held.release.set()
     assert visitor.wrong == []
+
+
+def test_it_answers_many_at_once_while_a_pass_runs(provider, daemon):
+    provider.shaky.add(provider.image("more"), title="more")
+    (*_, more) = provider.shaky.images
+    provider.shaky.publish()
+    provider.shaky.server.misbehave(provider.shaky.image_path(more), Slow(chunk=64 << 10, pause=0.2))
+    (target,) = daemon.status()["targets"]
+    pages = ["/", "/lists/shaky", "/targets/site", f"/targets/site/{target['images'][0]['ref']}", "/plan", "/passes"]
+    paths = [*pages, "/passes/running", "/healthz", "/readyz", "/metrics", "/api/v1/status"]
+    bearer = {"Authorization": f"Bearer {SECRET}"}
+    request = urllib.request.Request(f"{daemon.address}/api/v1/lists/shaky/sync", b"", bearer)
+    urllib.request.urlopen(request, timeout=HANG).close()
+    daemon.until(lambda: any(one["tasks"] for one in daemon.status()["running"]))
+
+    command = ["wrk", "-t", "1", "-c", "8", "-d", "2", "--timeout", "30", "-s", str(LOAD), daemon.address, "--", "20"]
+    environment = {**os.environ, "IMAGESYNC_TOKEN": SECRET}
+    done = subprocess.run([*command, *paths], env=environment, capture_output=True, text=True, check=True, timeout=HANG)
+
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["failed"], found["requests"] > len(paths), found["p99"] < SLOW) == (0, True, True), found
+    daemon.until(lambda: "more" in provider.titles())
