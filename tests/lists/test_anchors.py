@@ -427,3 +427,15 @@ def test_who_signed_decides_where_identifiers_do_not_say_what_is_self_signed(cor
     assert (is_root({}, authority_id=nameless), is_root(below, authority_id=nameless)) == (True, False)
     for absent in ("authority_id", "subject_id"):
         assert (is_root({}, **{absent: None}), is_root(below, **{absent: None})) == (True, False)
+
+
+def test_a_ca_is_not_used_where_the_rules_of_another_of_its_name_are_broken(
+    directory: Path, corpus_ground: ModuleType
+) -> None:
+    for number in (1, 2):
+        ca = corpus_ground.authority("Twin", key=corpus_ground.ec_key(f"twin {number}"))
+        (directory / f"0000000{number}.0").write_bytes(ca.certificate.public_bytes(Encoding.PEM))
+    assert "/DC=test/DC=imagesync/CN=Twin" in names(load_anchors(directory).roots)
+    (directory / "00000001.namespaces").write_text("rubbish")
+
+    assert "/DC=test/DC=imagesync/CN=Twin" not in names(load_anchors(directory).roots)

@@ -64,7 +64,12 @@ def test_the_end_of_the_file_may_end_the_last_delimiter() -> None:
     ("old", "new", "text"),
     [
         (b"Content-Type: multi", b"Content-Type : multi", "a line that is no header"),
-        (b"boundary=b", b'boundary="b', "cannot be read for sure"),
+        (b"boundary=b", b'boundary="b', "the message has a Content-Type that cannot be read for sure"),
+        (
+            b"Content-Type: mul",
+            b"Content-Transfer-Encoding: x\nContent-Type: mul",
+            "the message has the transfer encoding",
+        ),
         (b"boundary=b", b'boundary="b "', "its boundary parameter is missing or not of the form"),
         (b"boundary=b", b"boundary=b; protocol=x", "parameter protocol twice"),
         (b"{}", b"Content-Type: text/plain\n{}", "the signed part has no header block"),
