@@ -100,6 +100,10 @@ def test_a_bad_file_is_named_and_costs_nothing_else(directory: Path, name: str, 
     assert any(warning.startswith(text) for warning in after.warnings)
 
 
+def test_a_file_with_one_certificate_is_nothing_to_warn_about(directory: Path) -> None:
+    assert "several certificates" not in str(load_anchors(directory).warnings)
+
+
 def test_files_of_another_kind_are_nothing_to_warn_about(directory: Path) -> None:
     before = load_anchors(directory).warnings
     for name in ("README", "0000aaaa.info", "0000aaaa.crl_url", "0000aaaa.r0.new"):
