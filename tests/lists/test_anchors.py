@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import x25519
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from imagesync.errors import TrustStoreUnusableError
@@ -87,7 +88,7 @@ def test_files_in_der_are_as_good_as_in_pem(directory: Path) -> None:
         ("0000aaaa.0", b"rubbish", "0000aaaa.0: not understood"),
         ("0000aaaa.0", b"-----BEGIN CERTIFICATE-----\n", "0000aaaa.0: not understood"),
         ("0000aaaa.0", b"x" * 300_000, "0000aaaa.0: larger than 262144 bytes"),
-        ("0000aaaa.r0", b"rubbish", "0000aaaa.r0: not understood"),
+        ("0000aaaa.r0", b"rubbish", "0000aaaa.r0: not understood: "),
     ],
 )
 def test_a_bad_file_is_named_and_costs_nothing_else(directory: Path, name: str, content: bytes, text: str) -> None:
@@ -98,6 +99,10 @@ def test_a_bad_file_is_named_and_costs_nothing_else(directory: Path, name: str, 
 
     assert after.roots == before.roots
     assert any(warning.startswith(text) for warning in after.warnings)
+
+
+def test_a_file_with_one_certificate_is_nothing_to_warn_about(directory: Path) -> None:
+    assert "several certificates" not in str(load_anchors(directory).warnings)
 
 
 def test_files_of_another_kind_are_nothing_to_warn_about(directory: Path) -> None:
@@ -427,3 +432,29 @@ def test_who_signed_decides_where_identifiers_do_not_say_what_is_self_signed(cor
     assert (is_root({}, authority_id=nameless), is_root(below, authority_id=nameless)) == (True, False)
     for absent in ("authority_id", "subject_id"):
         assert (is_root({}, **{absent: None}), is_root(below, **{absent: None})) == (True, False)
+    assert not is_root({"issuer": own, "key": x25519.X25519PrivateKey.generate()}, authority_id=None)
+    ecdsa_with_sha256, unknown = bytes.fromhex("06082a8648ce3d040302"), bytes.fromhex("06082a8648ce3d040309")
+    der = corpus_ground.authority("Own", authority_id=None).der.replace(ecdsa_with_sha256, unknown)
+    assert not is_self_signed(x509.load_der_x509_certificate(der))
+
+
+def test_a_ca_whose_rules_cannot_be_looked_for_is_not_used(directory: Path, corpus_ground: ModuleType) -> None:
+    file = directory / ("x" * 250 + ".pem")  # with .namespaces at its end no system has such a name
+    file.write_bytes(corpus_ground.authority("Long").certificate.public_bytes(Encoding.PEM))
+    (directory / "00000001.0").symlink_to(file)
+
+    anchors = load_anchors(directory)
+
+    assert "cannot be read: File name too long" in anchors.skipped["/DC=test/DC=imagesync/CN=Long"]
+
+
+def test_a_ca_is_not_used_where_the_rules_of_another_of_its_name_are_broken(
+    directory: Path, corpus_ground: ModuleType
+) -> None:
+    for number in (1, 2):
+        ca = corpus_ground.authority("Twin", key=corpus_ground.ec_key(f"twin {number}"))
+        (directory / f"0000000{number}.0").write_bytes(ca.certificate.public_bytes(Encoding.PEM))
+    assert "/DC=test/DC=imagesync/CN=Twin" in names(load_anchors(directory).roots)
+    (directory / "00000001.namespaces").write_text("rubbish")
+
+    assert "/DC=test/DC=imagesync/CN=Twin" not in names(load_anchors(directory).roots)

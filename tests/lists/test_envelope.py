@@ -33,6 +33,14 @@ def test_the_parts_are_the_bytes_between_the_delimiters() -> None:
     assert (parts.content, parts.json, parts.signature) == (b"{}", b"{}", b"0\x00")
 
 
+@pytest.mark.parametrize("encoding", [b"7bit", b"8bit", b"binary", b"8BIT"])
+def test_what_changes_no_byte_is_no_encoding(encoding: bytes) -> None:
+    header = b"Content-Transfer-Encoding: " + encoding + b"\n"
+    within = SIGNED.replace(b"{}", b"Content-Type: text/plain\n" + header + b"\n{}")
+
+    assert split(header + SIGNED).json == split(within).json == b"{}"
+
+
 def test_the_line_end_before_a_delimiter_is_the_delimiters() -> None:
     assert split(SIGNED.replace(b"{}", b"{}\n\n")).content == b"{}\r\n\r\n"
 
@@ -64,8 +72,14 @@ def test_the_end_of_the_file_may_end_the_last_delimiter() -> None:
     ("old", "new", "text"),
     [
         (b"Content-Type: multi", b"Content-Type : multi", "a line that is no header"),
-        (b"boundary=b", b'boundary="b', "cannot be read for sure"),
+        (b"boundary=b", b'boundary="b', "the message has a Content-Type that cannot be read for sure"),
+        (
+            b"Content-Type: mul",
+            b"Content-Transfer-Encoding: x\nContent-Type: mul",
+            "the message has the transfer encoding",
+        ),
         (b"boundary=b", b'boundary="b "', "its boundary parameter is missing or not of the form"),
+        (b"; boundary=b", b"", "its boundary parameter is missing or not of the form"),
         (b"boundary=b", b"boundary=b; protocol=x", "parameter protocol twice"),
         (b"{}", b"Content-Type: text/plain\n{}", "the signed part has no header block"),
         (b"{}", b"Content-Type: text/plain\nContent-type: text/plain\n\n{}", "two Content-type headers"),

@@ -137,6 +137,8 @@ def test_dates_are_aware_and_in_utc(only: Callable[..., Any], text: str, expecte
         (65, 65),
         ("512", 512),
         (65_536, 65_536),
+        (65_537, 65),
+        (67_108_863, 65_536),
         (3_145_728, 3072),
         (6_000_000, 5860),
         (67_108_864, 64),
@@ -293,3 +295,62 @@ def test_a_list_has_as_many_images_as_the_limit(payload: Callable[..., SignedPay
     assert len(parse(payload(content(*[0] * 20_000))).broken) == 20_000
     with pytest.raises(ListFormatError, match=r"hv:images: more than 20000 entries"):
         parse(payload(content(*[0] * 20_001)))
+
+
+DATE = b'"2026-05-20T09:30:00Z"'
+WITHOUT_ENDORSER = b"""{"hv:imagelist": {"dc:identifier": "a", "hv:version": "1",
+"dc:date:created": %s, "dc:date:expires": %s, "hv:images": []}}""" % (DATE, DATE)
+
+
+def test_an_image_keeps_what_others_show_and_choose_by(only: Callable[..., Any]) -> None:
+    keys = {"dc:description": "d", "ad:mpuri": "https://m", "sl:arch": "x86_64", "sl:osversion": "7", "sl:os": "Linux"}
+
+    image = only(**keys)
+
+    found = image.description, image.mpuri, image.architecture, image.os_version, image.os_name
+    assert found == tuple(keys.values())
+
+
+@pytest.mark.parametrize("raw", ["", 0, None])
+def test_no_hint_is_nothing_to_warn_about(payload: Callable[..., SignedPayload], raw: Any) -> None:
+    found = parse(payload(content(entry(**{"hv:ram_minimum": raw}), **{"dc:title": "A list"})))
+
+    assert (found.warnings, found.title) == ((), "A list")
+
+
+@pytest.mark.parametrize(("size", "good"), [(0, False), (1, True), (1 << 50, True), ((1 << 50) + 1, False)])
+def test_sizes_are_those_of_images(only: Callable[..., Any], size: int, good: bool) -> None:
+    assert isinstance(only(**{"hv:size": size}), Image) == good
+
+
+def test_a_broken_entry_is_no_image(payload: Callable[..., SignedPayload]) -> None:
+    found = parse(payload(content(entry(), {"other": 1})))
+
+    assert [image.identifier for image in found.images] == ["image-1"]
+    assert [(image.identifier, image.title) for image in found.broken] == [(None, "")]
+
+
+@pytest.mark.parametrize("number", [19, 20, 21])
+def test_twenty_warnings_are_kept(payload: Callable[..., SignedPayload], number: int) -> None:
+    warnings = tuple(f"warning {one}" for one in range(number))
+
+    found = parse(payload(content(), warnings=warnings)).warnings
+
+    assert found == (warnings if number <= 20 else (*warnings[:20], "and 1 more warnings"))
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"[]", "the document: an array where an object is needed"),
+        (b"{}", "it has no 'hv:imagelist': signed JSON, but no HEPiX image list (check the URL)"),
+        (b'{"hv:imagelist": 1}', "hv:imagelist: a number where an object is needed"),
+        (b'{"hv:imagelist": {"hv:images": 1}}', "hv:imagelist.hv:images: a number where an array is needed"),
+        (WITHOUT_ENDORSER, "hv:imagelist.hv:endorser: null or nothing where an object is needed"),
+    ],
+)
+def test_what_is_no_list_is_said_exactly(signer: Signer, data: bytes, text: str) -> None:
+    with pytest.raises(ListFormatError) as error:
+        parse(SignedPayload(data, data, signer, None))
+
+    assert str(error.value) == f"list: {text}"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesync.errors import UntrustedSignerError
-from imagesync.lists.names import normalise, render, renderings
+from imagesync.lists.names import comparable, normalise, render, renderings
 
 OIDS = ("2.5.4.3", "2.5.4.10", "0.9.2342.19200300.100.1.1", "1.2.840.113549.1.9.1", "1.2.3.4")
 
@@ -32,7 +32,7 @@ def test_escapes_what_cannot_be_shown() -> None:
 def test_refuses_several_attributes_in_one_rdn() -> None:
     rdn = x509.RelativeDistinguishedName([*named(("2.5.4.3", "a")).rdns[0], *named(("2.5.4.10", "b")).rdns[0]])
 
-    with pytest.raises(UntrustedSignerError, match="several attributes in one RDN"):
+    with pytest.raises(UntrustedSignerError, match=r"several attributes in one RDN \("):
         render(x509.Name([rdn]))
 
 
@@ -130,3 +130,65 @@ def test_other_spellings_are_offered_to_policy_files() -> None:
     assert renderings("/UID=u/emailAddress=m") == tuple(
         sorted({"/UID=u/emailAddress=m", "/UID=u/Email=m", "/UID=u/E=m", "/USERID=u/emailAddress=m"})
     )
+
+
+SHORT = {
+    "2.5.4.3": "CN",
+    "2.5.4.4": "SN",
+    "2.5.4.5": "serialNumber",
+    "2.5.4.6": "C",
+    "2.5.4.7": "L",
+    "2.5.4.8": "ST",
+    "2.5.4.9": "street",
+    "2.5.4.10": "O",
+    "2.5.4.11": "OU",
+    "2.5.4.12": "title",
+    "2.5.4.17": "postalCode",
+    "2.5.4.42": "GN",
+    "2.5.4.97": "organizationIdentifier",
+    "0.9.2342.19200300.100.1.1": "UID",
+    "0.9.2342.19200300.100.1.25": "DC",
+    "1.2.840.113549.1.9.1": "emailAddress",
+}
+
+
+@pytest.mark.parametrize(("dotted", "short"), SHORT.items())
+def test_types_have_the_short_names_of_openssl(dotted: str, short: str) -> None:
+    assert render(named((dotted, "XX"))) == normalise(f"/{dotted}=XX") == f"/{short}=XX"
+
+
+@pytest.mark.parametrize(
+    ("written", "canonical"),
+    [
+        ("/EMAILADDRESS=a/uid=b/E=c/email=d/userId=e", "/emailAddress=a/UID=b/emailAddress=c/emailAddress=d/UID=e"),
+        (r"/CN=\XC3\XA9\xC3\xA9", "/CN=éé"),
+        (r"/CN=a\/CN=b", r"/CN=a\x5C/CN=b"),
+        (r"/CN=a\\\/CN=b", r"/CN=a\x5C\x5C\x5C/CN=b"),
+        ("/CN=\ud800", r"/CN=\xED\xA0\x80"),
+        ("CN=a\nb\ud800", r"CN=a\x0Ab\xED\xA0\x80"),
+    ],
+)
+def test_what_is_written_has_exactly_one_form(written: str, canonical: str) -> None:
+    assert normalise(written) == canonical
+
+
+def test_several_attributes_in_one_rdn_are_named() -> None:
+    pair = [x509.NameAttribute(x509.ObjectIdentifier(oid), "x") for oid in ("2.5.4.3", "2.5.4.10")]
+
+    with pytest.raises(UntrustedSignerError, match=r"in one RDN \((CN\+O|O\+CN)\)"):
+        render(x509.Name([x509.RelativeDistinguishedName(pair)]))
+
+
+def test_names_are_compared_as_rfc_5280_says() -> None:
+    def typed(text: str, kind: Any) -> x509.Name:
+        return x509.Name([x509.NameAttribute(x509.ObjectIdentifier("2.5.4.3"), text, kind)])
+
+    usual = comparable(typed("A b", x509.name._ASN1Type.UTF8String))
+
+    assert usual == (frozenset({("2.5.4.3", "a b")}),)
+    assert comparable(typed("a  B ", x509.name._ASN1Type.PrintableString)) == usual
+    assert comparable(typed("\uff41 b", x509.name._ASN1Type.UTF8String)) == usual
+    assert comparable(named(("2.5.4.10", "A b"))) != usual
+    assert comparable(named(("2.5.4.3", "Ab"))) != usual
+    bits = x509.NameAttribute(x509.ObjectIdentifier("2.5.4.45"), b"A", x509.name._ASN1Type.BitString)
+    assert comparable(x509.Name([bits])) == (frozenset({("2.5.4.45", b"A")}),)
