@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 PYTEST_WORKERS ?= 3
 FUZZ_MINUTES ?= 60
 SOAK_MINUTES ?= 60
-# What depends on versions of libraries; the rest is about files of the repository.
-CODE_TESTS := $(filter-out %/__pycache__ %/architecture %/bench %/docs %/packaging %/soak,$(patsubst %/,%,$(wildcard tests/*/)))
+# What depends on versions of libraries; the rest is about files of the repository, programs, or takes too long for that.
+OTHER_TESTS := architecture bench boot docs live mutation packaging soak
+CODE_TESTS := $(filter-out %/__pycache__ $(OTHER_TESTS:%=tests/%),$(patsubst %/,%,$(wildcard tests/*/)))
 
 export PYTHON VENV
 # The caller's shell must not decide what is imported, where pip installs to, or which configuration a test reads.
@@ -55,7 +56,9 @@ test-live: ## the whole matrices of faults against the real services, of which `
 test-boot: ## start every kind of small guest, good and bad, under QEMU (an hour without KVM); `make test` starts some
 	@.ci/system-packages test
 	@.ci/venv test
+	@.ci/system-packages boot
 	@.ci/guest-parts >/dev/null
+	@.ci/guest-parts arm64 >/dev/null
 	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal tests/boot
 
 test-packaging: ## what is installed on hosts, on hosts that are booted for it, as root

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -58,8 +58,8 @@ class Wish:
     """An inspected image to start. ``properties`` as Nova names them; ``ram`` in MiB, 0 for unknown.
 
     ``patience`` is for an idle machine with KVM and scaled for others; ``path`` is where programs are looked for.
-    ``accelerator`` is one, or nothing for the best that works. ``timeout`` is in seconds of this machine, in place of
-    the scaled ones.
+    ``accelerator`` is one, or nothing for the best that works; ``kvm`` says that KVM may be. ``timeout`` is in seconds
+    of this machine for all attempts together, in place of the scaled ones.
     """
 
     image: Path
@@ -69,19 +69,25 @@ class Wish:
     ram: int = 0
     patience: Patience = field(default_factory=Patience)
     accelerator: Accelerator | None = None
+    kvm: bool = True
     timeout: float | None = None
     path: str = STANDARD_PATH
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of it. ``seconds`` are those of all attempts; ``screen`` is a PNG file."""
+    """What became of it. ``seconds`` are those of all attempts; ``screen`` is a PNG file.
+
+    ``sandbox`` is the confinement in force; ``kvm_failed`` says why KVM is not worth another attempt on this machine.
+    """
 
     finding: Finding
     machine: Machine
     evidence: Evidence
     seconds: float
     screen: bytes | None
+    sandbox: str
+    kvm_failed: str = ""
 
 
 def settle(wish: Wish, work: Path) -> tuple[Machine, tuple[str, ...]]:
@@ -111,25 +117,55 @@ def check(wish: Wish, work: Path, tick: Callable[[float], None] = lambda _second
         ConversionError: the first sectors of the image cannot be read.
     """
     machine, begins = settle(wish, work)
-    spent, seen = 0.0, None
+    seen: list[Seen] = []
+    left = wish.timeout
     for accelerator in _accelerators(wish, machine):
-        seen = _attempt(wish, (machine, accelerator, begins), work, tick)
-        spent += seen.evidence.seconds
-        if seen.finding.verdict not in _UNCERTAIN:
+        seen.append(_attempt(replace(wish, timeout=left), (machine, accelerator, begins), work, tick))
+        left = None if left is None else max(left - seen[-1].evidence.seconds, 1.0)
+        if seen[-1].finding.verdict not in _UNCERTAIN:
             break
         # KVM inside of another virtual machine may fail, or crawl: that is not the image's fault.
-        log.info("%s under %s: %s", wish.subject, accelerator, seen.finding.why)
-    if seen is None:
-        raise AssertionError
-    picture = png(seen.picture) if seen.picture else None
-    return Result(seen.finding, machine, seen.evidence, round(spent, 1), picture)
+        log.info("%s under %s: %s", wish.subject, accelerator, seen[-1].finding.why)
+    last = seen[-1]
+    spent = round(sum(one.evidence.seconds for one in seen), 1)
+    picture = png(last.picture) if last.picture else None
+    return Result(last.finding, machine, last.evidence, spent, picture, _sandbox(wish, work), _failed(seen))
+
+
+def _failed(seen: list[Seen]) -> str:
+    """Return why KVM is of no use, if translation had to say what KVM could not."""
+    first, last = seen[0].finding, seen[-1].finding
+    broken = first.rule in {"qemu-trouble", "machine-stopped", "never-read"}
+    return first.why if len(seen) > 1 and (broken or last.verdict not in _UNCERTAIN) else ""
+
+
+def _sandbox(wish: Wish, work: Path) -> str:
+    return confine(Limits(_GIB, 1, _GIB), wish.image.absolute(), work.absolute(), wish.path).name
 
 
 def _accelerators(wish: Wish, machine: Machine) -> tuple[Accelerator, ...]:
     if wish.accelerator is not None:
         return (wish.accelerator,)
     native = os.uname().machine == machine.architecture
-    return (Accelerator.KVM, Accelerator.TCG) if native and kvm_works() else (Accelerator.TCG,)
+    return (Accelerator.KVM, Accelerator.TCG) if native and wish.kvm and kvm_works() else (Accelerator.TCG,)
+
+
+def missing(path: str) -> Iterator[str]:
+    """Yield what boot checks of this machine's own architecture would miss here, each with what to do."""
+    try:
+        native = Architecture(os.uname().machine)
+    except ValueError:
+        native = Architecture.X86_64
+    program, firmware = _PACKAGES[native]
+    if shutil.which(f"qemu-system-{native}", path=path) is None:
+        yield f"qemu-system-{native} is not installed: apt install {program}"
+    files = firmware_files(Machine(native, Firmware.UEFI))
+    if not any(code.is_file() and variables.is_file() for code, variables in files):
+        yield f"there is no firmware for images with UEFI: apt install {firmware}"
+    if not kvm_works():
+        yield f"{_KVM} cannot be used, and each start takes minutes: put the user into the group kvm"
+    if confine(Limits(_GIB, 1, _GIB), Path("/"), Path("/"), path).name != "bubblewrap":
+        yield "there is no sandbox around QEMU, whose guests are strangers' systems: apt install bubblewrap"
 
 
 def surroundings(properties: Mapping[str, str], path: str = STANDARD_PATH) -> str:

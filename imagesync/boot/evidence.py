@@ -48,7 +48,8 @@ class Evidence:
     """All that a verdict is drawn from. Times are in seconds.
 
     ``starts_from`` says what the disk has to start from: ``MBR``, ``ESP``, both, or nothing. ``console`` and
-    ``firmware`` are text without control characters; of a long one the beginning and the end. ``quiet`` is how long
+    ``firmware`` are text without control characters; of a long one the beginning and the end. ``dark`` says that there
+    is nothing on the screen now, whatever was there before. ``quiet`` is how long
     nothing may happen before that counts, on this machine at this time. ``trouble`` is what went wrong with QEMU
     itself. ``over`` says that the time is up.
     """
@@ -62,6 +63,7 @@ class Evidence:
     console: str = ""
     firmware: str = ""
     screen: Screen | None = None
+    dark: bool = False
     events: tuple[Happening, ...] = ()
     samples: tuple[Sample, ...] = ()
     status: str = ""

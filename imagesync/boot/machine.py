@@ -7,6 +7,7 @@ descriptors of sockets without a name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -62,8 +63,9 @@ _FIRMWARE_FILES: Mapping[Architecture, tuple[tuple[str, str], ...]] = {
 _BUSES = {
     "virtio": ("virtio-blk-pci", ()),
     "scsi": ("scsi-hd", ("-device", "virtio-scsi-pci")),
-    "sata": ("ide-hd", ("-device", "ich9-ahci,id=sata")),
+    "sata": ("ide-hd,bus=sata.0", ("-device", "ich9-ahci,id=sata")),
     "ide": ("ide-hd", ()),
+    "usb": ("usb-storage", ("-device", "qemu-xhci")),
 }
 
 
@@ -76,11 +78,6 @@ class Machine:
     memory: int = _USUAL
     bus: str = "virtio"
     board: str = ""
-
-    def described(self) -> str:
-        """Return all that makes a difference to a guest, as one word: a result is kept by it."""
-        words = (self.architecture, self.firmware, f"{self.memory}MiB", self.bus, self.board or "usual")
-        return "-".join(map(str, words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +112,24 @@ def choose(properties: Mapping[str, str], starts_from: tuple[str, ...], ram: int
     name = properties.get("architecture", "x86_64").lower()
     if name not in _ARCHITECTURES:
         raise ValueError(f"there is no machine for the architecture {name!r}")
-    bus, board = properties.get("hw_disk_bus", "virtio"), properties.get("hw_machine_type", "")
+    architecture, bus = _ARCHITECTURES[name], properties.get("hw_disk_bus", "virtio")
+    if architecture is Architecture.AARCH64 and bus == "ide":
+        bus = "sata"  # such machines have no other of that family
     return Machine(
-        _ARCHITECTURES[name],
-        _firmware(_ARCHITECTURES[name], properties, starts_from),
+        architecture,
+        _firmware(architecture, properties, starts_from),
         min(max(ram or _USUAL, _LEAST), _MOST),
         bus if bus in _BUSES else "virtio",
-        board if board in {"pc", "q35", "virt"} else "",
+        _family(architecture, properties.get("hw_machine_type", "")),
     )
+
+
+def _family(architecture: Architecture, board: str) -> str:
+    """Return the kind of board that ``pc-q35-7.2`` and the like are of, of those that the architecture has."""
+    if architecture is Architecture.AARCH64:
+        return ""
+    known = {"pc": "pc", "pc-i440fx": "pc", "q35": "q35", "pc-q35": "q35"}
+    return known.get(re.sub(r"-\d.*", "", board), "")
 
 
 def _firmware(architecture: Architecture, properties: Mapping[str, str], starts_from: tuple[str, ...]) -> Firmware:

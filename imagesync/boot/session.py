@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from imagesync.boot.console import Capture, screen_text
 from imagesync.boot.evidence import Evidence, Happening, Sample, Screen
 from imagesync.boot.machine import Wires
 from imagesync.boot.picture import MOST_POINTS, Picture, read_ppm
-from imagesync.boot.verdict import BLANK, Finding, judge
+from imagesync.boot.verdict import BLANK, Finding, Verdict, judge
 from imagesync.images.process import end, meaning
 
 # What goes wrong is in the evidence; the client's own account of it has a traceback for whoever debugs the client.
@@ -34,6 +34,7 @@ logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
 _EVENTS = ("RESET", "SHUTDOWN", "GUEST_PANICKED", "STOP", "POWERDOWN", "WATCHDOG", "BLOCK_IO_ERROR")
 _MOST_EVENTS = 100
 _PARTING = 3.0
+_TICK = 1.0
 _TEXT_SCREENS = {(720, 400), (640, 400)}
 _TEXT_AT, _TEXT_SIZE = 0xB8000, 80 * 25 * 2
 
@@ -67,7 +68,7 @@ class Patience:
 class Launch:
     """What to start: a command line for given descriptors, in ``work``, an empty directory that QEMU may write to.
 
-    ``tick`` is called at every look with the seconds so far; what it raises ends the run.
+    ``tick`` is called about once a second with the seconds so far; what it raises ends the run.
     """
 
     command: Callable[[Wires], tuple[str, ...]]
@@ -105,6 +106,8 @@ class _Run:
     samples: list[Sample] = field(default_factory=list)
     screen: Screen | None = None
     picture: Picture | None = None
+    dark: bool = False
+    clock: float = 0.0
     texts: tuple[int, int] = (0, 0)
     status: str = ""
     trouble: str = ""
@@ -124,6 +127,7 @@ class _Run:
             console=self.console.text(),
             firmware=self.firmware.text(),
             screen=self.screen,
+            dark=self.dark,
             events=tuple(self.events),
             samples=tuple(self.samples),
             status=self.status,
@@ -132,7 +136,12 @@ class _Run:
 
 def watch(launch: Launch, patience: Patience) -> Seen:
     """Run a machine and return what was seen of it."""
-    return asyncio.run(_watch(launch, patience))
+    try:
+        return asyncio.run(_watch(launch, patience))
+    except OSError as error:  # no process, no descriptor, no memory to be had
+        evidence = Evidence(str(launch.accelerator), launch.starts_from, patience.quiet, over=True)
+        evidence = replace(evidence, trouble=f"QEMU cannot be started: {error.strerror or error}")
+        return Seen(judge(evidence) or Finding(Verdict.INCONCLUSIVE, "qemu-trouble", evidence.trouble), evidence, None)
 
 
 async def _watch(launch: Launch, patience: Patience) -> Seen:
@@ -210,20 +219,34 @@ def _received(source: int) -> bytes:
 async def _followed(run: _Run, control: socket.socket) -> Seen:
     try:
         run.client.register_listener(run.listener)
-        await asyncio.wait_for(run.client.connect(control), run.patience.step)
+        await _attended(run, asyncio.wait_for(run.client.connect(control), run.patience.step))
     except _TROUBLE as error:
         await _note(run, f"no answer from QEMU in {run.patience.step:.0f} s", error)
     finding = None
     while finding is None:
-        await _look(run)
-        run.launch.tick(run.seconds)
+        await _attended(run, _look(run))
         finding = judge(run.evidence())
         if finding is None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(run.ended.wait(), run.patience.interval)
+            run.launch.tick(run.seconds)
     seen = Seen(finding, run.evidence(), run.picture)
     await _stop(run, gently=finding.verdict.passed)
     return seen
+
+
+async def _attended(run: _Run, step: Coroutine[Any, Any, object]) -> None:
+    """Wait for a step, however long QEMU takes for it, and call the tick meanwhile."""
+    task = asyncio.ensure_future(step)
+    try:
+        while not (await asyncio.wait({task}, timeout=_TICK))[0]:
+            run.launch.tick(run.seconds)
+        task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            with suppress(asyncio.CancelledError, *_TROUBLE):
+                await task
 
 
 async def _note(run: _Run, what: str, error: BaseException) -> None:
@@ -264,7 +287,16 @@ async def _take_events(run: _Run) -> None:
         event = await run.listener.get()
         data = cast("dict[str, Any]", event.get("data") or {})
         if len(run.events) < _MOST_EVENTS:
-            run.events.append(Happening(run.seconds, str(event["event"]), str(data.get("reason", ""))))
+            run.events.append(Happening(_time(run, event), str(event["event"]), str(data.get("reason", ""))))
+
+
+def _time(run: _Run, event: Mapping[str, Any]) -> float:
+    """Return when an event happened, in seconds of the run: the first when it is seen, the others by QEMU's clock."""
+    stamp = event["timestamp"]
+    at = int(stamp["seconds"]) + int(stamp["microseconds"]) / 1e6
+    if not run.events:
+        run.clock = at - run.seconds
+    return round(max(at - run.clock, 0.0), 1)
 
 
 async def _ask(run: _Run, command: str, arguments: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401 - JSON
@@ -295,7 +327,8 @@ async def _take_screen(run: _Run) -> None:
     if text and zlib.crc32(text.encode()) != run.texts[1]:
         run.texts = (run.texts[0] + 1, zlib.crc32(text.encode()))
     ink = round(picture.ink, 5)
-    if run.screen is None or ink >= BLANK:
+    run.dark = ink < BLANK
+    if run.screen is None or not run.dark:
         run.screen, run.picture = Screen(picture.width, picture.height, ink, text), picture
 
 
@@ -324,6 +357,12 @@ async def _stop(run: _Run, *, gently: bool) -> None:
     with suppress(*_TROUBLE):
         if gently:
             await asyncio.wait_for(run.client.execute("system_powerdown"), wait)
-            await asyncio.wait_for(run.listener.get(), wait)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(_switched_off(run), wait)
         await asyncio.wait_for(run.client.execute("quit"), wait)
         await asyncio.wait_for(run.ended.wait(), wait)
+
+
+async def _switched_off(run: _Run) -> None:
+    while (await run.listener.get())["event"] != "SHUTDOWN":
+        pass

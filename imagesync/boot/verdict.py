@@ -14,8 +14,9 @@ from itertools import pairwise
 from imagesync.boot.evidence import Evidence
 
 _MIB = 1 << 20
-EDITION = 2
+EDITION = 3
 """Raise it with every change of what the rules say: what was said of an image before counts no more then."""
+_ONE_RESET = 1.0  # seconds
 RESETS = 3
 """So many resets are a loop: one is normal, when the first start relabels files or grows the disk."""
 A_LITTLE = 16 * _MIB
@@ -84,7 +85,8 @@ def judge(evidence: Evidence) -> Finding | None:
 # --- what the rules look for -----------------------------------------------------------------------------------------
 # A free run of characters with something after it is tried at every length from every beginning: it has to be bounded.
 _PANIC = re.compile(
-    r"Kernel panic - not syncing.*|\bpanic: .{0,200}\n.{0,200}(?:cpuid|KDB)|You are in emergency mode.*"
+    r"(?m)(?:^|(?<=\] ))Kernel panic - not syncing.*|\bpanic: .{0,200}\n.{0,200}(?:cpuid|KDB)"
+    r"|You are in emergency mode.*"
 )
 # An initial file system that does not find the real one: Debian's, dracut's, Arch's; and FreeBSD's kernel.
 _NO_ROOT = re.compile(
@@ -93,9 +95,9 @@ _NO_ROOT = re.compile(
     r"|Cannot open access to console, the root account is locked.*|ERROR: device .{0,200} not found.*|^mountroot> *$",
     re.MULTILINE,
 )
-_LOGIN = re.compile(r"(?m)^(?:\S+ )?login: *$|^.{0,80}\blogin: *\Z|^SAC> *$")
+_LOGIN = re.compile(r"(?m)^(?:\S{1,80} ){0,2}login: *$|^SAC> *$")
 _KERNEL = re.compile(
-    r"(?m)Linux version \d.*|^\[ *\d+\.\d{6}\] .*|Booting Linux on physical CPU.*|^Run /init.*|^Welcome to (?!GRUB).*!$"
+    r"(?m)Linux version \d.*|^\[ *\d+\.\d{6}\] .*|Booting Linux on physical CPU.*|^Run /init.*|^\[  OK  \] .*"
     r"|^Copyright \(c\) 1992-\d{4} The FreeBSD Project.*|^OpenBSD \d.*|^NetBSD \d.*"
 )
 _NOTHING_TO_START = re.compile(
@@ -145,7 +147,10 @@ def _said(pattern: re.Pattern[str]) -> Callable[[Evidence], str]:
 
 def _resets(evidence: Evidence) -> str:
     # Firmware that resets by more than one way gives several events for one.
-    times = sorted({event.at for event in evidence.events if event.name == "RESET"})
+    times: list[float] = []
+    for at in sorted(event.at for event in evidence.events if event.name == "RESET"):
+        if not times or at - times[-1] >= _ONE_RESET:
+            times.append(at)
     return f"{len(times)} resets in {times[-1]:.0f} s" if len(times) >= RESETS else ""
 
 
@@ -212,7 +217,7 @@ def _stopped_early(evidence: Evidence) -> str:
 
 
 def _nothing_seen(evidence: Evidence) -> str:
-    empty = not evidence.words.strip() and (evidence.screen is None or evidence.screen.ink < BLANK)
+    empty = not evidence.console.strip() and (evidence.screen is None or evidence.dark)
     return "nothing on the console and nothing on the screen" if empty else ""
 
 

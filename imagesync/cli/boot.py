@@ -13,11 +13,14 @@ from imagesync.cli.context import Options, as_json, environment, write_json
 
 if TYPE_CHECKING:
     from imagesync.boot.check import Result, Wish
+    from imagesync.boot.session import Patience
+    from imagesync.config.schema import Config
     from imagesync.images.examine import Examination
 
 UNKNOWN, REFUSED = 1, 3
 
 _CONSOLE_LINES = 20
+_WRITTEN = 2 << 30
 
 
 def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -31,7 +34,17 @@ def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--screenshot", type=click.Path(path_type=Path, dir_okay=False), metavar="PNG", help="Keep the screen.")
 @click.option(
-    "--timeout", type=click.FloatRange(min=1), metavar="S", help="Seconds to wait. [default: 120; more without KVM]"
+    "--timeout",
+    type=click.IntRange(1, 86400),
+    metavar="S",
+    help="Seconds to wait in all. [default: limits.boot_timeout; more without KVM]",
+)
+@click.option(
+    "--ram",
+    type=click.IntRange(0),
+    default=0,
+    metavar="MIB",
+    help="Memory, as a list's hv:ram_minimum. [default: 1024]",
 )
 @click.option(
     "--property",
@@ -50,20 +63,25 @@ def boot(ctx: click.Context, /, *, file: Path, as_json: bool, screenshot: Path |
     It runs under QEMU without a network, in a sandbox, and is inspected first: what `image inspect` refuses is not
     started. Verdicts: login, kernel, reading (it starts); no-bootable-device, bootloader-stuck, panic, reset-loop,
     powered-off, blank (it does not); inconclusive. What the guest writes goes to the directory for temporary files
-    (TMPDIR) and is removed.
+    (TMPDIR), as far as cache_reserve_bytes stay free there, and is removed. Limits are those of the configuration,
+    where there is one; what was seen of an image before plays no part, and what is seen now is not kept.
 
     Exit codes: 0 it starts; 1 that cannot be said, or a program is missing; 3 it does not start, or is refused; 5 it
     could not be read.
     """
-    from imagesync.cli.images import check_readable, examined
+    from imagesync.cli.images import check_readable, examined, room
+    from imagesync.cli.stopping import stopping
 
     options: Options = ctx.obj
     config = options.config() if options.config_path.exists() else None
     options.start_logging("warning")
     check_readable(file, str(file))
-    with TemporaryDirectory(prefix="imagesync-") as name:
+    with stopping(lambda: None), TemporaryDirectory(prefix="imagesync-") as name:
         work = Path(name)
-        report, screen = _started(file, examined(file, work, str(file), config), work, wish)
+        wish["patience"] = _patience(config)
+        found = examined(file, work, str(file), config)
+        room(work, config).ask(_WRITTEN)
+        report, screen = _started(file, found, work, wish)
     if screenshot is not None and screen is not None:
         _keep(screenshot, screen)
     if as_json:
@@ -88,6 +106,13 @@ def _started(
     return _report(file, result), result.screen
 
 
+def _patience(config: Config | None) -> Patience:
+    from imagesync.boot.session import Patience
+    from imagesync.config.sections import Limits
+
+    return Patience(total=(config.limits if config else Limits()).boot_timeout.total_seconds())
+
+
 def _wish(file: Path, found: Examination, wish: Mapping[str, Any]) -> Wish:
     from imagesync.boot.check import Wish
     from imagesync.boot.machine import Accelerator
@@ -100,6 +125,8 @@ def _wish(file: Path, found: Examination, wish: Mapping[str, Any]) -> Wish:
         found.found.format,
         file.name,
         properties=wish["properties"],
+        ram=wish["ram"],
+        patience=wish["patience"],
         accelerator=Accelerator(wish["accelerator"]) if wish["accelerator"] else None,
         timeout=wish["timeout"],
         path=environment().get("PATH", STANDARD_PATH),
@@ -107,7 +134,8 @@ def _wish(file: Path, found: Examination, wish: Mapping[str, Any]) -> Wish:
 
 
 def _head(file: Path) -> dict[str, Any]:
-    return {"source": str(file), "verdict": "", "rule": "", "why": "", "machine": {}, "seconds": 0.0, "evidence": {}}
+    values = {"source": str(file), "verdict": "", "rule": "", "why": "", "sandbox": ""}
+    return values | {"machine": {}, "seconds": 0.0, "evidence": {}}
 
 
 def _report(file: Path, result: Result) -> dict[str, Any]:
@@ -124,6 +152,7 @@ def _report(file: Path, result: Result) -> dict[str, Any]:
             "disk_bus": machine.bus,
             "accelerator": result.evidence.accelerator,
         },
+        "sandbox": result.sandbox,
         "seconds": result.seconds,
         "evidence": result.evidence.as_json(),
         "exit": code,

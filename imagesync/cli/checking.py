@@ -28,9 +28,27 @@ def problems(options: Options, *, connect: bool) -> tuple[list[str], list[str]]:
     found = list(check(config, registry.load_backend, registry.sources()))
     warning = ignored_proxy_warning(environment(), {name: proxy.url for name, proxy in config.proxies.items()})
     warnings = [warning] if warning else []
+    warnings += _boot_checks(config)
     if connect and not found:
         found += _connection_problems(options, config, warnings)
+    elif not found:
+        warnings += [f"trust.anchors: {line}" for line in _of_anchors(_anchors(config), clock())]
     return found, warnings
+
+
+def _boot_checks(config: Config) -> Iterator[str]:
+    """Say what would keep images from being started here, where that is wanted."""
+    asked = {
+        config.boot_check_for(subscription, target)
+        for target in config.targets
+        for subscription in config.subscriptions_of(target)
+    }
+    if asked <= {"off"}:
+        return
+    from imagesync.boot.check import missing
+    from imagesync.images.confine import STANDARD_PATH
+
+    yield from (f"boot_check: {line}" for line in missing(environment().get("PATH", STANDARD_PATH)))
 
 
 def _connection_problems(options: Options, config: Config, warnings: list[str]) -> Iterator[str]:
@@ -57,6 +75,12 @@ def _connection_problems(options: Options, config: Config, warnings: list[str]) 
             yield f"subscription {item.subscription.name}: {item.observation.reason} ({item.observation.hint})"
     yield from (f"target {target.name}: {target.error}" for target in result.targets if target.error)
     warnings += [f"target {target.name}: {notice}" for target in result.targets for notice in target.notices]
+
+
+def _anchors(config: Config) -> Anchors:
+    from imagesync.lists.anchors import load_anchors
+
+    return load_anchors(config.trust.anchors)
 
 
 def _of_anchors(anchors: Anchors | TrustStoreUnusableError, now: datetime) -> Iterator[str]:

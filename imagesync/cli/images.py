@@ -94,14 +94,14 @@ def _file(source: str, work: Path, config: Config | None, policy: HttpPolicy) ->
 
     if "://" in source:
         limit = (config.limits if config else Limits()).max_image_bytes
-        room = _room(work, config)
-        room.ask(1)
-        path, free = work / "download", room.free()
+        place = room(work, config)
+        place.ask(1)
+        path, free = work / "download", place.free()
         try:
             fetch(source, policy, min(limit, free), path)
         except TooLargeError:
             if free < limit:
-                room.ask(free + 1)
+                place.ask(free + 1)
             raise
     else:
         path = Path(source)
@@ -124,7 +124,8 @@ def check_readable(path: Path, source: str) -> None:
         raise UnreachableError(source, f"cannot be read: {(error.strerror or '').lower()}", hint) from error
 
 
-def _room(directory: Path, config: Config | None) -> Room:
+def room(directory: Path, config: Config | None) -> Room:
+    """Return what asks for room in a directory, and leaves as much free there as the configuration says."""
     from imagesync.images.examine import Room
     from imagesync.images.store import GIB
 
@@ -150,7 +151,7 @@ def examined(path: Path, work: Path, source: str, config: Config | None) -> Exam
     try:
         return examine(
             path,
-            _room(inside, config),
+            room(inside, config),
             subject=redact(source) if "://" in source else path.name,
             max_virtual_size=limits.max_virtual_size,
             unpack_ratio=limits.unpack_ratio,

@@ -90,7 +90,7 @@ def _story(story: Story, paths: Callable[[str], list[dict[str, str]]]) -> dict[s
             }
             for target, record in story.standings
         ],
-        "boot_checks": [_boot(one) for one in story.boots],
+        "boot_checks": [_boot(one, story) for one in story.boots],
         "history": [
             {
                 "at": timestamp(event.at),
@@ -106,11 +106,12 @@ def _story(story: Story, paths: Callable[[str], list[dict[str, str]]]) -> dict[s
     }
 
 
-def _boot(one: BootRecord) -> dict[str, Any]:
+def _boot(one: BootRecord, story: Story) -> dict[str, Any]:
     from imagesync.plan.spec import timestamp
 
     words = ("digest", "machine", "verdict", "rule", "why", "accelerator", "seconds", "console")
-    return {"at": timestamp(one.at)} | {word: getattr(one, word) for word in words}
+    on = [target for target, record in story.standings if record.digest == one.digest]
+    return {"at": timestamp(one.at), "on": on} | {word: getattr(one, word) for word in words}
 
 
 def _endorsement(one: Endorsement, paths: Callable[[str], list[dict[str, str]]]) -> dict[str, Any]:
@@ -176,7 +177,7 @@ def _show(key: str, told: list[dict[str, Any]]) -> None:
         _rest(story["endorsements"], _VERSIONS_SHOWN, "earlier versions of the list")
         for one in story["targets"]:
             _say(f"  on {one['name']}: {one['state']} since {one['since']}: {one['reason']}")
-        for one in story["boot_checks"][:1]:
+        for one in {one["digest"]: one for one in reversed(story["boot_checks"])}.values():
             _show_boot(one)
         for one in story["history"][:_EVENTS_SHOWN]:
             _say(f"  {one['at']} {one['target']}: {one['kind']} {one['outcome']}: {one['error'] or one['reason']}")
@@ -191,7 +192,9 @@ def _show_endorsement(one: Mapping[str, Any]) -> None:
 
 
 def _show_boot(one: Mapping[str, Any]) -> None:
-    _say(f"  started {one['at']} under {one['accelerator']} for {one['seconds']:.0f} s: {one['verdict']}: {one['why']}")
+    where = f"on {', '.join(one['on'])}" if one["on"] else "on no target"
+    how = f"under {one['accelerator']} for {one['seconds']:.0f} s"
+    _say(f"  started {one['at']} {how}: {one['verdict']}: {one['why']} (file {one['digest'][:16]}…, {where})")
     for line in one["console"].strip().split("\n")[-_LINES_SHOWN:]:
         _say(f"    | {line}")
 

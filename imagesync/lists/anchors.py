@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import Store
@@ -206,7 +206,7 @@ def _is_ca(certificate: x509.Certificate) -> bool:
 
 
 def is_self_signed(certificate: x509.Certificate) -> bool:
-    """Return whether a certificate is by its own key, as its names and key identifiers say.
+    """Return whether a certificate is by its own key, as its names and key identifiers say, or else its signature.
 
     Names alone do not say it: a CA that changes its key certifies the new one with the old one, under one name.
     """
@@ -216,8 +216,16 @@ def is_self_signed(certificate: x509.Certificate) -> bool:
         own = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
         issuer = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
     except x509.ExtensionNotFound:
-        return True
-    return issuer in {None, own}
+        return _is_by_its_own_key(certificate)
+    return own == issuer if issuer else _is_by_its_own_key(certificate)
+
+
+def _is_by_its_own_key(certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(certificate)
+    except (InvalidSignature, TypeError, *NOT_UNDERSTOOD):
+        return False
+    return True
 
 
 def _keep(reading: _Reading, name: str, found: Mapping[str, SubjectRules]) -> None:
@@ -277,9 +285,9 @@ def _read_crl(reading: _Reading, path: Path) -> None:
         issuers |= reading.issuers[reading.seen[target]]
         return
     reading.seen[target] = path
-    for number, block in enumerate(_crl_blocks(path), start=1):
+    for number, block in enumerate(crl_blocks(_bytes(path, MAX_CRL_BYTES), path.name), start=1):
         try:
-            crl = (x509.load_pem_x509_crl if b"-----BEGIN" in block else x509.load_der_x509_crl)(block)
+            crl = load_crl(block)
             issuer = comparable(crl.issuer)
         except NOT_UNDERSTOOD as error:
             which = f" (number {number} in it)" if number > 1 else ""
@@ -289,12 +297,20 @@ def _read_crl(reading: _Reading, path: Path) -> None:
             reading.crls.setdefault(issuer, []).append(crl)
 
 
-def _crl_blocks(path: Path) -> list[bytes]:
-    """Return each CRL of a file on its own: the library reads the first one only."""
-    data = _bytes(path, MAX_CRL_BYTES)
+def crl_blocks(data: bytes, name: str) -> list[bytes]:
+    """Return each CRL of a file on its own: the library reads the first one only.
+
+    Raises:
+        TrustStoreUnusableError: The file, which is called ``name``, holds too many.
+    """
     if data.count(_PEM_CRL) > MAX_CRLS:
-        raise TrustStoreUnusableError(path.name, f"it holds more than {MAX_CRLS} CRLs")
+        raise TrustStoreUnusableError(name, f"it holds more than {MAX_CRLS} CRLs")
     return [_PEM_CRL + block for block in data.split(_PEM_CRL)[1:]] or [data]
+
+
+def load_crl(block: bytes) -> x509.CertificateRevocationList:
+    """Return a CRL in PEM or DER; the library raises one of ``NOT_UNDERSTOOD``, also later, when it is looked at."""
+    return (x509.load_pem_x509_crl if block.startswith(_PEM_CRL) else x509.load_der_x509_crl)(block)
 
 
 def _unread(reading: _Reading) -> dict[Comparable, str]:

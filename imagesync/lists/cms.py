@@ -323,9 +323,7 @@ def _scheme(info: Asn1, accepted: Mapping[str, str]) -> Scheme:
         )
     kind, fixed = _SCHEMES[algorithm]
     _absent_or_null(info["signatureAlgorithm"]["parameters"], allow_null=kind == "rsa")
-    if digest == "sha1" and kind != "rsa":
-        raise _bad("the digest algorithm SHA-1 is accepted with RSA only")
-    if fixed not in {None, digest}:
+    if fixed not in {None, digest}:  # which refuses SHA-1 but with RSA
         raise _bad(f"the signature algorithm is for {fixed}, the digest is {digest}")
     return Scheme(kind, digest)
 

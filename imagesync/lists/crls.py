@@ -24,7 +24,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from imagesync.errors import SourceError, TrustError, UnreachableError
 from imagesync.files import replace_file
 from imagesync.http import HttpPolicy
-from imagesync.lists.anchors import MAX_CA_BYTES, MAX_CRL_BYTES, NOT_UNDERSTOOD, Anchors, serial_zero_tolerated
+from imagesync.lists.anchors import (
+    MAX_CA_BYTES,
+    MAX_CRL_BYTES,
+    NOT_UNDERSTOOD,
+    Anchors,
+    crl_blocks,
+    load_crl,
+    serial_zero_tolerated,
+)
 from imagesync.lists.names import comparable, render
 from imagesync.lists.revocation import fault_of
 from imagesync.lists.source import Fetched, ListRequest, fetch
@@ -163,22 +171,34 @@ def _fetch(url: str, authority: x509.Certificate, store: CrlStore, now: datetime
     answer = fetch(ListRequest(url, store.policy, store.max_bytes))
     if not isinstance(answer, Fetched):
         raise UnreachableError(url, "the server answered 304 to a request that had no condition")
-    try:
-        crl = _judged(answer, authority, now)
-    except NOT_UNDERSTOOD as error:
-        raise TrustError(answer.url, "it is no revocation list, or cannot be understood") from error
+    crl = _newest(answer, authority, now)
     kept = _load(store.path(authority))
     if kept is not None and kept.last_update_utc > crl.last_update_utc:
         raise TrustError(answer.url, "it is older than the one that is there")
     return crl
 
 
-def _judged(answer: Fetched, authority: x509.Certificate, now: datetime) -> x509.CertificateRevocationList:
-    """Return the list in an answer if it counts; the library may raise at any of these looks at it."""
-    read = x509.load_pem_x509_crl if b"-----BEGIN" in answer.blob[:4096] else x509.load_der_x509_crl
-    crl = read(answer.blob)
+def _newest(answer: Fetched, authority: x509.Certificate, now: datetime) -> x509.CertificateRevocationList:
+    """Return the newest list in an answer that counts: in PEM there can be several, each of them complete."""
+    found, faults = [], []
+    for block in crl_blocks(answer.blob, answer.url):
+        try:
+            found.append(_judged(block, answer.url, authority, now))
+        except TrustError as error:
+            faults.append(error)
+        except NOT_UNDERSTOOD as error:
+            faults.append(TrustError(answer.url, "it is no revocation list, or cannot be understood"))
+            faults[-1].__cause__ = error
+    if not found:
+        raise faults[0]
+    return max(found, key=lambda crl: crl.last_update_utc)
+
+
+def _judged(block: bytes, url: str, authority: x509.Certificate, now: datetime) -> x509.CertificateRevocationList:
+    """Return a list if it counts; the library may raise at any of these looks at it."""
+    crl = load_crl(block)
     if comparable(crl.issuer) != comparable(authority.subject):
-        raise TrustError(answer.url, "it is the list of another authority")
+        raise TrustError(url, "it is the list of another authority")
     if fault := fault_of(crl, authority, now):
-        raise TrustError(answer.url, fault)
+        raise TrustError(url, fault)
     return crl

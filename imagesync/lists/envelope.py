@@ -38,7 +38,7 @@ _FOLD = re.compile(r"\n[ \t]+")
 _PARAMETER = re.compile(r';[ \t]*([A-Za-z0-9!#$&+.^_`|~-]+)[ \t]*=[ \t]*(?:"([^"\\\n]*)"|([^\s;",()]+))[ \t]*')
 _BOUNDARY = re.compile(r"[A-Za-z0-9'()+_,./:=? -]{0,69}[A-Za-z0-9'()+_,./:=?-]")
 _MIME_HEADER = re.compile(rb"(?:content-[a-z-]+|mime-version):", re.IGNORECASE)
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=\r\n]")
+_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/=]")
 
 Headers = Mapping[str, str]
 
@@ -257,9 +257,11 @@ def _signature(part: bytes) -> bytes:
     _transfer_encoding(headers, "the signature part", ("base64",))
     if len(body) > 2 * MAX_SIGNATURE_BYTES:
         raise _bad(f"the signature is larger than {MAX_SIGNATURE_BYTES} bytes")
-    if _NOT_BASE64.search(body):
+    # Gateways of mail add blanks to ends of lines; RFC 2045 section 6.8 has decoders ignore them.
+    text = b"".join(line.rstrip(b" \t\r") for line in body.split(b"\n"))
+    if _NOT_BASE64.search(text):
         raise _bad("the signature part contains characters that are not base64")
     try:
-        return base64.b64decode(re.sub(rb"[\r\n]", b"", body), validate=True)
+        return base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise _bad(f"the signature part is not base64: {error}", "it may be truncated") from error

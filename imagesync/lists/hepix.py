@@ -23,6 +23,8 @@ MAX_IMAGES = 20_000
 MAX_RAM_MIB = 131_072
 MAX_CORES = 1024
 MAX_WARNINGS = 20
+MAX_WORDS = 4096
+"""Characters of what is compared or taken apart: names, versions, VOs."""
 
 _SUBJECT = "list"
 _ENVELOPE = "hv:imagelist"
@@ -65,7 +67,7 @@ def parse(payload: SignedPayload) -> ImageList:
     return ImageList(
         identifier=ListId(_identifier(content)),
         version=_required(content, "hv:version"),
-        vo=_optional(content, "ad:vo") or None,
+        vo=_short(_optional(content, "ad:vo"), f"{_ENVELOPE}.ad:vo") or None,
         title=_optional(content, "dc:title"),
         uri=_optional(content, "hv:uri"),
         created=_date(content, "dc:date:created"),
@@ -103,6 +105,12 @@ def _required(content: Entry, key: str) -> str:
         raise _bad(f"{_ENVELOPE}.{key}", f"{_kind(value)} where a string is needed")
     if not value:
         raise _bad(f"{_ENVELOPE}.{key}", "it is empty")
+    return _short(value, f"{_ENVELOPE}.{key}")
+
+
+def _short(value: str, path: str) -> str:
+    if len(value) > MAX_WORDS:
+        raise _bad(path, f"it has more than {MAX_WORDS} characters")
     return value
 
 
@@ -146,7 +154,7 @@ def _endorser(content: Entry) -> Identity:
         value = claim.get(key)
         if not isinstance(value, str) or not value:
             raise _bad(f"{path}.hv:x509.{key}", f"{_kind(value)} where a distinguished name is needed")
-        names.append(normalise(value))
+        names.append(normalise(_short(value, f"{path}.hv:x509.{key}")))
     return Identity(*names)
 
 

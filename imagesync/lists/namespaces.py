@@ -24,6 +24,7 @@ _NAMESPACE = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _COMMENT = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
+_VERSION = re.compile(r"^[ \t]*#[ \t]*NAMESPACES-VERSION:[ \t]*(.*?)[ \t\r]*$", re.MULTILINE | re.IGNORECASE)
 _QUOTED = re.compile(r'"([^"]*)"')
 
 
@@ -56,8 +57,12 @@ def parse_namespaces(text: str, file: str, own_name: str) -> Mapping[str, Subjec
     """Return the rules in a ``.namespaces`` file by the CA's canonical name; ``SELF`` stands for ``own_name``.
 
     Raises:
-        TrustStoreUnusableError: Something in the file is not understood; ``DENY`` rules are not.
+        TrustStoreUnusableError: Something in the file is not understood; ``DENY`` rules are not, nor is another
+            version of the format than 1.0.
     """
+    for version in _VERSION.findall(text):
+        if version != "1.0":
+            raise TrustStoreUnusableError(file, f"it is of version {version[:40]!r} of its format, not 1.0")
 
     def collect(match: re.Match[str]) -> tuple[str, list[str]]:
         return own_name if match["self"] else match["issuer"], [match["subject"]]

@@ -52,7 +52,8 @@ def build_path(
     Raises:
         UntrustedSignerError: There is no valid path at ``now``; the text names the certificate that breaks it.
     """
-    between = [*others, *anchors.subordinates]
+    # The library tries them in this order: what the message carries must not hide the good one that is installed.
+    between = [*anchors.subordinates, *others]
     authorities = ExtensionPolicy.permit_all().require_present(x509.BasicConstraints, Criticality.CRITICAL, None)
     builder = PolicyBuilder().store(anchors.store).time(now).max_chain_depth(MAX_DEPTH)
     builder = builder.extension_policies(ca_policy=authorities, ee_policy=ExtensionPolicy.permit_all())
@@ -242,6 +243,7 @@ def _issuer(certificate: x509.Certificate, known: Sequence[x509.Certificate], an
 
 
 def _own_fault(certificate: x509.Certificate, now: datetime) -> str:
+    now = now.replace(microsecond=0)  # the dates of certificates have whole seconds, and the last one counts
     if now > certificate.not_valid_after_utc:
         return f"the certificate expired on {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
     if now < certificate.not_valid_before_utc:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +21,12 @@ from imagesync.errors import ListFormatError
 
 MAX_DEPTH = 16
 MAX_DIGITS = 20
-MAX_VALUES = 600_000
+MAX_VALUES = 400_000
+"""A list of 10,000 images with all keys of AppDB's has some 300,000."""
+MAX_KEYS = 1000
+"""Of one object."""
+MAX_TEXT_BYTES = 32 << 20
+"""Of memory: one character beyond U+FFFF makes each take four bytes."""
 
 Json = Any
 """A value out of ``json.loads``."""
@@ -48,6 +54,8 @@ class _Reading:
         return _Fault(why)
 
     def object(self, pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        if len(pairs) > MAX_KEYS:
+            raise _bad(f"an object in it has more than {MAX_KEYS} keys")
         value = dict(pairs)
         if len(value) != len(pairs):
             keys = Counter(key for key, _ in pairs)
@@ -70,8 +78,8 @@ def loads(data: bytes) -> Json:
 
     Raises:
         ListFormatError: It is not UTF-8 without a byte order mark, not JSON, or has duplicate keys, NaN or Infinity,
-            numbers of more than 20 digits, lone surrogates or NUL in strings, more than 16 levels, or more than
-            600,000 values.
+            numbers of more than 20 digits, lone surrogates or NUL in strings, more than 16 levels, more than 400,000
+            values, more than 1,000 keys in an object, or a text that takes more than 32 MiB of memory.
     """
     text = _decode(data)
     reading = _Reading()
@@ -94,8 +102,8 @@ def loads(data: bytes) -> Json:
     return document
 
 
-def _bad(detail: str) -> ListFormatError:
-    return ListFormatError(_SUBJECT, detail)
+def _bad(detail: str, hint: str = "") -> ListFormatError:
+    return ListFormatError(_SUBJECT, detail, hint)
 
 
 def _decode(data: bytes) -> str:
@@ -105,9 +113,13 @@ def _decode(data: bytes) -> str:
     if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
         raise _bad(f"it has more than {MAX_VALUES} values")
     try:
-        return data.decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _bad(f"it is not UTF-8 (byte {error.start})") from error
+    if sys.getsizeof(text) > MAX_TEXT_BYTES:
+        detail = f"its text takes more than {MAX_TEXT_BYTES} bytes of memory"
+        raise _bad(detail, "write characters beyond U+FFFF, emoji for example, as \\u escapes")
+    return text
 
 
 def _check_depth(document: Json) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from threading import BoundedSemaphore
 
 from imagesync.boot.check import Result, Wish, check, surroundings
 from imagesync.boot.session import Patience
@@ -16,6 +18,7 @@ from imagesync.errors import BootCheckError, ImagesyncError
 from imagesync.images.artifact import Artifact, BootCheck
 from imagesync.images.convert import short_name
 from imagesync.images.store import Store
+from imagesync.model import Format
 from imagesync.plan.spec import Wanted
 from imagesync.run.notebook import Notebook
 from imagesync.run.settings import BootMode
@@ -26,6 +29,9 @@ log = logging.getLogger(__name__)
 FAILED_AGAIN = timedelta(days=7)
 """For how long an image that did not start is not started again where nothing changed that imagesync knows of."""
 
+_KVM_AGAIN = timedelta(days=1).total_seconds()
+_THIS_START = Path("/proc/sys/kernel/random/boot_id")
+_TICK = 1.0
 _CONSOLE = 16_000
 _SCREEN = 1 << 20
 _ROOM = 2 << 30
@@ -39,7 +45,7 @@ class Bench:
 
     store: Store
     notebook: Notebook
-    turn: AbstractContextManager[object]
+    turn: BoundedSemaphore
     patience: float
     path: str
 
@@ -53,8 +59,8 @@ def start(bench: Bench, wanted: Wanted, artifact: Artifact, mode: BootMode, tick
         BootCheckError: it has to pass, and did not.
         ImagesyncError: it has to pass, and could not be started: no room, a program is missing, the cache is broken.
     """
-    machine = circumstances(bench, wanted)
-    with bench.turn:
+    machine = circumstances(bench, wanted, artifact.format)
+    with _turn(bench, tick):
         known = bench.notebook.state.boots.one(artifact.digest, machine)
         if known is not None and _counts(known, bench):
             return _judged(wanted, known, mode, 0.0)
@@ -67,30 +73,58 @@ def start(bench: Bench, wanted: Wanted, artifact: Artifact, mode: BootMode, tick
             log.warning("%s could not be started: %s", wanted.title, error)
             return BootCheck(str(Verdict.INCONCLUSIVE), str(error), 0.0)
         record = _record(bench, wanted, artifact, result, machine)
-        bench.notebook.state.boots.note(record)
+        if known is None or result.finding.verdict is not Verdict.INCONCLUSIVE:  # which takes no verdict's place
+            bench.notebook.state.boots.note(record)
     return _judged(wanted, record, mode, result.seconds)
 
 
-def circumstances(bench: Bench, wanted: Wanted) -> str:
+def hold_back(bench: Bench, wanted: Wanted, forms: tuple[Format, ...]) -> None:
+    """Do nothing, unless it is known that what a target with ``forms`` would be given does not start.
+
+    That spares getting and converting an image only to be told so again.
+
+    Raises:
+        BootCheckError: it did not pass before, and that still counts.
+    """
+    lines = {circumstances(bench, wanted, form) for form in forms}
+    known = next((one for one in bench.notebook.state.boots.of({wanted.image.sha512}) if one.machine in lines), None)
+    if known is not None and Verdict(known.verdict).failed and _counts(known, bench):
+        _judged(wanted, known, BootMode.REQUIRE, 0.0)
+
+
+@contextmanager
+def _turn(bench: Bench, tick: Callable[[], None]) -> Iterator[None]:
+    while not bench.turn.acquire(timeout=_TICK):
+        tick()
+    try:
+        yield
+    finally:
+        bench.turn.release()
+
+
+def circumstances(bench: Bench, wanted: Wanted, form: Format) -> str:
     """Return, as one line, all that a verdict on an image depends on beside its file.
 
     What is asked of the machine, how long it is waited for, how and by which QEMU it runs, the edition of the rules.
     """
     asked = _asked(wanted)
-    words = [*(f"{key}={value}" for key, value in asked.items()), f"ram={wanted.image.ram_min}"]
+    words = [*(f"{key}={value}" for key, value in asked.items()), f"ram={wanted.image.ram_min}", f"format={form}"]
     words += [f"patience={bench.patience:g}", surroundings(asked, bench.path), f"rules={EDITION}"]
     line = " ".join(words)
     return line if len(line) <= _LONGEST else hashlib.sha256(line.encode()).hexdigest()
 
 
 def _asked(wanted: Wanted) -> Mapping[str, str]:
-    properties = wanted.metadata.properties
+    # What Nova has no word for is in no property, and must not be taken for the usual.
+    properties = {"architecture": wanted.image.architecture} | dict(wanted.metadata.properties)
     return {key: properties[key] for key in _MACHINE if properties.get(key)}
 
 
 def _counts(known: BootRecord, bench: Bench) -> bool:
     verdict = Verdict(known.verdict)
-    return verdict.passed or (verdict.failed and bench.notebook.now - known.at < FAILED_AGAIN)
+    return verdict.passed or (
+        verdict.failed and bench.notebook.now - known.at < FAILED_AGAIN and not bench.notebook.again
+    )
 
 
 def _result(bench: Bench, wanted: Wanted, artifact: Artifact, tick: Callable[[], None]) -> Result:
@@ -101,12 +135,35 @@ def _result(bench: Bench, wanted: Wanted, artifact: Artifact, tick: Callable[[],
         properties=_asked(wanted),
         ram=wanted.image.ram_min,
         patience=Patience(total=bench.patience),
+        kvm=not _kvm_failed(bench),
         path=bench.path,
     )
     store = bench.store
     # What the guest writes goes to a file without a name; the claim is on one that nobody makes, and stays whole.
     with store.workspace() as work, store.room(_ROOM, work / "written"), store.errors():
-        return check(wish, work, lambda _seconds: tick())
+        result = check(wish, work, lambda _seconds: tick())
+    if result.kvm_failed:
+        _remember(bench, result.kvm_failed)
+    return result
+
+
+def _kvm_failed(bench: Bench) -> bool:
+    """Return whether KVM was of no use here during the last day, and this machine has not been started since."""
+    try:
+        said, at = _mark(bench).read_bytes(), _mark(bench).stat().st_mtime
+        return said == _THIS_START.read_bytes() and abs(bench.notebook.now.timestamp() - at) < _KVM_AGAIN
+    except OSError:
+        return False
+
+
+def _remember(bench: Bench, why: str) -> None:
+    log.warning("KVM does not work here, images are started without it for a day: %s", why)
+    with suppress(OSError):
+        _mark(bench).write_bytes(_THIS_START.read_bytes())
+
+
+def _mark(bench: Bench) -> Path:
+    return bench.store.root / "kvm-failed"
 
 
 def _record(bench: Bench, wanted: Wanted, artifact: Artifact, result: Result, machine: str) -> BootRecord:

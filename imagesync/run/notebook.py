@@ -10,7 +10,11 @@ from imagesync.state.repository import Repository
 
 @dataclass(frozen=True, slots=True)
 class Notebook:
-    """The state, and when the pass began."""
+    """The state, and when the pass began.
+
+    ``again`` says that somebody asked for these very images: what failed for them before is looked at anew.
+    """
 
     state: Repository
     now: datetime
+    again: bool = False

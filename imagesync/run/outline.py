@@ -109,6 +109,7 @@ def _image(image: ImageStanding) -> dict[str, Any]:
         "list": image.subscription or None,
         "failures": record.failures,
         "retry_at": _when(record.retry_at),
+        "boot": image.boot or None,
     }
 
 

@@ -27,6 +27,8 @@ from imagesync.run.notebook import Notebook
 from imagesync.run.pace import Pace
 from imagesync.run.settings import BootMode, Subscription, Target
 
+_Check = Callable[[Artifact, Callable[[], None]], BootCheck | None]
+
 
 def open_store(config: Config) -> Store:
     """Return the cache.
@@ -52,7 +54,7 @@ def preparation(
     limits = _conversion_limits(config, environment.get("PATH", STANDARD_PATH))
     pace = _pace(config)
     source = sources(config, subscriptions, pace)
-    boots = _boot_checks(config, environment, store, notebook, pace)
+    boots = _boot_checks(config, environment, (store, notebook, pace))
 
     @contextmanager
     def bring(wanted: Wanted, target: Target, downloading: Progress, converting: Progress) -> Iterator[Artifact]:
@@ -68,28 +70,33 @@ def preparation(
             config.limits.unpack_ratio,
             pace.conversion,
         )
-        mode = target.boot_check(wanted.subscription)
+        check = boots(wanted, target)
         with prepare(request, store, fetch, downloading, converting) as artifact:
-            if mode is BootMode.OFF:
-                yield artifact
-            else:
-                yield replace(artifact, boot=boots()(wanted, artifact, mode, lambda: converting(0)))
+            yield replace(artifact, boot=check(artifact, lambda: converting(0)))
 
     return bring
 
 
 def _boot_checks(
-    config: Config, environment: Mapping[str, str], store: Store, notebook: Notebook, pace: Pace
-) -> Callable[[], Callable[[Wanted, Artifact, BootMode, Callable[[], None]], BootCheck]]:
-    """Return what gives the function that starts an image. QEMU's client is loaded with the first one."""
+    config: Config, environment: Mapping[str, str], tools: tuple[Store, Notebook, Pace]
+) -> Callable[[Wanted, Target], _Check]:
+    """Return what gives the function that starts an image, and may say before that it does not start."""
+    store, notebook, pace = tools
+    path = environment.get("PATH", STANDARD_PATH)
 
-    def load() -> Callable[[Wanted, Artifact, BootMode, Callable[[], None]], BootCheck]:
-        from imagesync.run.booting import Bench, start
+    def boots(wanted: Wanted, target: Target) -> _Check:
+        mode = target.boot_check(wanted.subscription)
+        if mode is BootMode.OFF:
+            return lambda _artifact, _tick: None
+        # QEMU's client is loaded with the first image that is started.
+        from imagesync.run.booting import Bench, hold_back, start
 
-        path = environment.get("PATH", STANDARD_PATH)
-        return partial(start, Bench(store, notebook, pace.boot, config.limits.boot_timeout.total_seconds(), path))
+        bench = Bench(store, notebook, pace.boot, config.limits.boot_timeout.total_seconds(), path)
+        if mode is BootMode.REQUIRE:
+            hold_back(bench, wanted, target.formats)
+        return lambda artifact, tick: start(bench, wanted, artifact, mode, tick)
 
-    return load
+    return boots
 
 
 def sources(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from imagesync.model import Accepted, ListId, Unknown, Verdict
+from imagesync.model import Accepted, Digest, ListId, Unknown, Verdict
 from imagesync.run.history import ListWord, RunDigest, TargetWord
 from imagesync.run.notice import End, Notice, NoticeRules, notices
 from imagesync.run.pausing import Pauses, in_force
@@ -45,7 +45,8 @@ class Kept:
 class Facts:
     """What the state says. By subscription: what was accepted, the SHA-256 of that message, ends, and passes.
 
-    ``ends`` stand in where no run that is looked back on tells of them. ``failing`` is since when a target fails.
+    ``ends`` stand in where no run that is looked back on tells of them. ``failing`` is since when a target fails;
+    ``boots`` are verdicts of boot checks, by file.
     """
 
     accepted: Mapping[str, Accepted] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class Facts:
     runs: tuple[RunDigest, ...] = ()
     pauses: tuple[PauseRecord, ...] = ()
     failing: Mapping[str, datetime] = field(default_factory=dict)
+    boots: Mapping[Digest, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,8 @@ class ListStanding:
 class ImageStanding:
     """Where an image stands on a target, and by whose word. ``subscription`` is empty where none follows its list.
 
-    ``paused`` says that its list or the target is: then it is not late, nor held for another reason.
+    ``paused`` says that its list or the target is: then it is not late, nor held for another reason. ``boot`` is the
+    verdict of the boot check of the file that is there, or empty.
     """
 
     target: str
@@ -115,6 +118,7 @@ class ImageStanding:
     vo: str
     signer: str
     paused: bool = False
+    boot: str = ""
 
     @property
     def ref(self) -> str:
@@ -227,9 +231,16 @@ def _target(one: Kept, facts: Facts, known: Mapping[ListId, ListStanding], pause
         kept=one,
         word=words[0][1] if words else None,
         since=facts.failing.get(one.name) or _since([(run.started, bool(said.error)) for run, said in words]),
-        images=tuple(replace(image, paused=image.paused or pause is not None) for image in images),
+        images=tuple(
+            replace(image, paused=image.paused or pause is not None, boot=_boot(image.record, facts))
+            for image in images
+        ),
         pause=pause,
     )
+
+
+def _boot(record: ImageRecord, facts: Facts) -> str:
+    return facts.boots.get(record.digest, "") if record.digest else ""
 
 
 def _image(target: str, record: ImageRecord, listed: ListStanding | None) -> ImageStanding:

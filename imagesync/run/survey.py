@@ -59,6 +59,7 @@ class Survey:
             runs=tuple(self._recent(config, state)),
             pauses=state.pauses(),
             failing=state.failing(),
+            boots=state.boots.verdicts(),
         )
 
     def _recent(self, config: Config, state: Repository) -> Iterator[RunDigest]:

@@ -213,12 +213,13 @@ def open_ports(config: Config, environment: Mapping[str, str], work: Task, displ
     anchors = _anchors_if_needed(config, work)
     subscriptions = {item.name: item for item in work.subscriptions}
     installed = registry.snapshot()
+    again = bool(work.scope.images) and not work.honour_back_off
     with open_configured_state(config, readonly=work.dry) as state:
         yield Ports(
             fetch=partial(_source, installed),
             anchors=anchors,
             open_target=partial(_open_target, installed),
-            prepare=_preparation(config, subscriptions, environment, Notebook(state, work.now)),
+            prepare=_preparation(config, subscriptions, environment, Notebook(state, work.now, again)),
             state=state,
             display=display,
         )
@@ -233,8 +234,9 @@ def _anchors_if_needed(config: Config, work: Task) -> Anchors | TrustStoreUnusab
             raise
         log.error("trust anchors cannot be used, no list is known", reason=str(error))
         return error
-    for problem in anchors.warnings:
-        log.debug("trust anchor not usable", problem=problem)
+    if anchors.warnings:
+        first, hint = anchors.warnings[0], "`imagesync config check` names all"
+        log.warning("trust anchors not usable", number=len(anchors.warnings), first=first, hint=hint)
     return anchors
 
 

@@ -11,14 +11,32 @@ import sqlalchemy as sa
 from imagesync.model import Digest
 from imagesync.state.database import Database, insert
 from imagesync.state.records import BootRecord
-from imagesync.state.tables import boot_check
+from imagesync.state.tables import boot_check, image
+
+_PASSED = ("login", "kernel", "reading")
 
 
 def find(connection: sa.Connection, sources: Collection[Digest]) -> tuple[BootRecord, ...]:
-    """Return every check of what was made of ``sources``, the newest first."""
+    """Return every check of what was made of ``sources``, the newest first, without their pictures."""
     order = (boot_check.c.at.desc(), boot_check.c.digest, boot_check.c.machine)
-    rows = connection.execute(sa.select(boot_check).where(boot_check.c.source.in_(sources)).order_by(*order))
-    return tuple(BootRecord(**row._mapping) for row in rows)  # noqa: SLF001 - SQLAlchemy's documented name
+    words = (column for column in boot_check.c if column is not boot_check.c.screen)
+    rows = connection.execute(sa.select(*words).where(boot_check.c.source.in_(sources)).order_by(*order))
+    return tuple(BootRecord(**row._mapping, screen=None) for row in rows)  # noqa: SLF001 - documented
+
+
+def closest(connection: sa.Connection, digest: Digest | None, source: Digest) -> BootRecord | None:
+    """Return the check that tells most of an image, whose target has the file ``digest`` for ``source``."""
+    checked = boot_check.c
+    wanted = checked.source == source
+    rank = sa.case(
+        (wanted & (checked.digest == digest), 0),
+        (wanted & checked.verdict.not_in(_PASSED), 1),  # may be why the target has it not
+        (wanted, 2),
+        else_=3,
+    )
+    either = sa.or_(wanted, checked.digest == digest)
+    row = connection.execute(sa.select(boot_check).where(either).order_by(rank, checked.at.desc()).limit(1)).first()
+    return BootRecord(**row._mapping) if row else None  # noqa: SLF001
 
 
 def verdicts(connection: sa.Connection) -> dict[Digest, str]:
@@ -50,8 +68,9 @@ def record(connection: sa.Connection, item: BootRecord) -> None:
 
 
 def prune(connection: sa.Connection, before: datetime) -> None:
-    """Forget checks made before ``before``."""
-    connection.execute(sa.delete(boot_check).where(boot_check.c.at < before))
+    """Forget checks made before ``before``, but for those of files that a target has."""
+    kept = sa.select(image.c.digest).where(image.c.digest.is_not(None))
+    connection.execute(sa.delete(boot_check).where(boot_check.c.at < before, boot_check.c.digest.not_in(kept)))
 
 
 class BootChecks:
@@ -67,9 +86,14 @@ class BootChecks:
             return find_for(connection, digest, machine)
 
     def of(self, sources: Collection[Digest]) -> tuple[BootRecord, ...]:
-        """Return every check of what was made of ``sources``, which lists name, the newest first."""
+        """Return every check of what was made of ``sources``, the newest first, without their pictures."""
         with self._database.read() as connection:
             return find(connection, sources)
+
+    def closest(self, digest: Digest | None, source: Digest) -> BootRecord | None:
+        """Return the check that tells most of an image, whose target has the file ``digest`` for ``source``."""
+        with self._database.read() as connection:
+            return closest(connection, digest, source)
 
     def verdicts(self) -> Mapping[Digest, str]:
         """Return the newest verdict on each file that was started."""

@@ -5,7 +5,8 @@ loop device. A guest says on its console what it found, ``guest: …``, and ends
 
     write_guest(tmp_path / "alma.img", Guest(Story.LOGIN), parts)
 
-The same guest of the same parts gives the same bytes again.
+The same guest of the same parts gives the same bytes again. Parts of ``.ci/guest-parts arm64`` give guests for 64-bit
+ARM, which have UEFI.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ _GRUB = (
     *("part_msdos", "fat", "normal", "configfile", "linux", "serial", "terminal"),
     *("echo", "halt", "reboot", "sleep", "test"),
 )
-_PLATFORMS = {"i386-pc": ("biosdisk",), "x86_64-efi": ("efi_gop", "all_video")}
+_EFI = ("efi_gop", "all_video")
+_PLATFORMS = {"i386-pc": ("biosdisk",), "x86_64-efi": _EFI, "arm64-efi": _EFI}
 
 
 class Story(StrEnum):
@@ -52,6 +54,8 @@ class Story(StrEnum):
     HOSTILE = "hostile"
     WRITES = "writes"
     SILENT = "silent"
+    BLANK = "blank"
+    UNCLEAR = "unclear"
     DATA = "data"
 
 
@@ -65,6 +69,8 @@ ENDINGS = {
     Story.HOSTILE: "kernel",
     Story.WRITES: "login",
     Story.SILENT: "reading",
+    Story.BLANK: "blank",
+    Story.UNCLEAR: "inconclusive",
     Story.DATA: "no-bootable-device",
 }
 """The verdict that each of them must get."""
@@ -72,11 +78,20 @@ ENDINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A guest to make. ``title`` is its host name; ``uefi`` puts GRUB on an EFI system partition, else into the MBR."""
+    """A guest to make. ``title`` is its host name.
+
+    ``uefi`` puts GRUB on an EFI system partition, else into the MBR; ``arm`` is for a 64-bit ARM, with UEFI.
+    """
 
     story: Story
     title: str = "guest"
     uefi: bool = False
+    arm: bool = False
+
+    @property
+    def serial(self) -> str:
+        """Return what Linux calls the serial console."""
+        return "ttyAMA0" if self.arm else "ttyS0"
 
 
 def write_guest(path: Path, guest: Guest, parts: Path) -> Path:
@@ -91,9 +106,11 @@ def write_guest(path: Path, guest: Guest, parts: Path) -> Path:
     else:
         files = {"vmlinuz": _found(parts, "boot/vmlinuz-*").read_bytes(), "initrd": _initrd(guest, parts)}
         files |= {} if guest.story is Story.PROMPT else {"grub/grub.cfg": _menu(guest).encode()}
-        boot = b"" if guest.uefi else _found(parts, "usr/lib/grub/i386-pc/boot.img").read_bytes()
-        core = b"" if guest.uefi else _core(parts, "i386-pc")
-        files |= {"EFI/BOOT/BOOTX64.EFI": _core(parts, "x86_64-efi")} if guest.uefi else {}
+        efi = guest.uefi or guest.arm
+        boot = b"" if efi else _found(parts, "usr/lib/grub/i386-pc/boot.img").read_bytes()
+        core = b"" if efi else _core(parts, "i386-pc")
+        name, platform = ("BOOTAA64", "arm64-efi") if guest.arm else ("BOOTX64", "x86_64-efi")
+        files |= {f"EFI/BOOT/{name}.EFI": _core(parts, platform)} if efi else {}
     partition = file_system(files, _SIZE - _PARTITION * _SECTOR, "GUEST")
     with path.open("wb") as stream:
         stream.truncate(_SIZE)
@@ -113,7 +130,7 @@ def _write_sparse(stream: BinaryIO, partition: bytearray) -> None:
 
 
 def _boot_record(boot: bytes, guest: Guest) -> bytes:
-    kind = 0xEF if guest.uefi else 0x0E
+    kind = 0xEF if guest.uefi or guest.arm else 0x0E
     far = b"\xfe\xff\xff"
     entry = struct.pack("<B3sB3sII", 0x80, far, kind, far, _PARTITION, _SIZE // _SECTOR - _PARTITION)
     return boot[:440].ljust(440, b"\0") + b"IMSY\0\0" + entry.ljust(64, b"\0") + b"\x55\xaa"
@@ -128,7 +145,8 @@ def _core(parts: Path, platform: str) -> bytes:
         into = Path(work) / "core"
         words = [str(tool), "-O", platform, "-d", str(folder), "-p", device, "-o", str(into)]
         try:
-            subprocess.run([*words, *_GRUB, *_PLATFORMS[platform]], check=True, capture_output=True, timeout=_HANG)
+            modules = (name for name in _GRUB if name != "serial" or platform != "arm64-efi")
+            subprocess.run([*words, *modules, *_PLATFORMS[platform]], check=True, capture_output=True, timeout=_HANG)
         except subprocess.CalledProcessError as error:
             raise ConversionError(platform, f"grub-mkimage: {error.stderr.decode().strip()}") from error
         return into.read_bytes()
@@ -137,14 +155,15 @@ def _core(parts: Path, platform: str) -> bytes:
 def _menu(guest: Guest) -> str:
     if guest.story is Story.RESETS:
         return "reboot\n"
-    consoles = "console=tty0 console=ttyS0,115200"
+    consoles = f"console=tty0 console={guest.serial},115200"
     root = "root=/dev/vda9" if guest.story is Story.PANIC else f"initrd-story={guest.story}"
-    quiet = "quiet loglevel=0 console=tty0" if guest.story is Story.SILENT else consoles
+    mute = guest.story in {Story.SILENT, Story.BLANK, Story.UNCLEAR}
+    quiet = "quiet loglevel=0 vt.global_cursor_default=0 console=tty0" if mute else consoles
     initrd = "" if guest.story is Story.PANIC else "initrd /initrd\n"
-    return (
-        "serial --unit=0 --speed=115200\nterminal_output serial console\n"
-        f"echo Starting {guest.title}\nlinux /vmlinuz {quiet} {root} net.ifnames=0\n{initrd}boot\n"
-    )
+    # UEFI of ARM has the serial line for a console of its own.
+    serial = "" if mute or guest.arm else "serial --unit=0 --speed=115200\nterminal_output serial console\n"
+    hello = "" if mute else f"echo Starting {guest.title}\n"
+    return f"{serial}{hello}linux /vmlinuz {quiet} {root} net.ifnames=0\n{initrd}boot\n"
 
 
 def _found(parts: Path, pattern: str) -> Path:
@@ -158,6 +177,7 @@ def _initrd(guest: Guest, parts: Path) -> bytes:
     modules = {f"modules/{Path(name).name}.ko": _module(parts, name) for name in _MODULES}
     names = " ".join(Path(name).name for name in _MODULES)
     init = _INIT.replace("@TITLE@", guest.title).replace("@MODULES@", names).replace("@STORY@", _STORIES[guest.story])
+    init = init.replace("@SERIAL@", guest.serial)
     files = {"init": init.encode(), "bin/busybox": _found(parts, "bin/busybox").read_bytes()} | modules
     return _archive(files)
 
@@ -203,9 +223,11 @@ echo "guest: network$(ls /sys/class/net | grep -v lo | sed 's/^/ /')"
 @STORY@
 """
 
-_LOGIN = """setsid getty -L 115200 ttyS0 vt100 &
+_LOGIN = """setsid getty -L 115200 @SERIAL@ vt100 &
 while :; do getty 38400 tty1; done
 """
+# Past what a boot loader reads, then a screen that is cleared, once each.
+_MUTE = "dd if=/dev/vda of=/dev/null bs=1M 2>/dev/null; printf '\\033c' >/dev/tty0\n"
 _STORIES = {
     Story.LOGIN: _LOGIN,
     Story.PANIC: "",
@@ -223,4 +245,6 @@ _STORIES = {
         "ifconfig eth0 10.0.2.15 up 2>&1; ping -c 1 -W 2 10.0.2.2 2>&1\necho 'guest: tried the network'\n" + _LOGIN
     ),
     Story.SILENT: "while :; do dd if=/dev/vda of=/dev/null bs=64k count=200 skip=$RANDOM 2>/dev/null; sleep 1; done\n",
+    Story.BLANK: f"{_MUTE}while :; do sleep 60; done\n",
+    Story.UNCLEAR: f"{_MUTE}echo 'One moment, please' >/dev/tty0\nwhile :; do sleep 60; done\n",
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from imagesync.boot.machine import (
+    _BUSES,
     Accelerator,
     Architecture,
     Disks,
@@ -113,7 +116,7 @@ def test_places_of_uefi_are_known_and_a_bios_needs_none() -> None:
     assert firmware_files(Machine(firmware=Firmware.UEFI))[0][0] == Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 
 
-@pytest.mark.parametrize(("bus", "device"), [("scsi", "scsi-hd"), ("sata", "ide-hd"), ("ide", "ide-hd")])
+@pytest.mark.parametrize(("bus", "device"), [("scsi", "scsi-hd"), ("sata", "ide-hd,bus=sata.0"), ("ide", "ide-hd")])
 def test_the_disk_is_on_the_bus_that_the_image_wants(bus: str, device: str) -> None:
     words = line(Machine(bus=bus))
     assert f"-device {device},drive=image,bootindex=1" in words
@@ -133,5 +136,46 @@ def test_a_machine_of_another_kind_has_no_parts_of_a_pc() -> None:
     assert not any(word in words for word in ("isa-", "-vga", "pvpanic ", "arch-capabilities"))
 
 
-def test_a_machine_is_described_in_one_word() -> None:
-    assert Machine().described() == "x86_64-bios-1024MiB-virtio-usual"
+@pytest.mark.parametrize(
+    ("properties", "board", "bus"),
+    [
+        ({"hw_machine_type": "pc-q35-7.2"}, "q35", "virtio"),
+        ({"hw_machine_type": "pc-i440fx-2.11"}, "pc", "virtio"),
+        ({"hw_machine_type": "virt"}, "", "virtio"),
+        ({"hw_machine_type": "q35", "architecture": "aarch64"}, "", "virtio"),
+        ({"hw_disk_bus": "ide", "architecture": "aarch64"}, "", "sata"),
+        ({"hw_disk_bus": "usb"}, "", "usb"),
+    ],
+)
+def test_a_board_or_bus_that_the_architecture_has_not_is_replaced(
+    properties: dict[str, str], board: str, bus: str
+) -> None:
+    machine = choose(properties, ())
+    assert (machine.board, machine.bus) == (board, bus)
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        *({"hw_machine_type": board, "hw_disk_bus": bus} for board in ("pc", "q35") for bus in _BUSES),
+        *({"architecture": "aarch64", "hw_machine_type": "pc", "hw_disk_bus": bus} for bus in _BUSES),
+    ],
+)
+def test_qemu_refuses_none_of_the_machines(properties: dict[str, str], tmp_path: Path) -> None:
+    image, seed = tmp_path / "image", tmp_path / "seed"
+    for file in (image, seed):
+        file.write_bytes(bytes(1 << 16))
+    machine = choose(properties, ())
+    program = f"qemu-system-{machine.architecture}"
+    if machine.architecture is Architecture.AARCH64 and shutil.which(program) is None:
+        return  # `make test-boot` installs it
+    words = list(arguments(machine, Accelerator.TCG, Disks(image, Format.RAW, seed), WIRES))
+    for wire in ("control", "console", "firmware"):
+        at = next(number for number, word in enumerate(words) if word.startswith(f"socket,id={wire}"))
+        words[at] = f"null,id={wire}"
+    words = [word for word in words if word not in {"-mon", "chardev=control,mode=control"}]
+
+    command = [program, *words, "-S", "-monitor", "stdio"]
+    done = subprocess.run(command, input="quit\n", capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")

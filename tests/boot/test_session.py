@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -267,9 +267,9 @@ def test_the_words_on_a_text_screen_count(played: Callable[..., Seen]) -> None:
 
 def test_what_the_caller_raises_ends_the_machine(played: Callable[..., Seen]) -> None:
     def tick(_seconds: float) -> None:
-        raise InterruptedError("stopped")
+        raise KeyboardInterrupt("stopped")
 
-    with pytest.raises(InterruptedError, match="stopped"):
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
         played("", tick=tick)
 
     assert psutil.Process().children() == []
@@ -284,11 +284,36 @@ def test_it_works_in_a_thread_of_its_own(played: Callable[..., Seen]) -> None:
     assert "status 1: no" in trouble(found[0])
 
 
-def test_a_program_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -> None:
+def test_a_program_that_cannot_be_started_says_nothing_of_the_image(tmp_path: Path) -> None:
     launch = Launch(lambda _wires: ("/no/such/qemu",), {}, tmp_path, "tcg", ())
 
-    with pytest.raises(FileNotFoundError):
-        asyncio.run(asyncio.to_thread(watch, launch, QUICK))
+    assert trouble(watch(launch, QUICK)) == "QEMU cannot be started: No such file or directory"
+
+
+def test_the_caller_is_heard_while_qemu_is_silent(played: Callable[..., Seen]) -> None:
+    def tick(_seconds: float) -> None:
+        raise KeyboardInterrupt("stopped")
+
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt, match="stopped"):
+        played("def greet(): time.sleep(60)", tick=tick)
+
+    assert time.monotonic() - begun < QUICK.step / 2
+
+
+def test_an_event_is_of_the_time_that_qemu_gives(played: Callable[..., Seen]) -> None:
+    seen = played("""
+        def answer(command, inner=answer):
+            if command["execute"] == "query-status":
+                now = time.time()
+                for at in (now - 1.0, now - 0.9, now):
+                    stamp = {"seconds": int(at), "microseconds": int(at % 1 * 1e6)}
+                    send({"event": "RESET", "data": {}, "timestamp": stamp})
+            inner(command)
+    """)
+
+    first, second, third = (event.at for event in seen.evidence.events[-3:])
+    assert (round(second - first, 1), round(third - second, 1)) == (0.1, 0.9)
 
 
 def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from imagesync.errors import TrustStoreUnusableError
 from imagesync.lists import anchors as anchors_module
-from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
+from imagesync.lists.anchors import Anchors, CrlMode, is_self_signed, load_anchors
 from imagesync.lists.names import comparable, render
 
 OLD = "/DC=test/DC=imagesync/CN=Old CA"
@@ -412,3 +412,18 @@ def test_the_rules_of_two_cas_of_one_name_both_count(directory: Path, cas: Mappi
     rules = load_anchors(directory).rules[root][root]
 
     assert [one.file for one in rules] == ["0000aaaa.namespaces", "0000aaab.namespaces"]
+
+
+def test_who_signed_decides_where_identifiers_do_not_say_what_is_self_signed(corpus_ground: ModuleType) -> None:
+    own = corpus_ground.authority("Own")
+    other = corpus_ground.ec_key("other")
+    nameless = x509.AuthorityKeyIdentifier(None, [x509.DirectoryName(own.certificate.subject)], 1), False
+    below = {"issuer": own, "key": other}
+
+    def is_root(how: Mapping[str, Any], **changes: Any) -> bool:
+        return is_self_signed(corpus_ground.authority("Own", **how, **changes).certificate)
+
+    assert (is_root({}), is_root(below)) == (True, False)
+    assert (is_root({}, authority_id=nameless), is_root(below, authority_id=nameless)) == (True, False)
+    for absent in ("authority_id", "subject_id"):
+        assert (is_root({}, **{absent: None}), is_root(below, **{absent: None})) == (True, False)

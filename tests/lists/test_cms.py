@@ -210,6 +210,15 @@ def test_a_signing_time_has_one_form(forge: ModuleType, signed: Callable[..., by
         parse(signed(attributes=[kind, when, digest]))
 
 
+@pytest.mark.parametrize("text", ["261301100000Z", "260230100000Z", "260601240000Z"])
+def test_a_signing_time_exists(forge: ModuleType, signed: Callable[..., bytes], text: str) -> None:
+    kind, _, digest = forge.usual_attributes(CONTENT)
+    when = forge.attribute(forge.SIGNING_TIME, forge.tlv(0x17, text.encode()))
+
+    with pytest.raises(BadSignatureError, match=f"the signing time '20{text}' does not exist"):
+        parse(signed(attributes=[kind, when, digest]))
+
+
 def test_the_digest_of_the_signer_is_one_of_the_message(forge: ModuleType, people: Mapping[str, Any]) -> None:
     endorser = people["endorser"]
     info = forge.signer_info(CONTENT, endorser, forge.SignerWish())

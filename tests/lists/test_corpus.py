@@ -60,11 +60,12 @@ def test_there_are_enough_messages_of_both_kinds(cases: Any) -> None:
     assert {case.name.split("/")[0] for case in cases} == set(GROUPS)
 
 
+@pytest.mark.parametrize("part", range(4))  # small ones are quicker to see a change of the verifier
 @pytest.mark.parametrize("group", GROUPS)
 def test_each_message_gets_its_verdict_for_its_reason(
-    cases: Any, ours: Callable[[Any], tuple[str, str]], group: str
+    cases: Any, ours: Callable[[Any], tuple[str, str]], group: str, part: int
 ) -> None:
-    chosen = [case for case in cases if case.name.startswith(f"{group}/")]
+    chosen = [case for case in cases if case.name.startswith(f"{group}/")][part::4]
     wrong = {
         case.name: (case.refusal, case.says, verdict)
         for case in chosen

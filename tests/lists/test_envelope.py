@@ -82,6 +82,8 @@ def test_the_end_of_the_file_may_end_the_last_delimiter() -> None:
         (b"Transfer-Encoding", b"X", "the signature part has the transfer encoding '7bit'"),
         (b"base64", b"base64\nContent-Type: text/plain", "the signature part has two Content-Type headers"),
         (b"MAA=", b"M A=", "characters that are not base64"),
+        (b"MAA=", b" MAA=", "characters that are not base64"),
+        (b"MAA=", b"MAA=\x0b", "characters that are not base64"),
         (b"MAA=", b"MA==A", "is not base64"),
         (b"MAA=", b"A" * 2_100_000, "the signature is larger than 1048576 bytes"),
         (

@@ -71,6 +71,28 @@ def test_a_list_with_only_the_required_keys(payload: Callable[..., SignedPayload
     assert found.warnings == ("a finding",)
 
 
+@pytest.mark.parametrize("key", ["hv:version", "ad:vo", "dc:date:created", "dc:identifier"])
+def test_what_is_compared_has_a_bounded_length(payload: Callable[..., SignedPayload], key: str) -> None:
+    if key in {"hv:version", "ad:vo"}:
+        parse(payload(content(**{key: "1" * 4096})))
+    with pytest.raises(ListFormatError) as error:
+        parse(payload(content(**{key: "1" * 4097})))
+
+    assert error.value.detail == f"hv:imagelist.{key}: it has more than 4096 characters"
+
+
+@pytest.mark.parametrize("key", ["hv:dn", "hv:ca"])
+def test_the_names_of_an_endorser_have_a_bounded_length(payload: Callable[..., SignedPayload], key: str) -> None:
+    def endorser(length: int) -> dict[str, object]:
+        return {"hv:endorser": {"hv:x509": {"hv:dn": "/CN=a", "hv:ca": "/CN=b"} | {key: f"/CN={'a' * (length - 4)}"}}}
+
+    parse(payload(content(**endorser(4096))))
+    with pytest.raises(ListFormatError) as error:
+        parse(payload(content(**endorser(4097))))
+
+    assert error.value.detail == f"hv:imagelist.hv:endorser.hv:x509.{key}: it has more than 4096 characters"
+
+
 def test_an_image_keeps_every_key_as_published(only: Callable[..., Any]) -> None:
     image = only(**{"ad:new": {"deep": [1]}, "hv:hypervisor": "KVM"})
 

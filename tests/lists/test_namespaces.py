@@ -78,6 +78,10 @@ TO Issuer "/CN=other" PERMIT Subject ".*"
         f'TO Issuer "{CA}" PERMIT Subject "("',
         "rubbish",
         f'TO Issuer "{CA}" PERMIT Subject ".*" and more',
+        '#NAMESPACES-VERSION: 1.1\nTO Issuer SELF PERMIT Subject ".*"',
+        '  # namespaces-version: 10\r\nTO Issuer SELF PERMIT Subject ".*"',
+        '# NAMESPACES-VERSION:\nTO Issuer SELF PERMIT Subject ".*"',
+        '#NAMESPACES-VERSION: 1.0\nTO Issuer SELF PERMIT Subject ".*"\n#NAMESPACES-VERSION: 2.0',
     ],
 )
 def test_namespaces_that_are_not_understood_are_an_error(text: str) -> None:
@@ -99,6 +103,18 @@ def test_namespaces_that_are_not_understood_are_an_error(text: str) -> None:
 def test_a_signing_policy_that_is_not_understood_is_an_error(text: str) -> None:
     with pytest.raises(TrustStoreUnusableError, match="not understood"):
         parse_signing_policy(text, "x.signing_policy")
+
+
+def test_another_version_of_the_format_is_named() -> None:
+    with pytest.raises(TrustStoreUnusableError) as error:
+        parse_namespaces(f"# NAMESPACES-VERSION: {'9' * 50}\n", "x.namespaces", CA)
+
+    assert error.value.detail == f"it is of version '{'9' * 40}' of its format, not 1.0"
+
+
+@pytest.mark.parametrize("line", ["#NAMESPACES-VERSION: 1.0", "\t# namespaces-version:1.0 \r", "# version 2.0"])
+def test_namespaces_of_the_one_version_are_read(line: str) -> None:
+    assert set(parse_namespaces(f'{line}\nTO Issuer SELF PERMIT Subject ".*"', "x.namespaces", CA)) == {CA}
 
 
 @pytest.mark.parametrize("pattern", ["x{99999999999}", "(" * 3000])

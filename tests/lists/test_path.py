@@ -157,7 +157,7 @@ def test_a_certificate_is_valid_from_its_first_second_to_its_last(
     wish = forge.Wish(cas["root"], not_before=now, not_after=now + second)
     signer = forge.certify(f"{BASE}Brief", people["plain"].key, wish).certificate
 
-    for moment in (now, now + second):
+    for moment in (now, now + second, now + 1.5 * second):
         check_trusted_itself(signer, moment)
         assert len(build_path(signer, [], anchors, moment)) == 2
     for moment, text in ((now - second, "valid only from"), (now + 2 * second, "expired on")):

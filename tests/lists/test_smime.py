@@ -437,7 +437,7 @@ def test_the_exception_for_sha1_is_for_nothing_else(
         verify(weak(digest="md5"), anchors, policy, now)
     with pytest.raises(BadSignatureError, match="SHA-1 is not accepted"):
         verify(weak(digest="sha1", pss_mask="sha1"), anchors, policy, now)
-    with pytest.raises(BadSignatureError, match=r"SHA-1 is accepted with RSA only|is for sha256"):
+    with pytest.raises(BadSignatureError, match="is for sha256"):
         verify(weak("other", digest="sha1"), anchors, policy, now)
     with pytest.raises(UntrustedSignerError, match="signed with SHA-1"):
         verify(weak("sha1"), anchors, policy, now)

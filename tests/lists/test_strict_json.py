@@ -8,12 +8,23 @@ from hypothesis import strategies as st
 from imagesync.errors import ListFormatError
 from imagesync.lists.strict_json import MAX_DEPTH, loads
 
+WIDEST = 8_388_589
+"""Characters beyond U+FFFF, or beside one, that fit into 32 MiB with what Python adds to a text."""
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**18), 10**18) | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", max_size=3), inner, max_size=3),
     max_leaves=12,
 )  # fmt: skip
+
+
+def _members(number: int) -> bytes:
+    return json.dumps(dict.fromkeys(map(str, range(number)), 0)).encode()
+
+
+def _wide(characters: int) -> bytes:
+    return b'"' + b"x" * (characters - 3) + '\U0001f600"'.encode()
 
 
 @given(values)
@@ -28,7 +39,8 @@ def test_reads_what_json_writes(value: Any) -> None:
         (b"", "not JSON: Expecting value in line 1, column 1"),
         (b"{} x", "not JSON: Extra data"),
         (b"\xef\xbb\xbf{}", "byte order mark"),
-        ("{}".encode("utf-16"), "byte order mark"),
+        (b"\xff\xfe" + "{}".encode("utf-16-le"), "byte order mark"),
+        (b"\xfe\xff" + "{}".encode("utf-16-be"), "byte order mark"),
         ('{"a": 1}'.encode("utf-16-le"), "not JSON"),
         (b'"\xff"', r"not UTF-8 \(byte 1\)"),
         (b'"\xc0\xaf"', "not UTF-8"),
@@ -47,7 +59,12 @@ def test_reads_what_json_writes(value: Any) -> None:
         (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "more than 16 levels"),
         (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "more than 16 levels"),
         (b"[" * 200_000, "more than 16 levels"),
-        (b"[" + b"0," * 1_000_000 + b"0]", "more than 600000 values"),
+        (b"[" + b"0," * 400_000 + b"0]", "more than 400000 values"),
+        (b"[" + b",".join([b"[]"] * 200_001) + b"]", "more than 400000 values"),
+        (b"[" + b",".join([b"{}"] * 200_001) + b"]", "more than 400000 values"),
+        (_members(1001), "an object in it has more than 1000 keys"),
+        (b'{"a": 1, ' + _members(1001)[1:], "an object in it has more than 1000 keys"),
+        (_wide(WIDEST + 1), r"takes more than 33554432 bytes of memory \(write .* as \\u escapes"),
     ],
 )
 def test_refuses_what_can_be_read_in_two_ways(data: bytes, text: str) -> None:
@@ -63,7 +80,25 @@ def test_refuses_what_can_be_read_in_two_ways(data: bytes, text: str) -> None:
         (b"[0.0, -0.0, 1e3]", [0.0, 0.0, 1000.0]),
         (b"-12345678901234567890"[:20], -1234567890123456789),
         (b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, json.loads("[" * MAX_DEPTH + "]" * MAX_DEPTH)),
+        (b"[" + b"0," * 399_999 + b"0]", [0] * 400_000),
+        (_members(1000), dict.fromkeys(map(str, range(1000)), 0)),
+        (_wide(WIDEST), "x" * (WIDEST - 3) + "\U0001f600"),
     ],
 )
 def test_accepts_what_only_looks_odd(data: bytes, value: Any) -> None:
     assert loads(data) == value
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b'{"a": 1, "b": 2, "a": 3}', "a occurs twice"),
+        (b'{"a": {"b": "\\u0000"}}', "a.b has a character that is none (a lone surrogate or NUL)"),
+        (b"[[1e999]]", "[0][0] is too large a number"),
+    ],
+)
+def test_the_place_is_named_exactly(data: bytes, text: str) -> None:
+    with pytest.raises(ListFormatError) as error:
+        loads(data)
+
+    assert (str(error.value), error.value.hint) == (f"list: {text}", "")

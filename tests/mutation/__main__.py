@@ -41,6 +41,7 @@ class Report:
     """What is printed: each surprise at once, and a line for each module when it is done."""
 
     reasons: Mapping[str, Mapping[str, str]]
+    expected: Counter[str]
     judged: Counter[str] = field(default_factory=Counter)
     killed: Counter[str] = field(default_factory=Counter)
     surprises: Counter[str] = field(default_factory=Counter)
@@ -52,17 +53,17 @@ class Report:
         self.killed[module] += is_killed
         if is_killed == is_listed:
             self.surprise(module, "seen by now, take it from the list" if is_killed else "SURVIVED", mutant.name)
+        if self.judged[module] == self.expected[module]:
+            print(self._line(module), flush=True)
 
     def surprise(self, module: str, what: str, name: str) -> None:
         """Print what makes the run fail."""
         self.surprises[module] += 1
         print(f"{module}: {what}: {name}", flush=True)
 
-    def lines(self) -> Iterator[str]:
-        """Yield a line for each module."""
-        for module, number in self.judged.items():
-            left = number - self.killed[module]
-            yield f"{module}: {number} mutants, {self.killed[module]} killed, {left} not (for reasons, if nothing is above)"
+    def _line(self, module: str) -> str:
+        number, killed = self.judged[module], self.killed[module]
+        return f"{module}: {number} mutants, {killed} killed, {number - killed} not (for reasons, if nothing is above)"
 
 
 def main() -> int:
@@ -73,15 +74,16 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="have the modules' own tests alone judge: more survive")
     asked = parser.parse_args()
     begin, names = time.monotonic(), asked.modules or MODULES
-    report = Report(yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or {})
     made = [mutant for name in names for mutant in _mutants(name)]
+    chosen = [mutant for mutant in made if any(text in mutant.name for text in asked.only or [""])]
+    expected = Counter(mutant.module for mutant in chosen)
+    report = Report(yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or {}, expected)
     for name in names:
         for old in report.reasons.get(name, {}).keys() - {mutant.name for mutant in made if mutant.module == name}:
             report.surprise(name, "gone, take it from the list", old)
     tests = [f"test_{name}.py" for name in names] + ([] if asked.quick else [*TESTS])
-    chosen = [mutant for mutant in made if any(text in mutant.name for text in asked.only or [""])]
     code = _run(tests, Warm(chosen, report.judge))
-    print(*report.lines(), f"{time.monotonic() - begin:.0f} s", sep="\n")
+    print(f"{time.monotonic() - begin:.0f} s")
     return 1 if code or report.surprises else 0
 
 

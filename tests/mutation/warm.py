@@ -13,9 +13,11 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import ceil
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, NoReturn, Protocol
 
@@ -28,14 +30,17 @@ LONGEST = 5.0
 LONG = 0.25
 """Seconds. A test that takes longer is asked about every mutant: looking at what it runs would take too long."""
 
-ENDLESS = 60
-"""Seconds of the processor after which a mutant is one that never ends, which counts as seen."""
+ENDLESS = 2
+"""Seconds of the processor, beside four times what it takes else, after which a test never ends: it saw the mutant."""
 
 MEMORY = 4 << 30
 """Bytes that a mutant may have."""
 
 KEEN = 5
 """How many tests are asked first because they saw the mutants before this one: neighbours often are seen by one."""
+
+QUICK = 0.05
+"""Seconds of the processor. A test that takes longer waits until the quicker ones were asked."""
 
 NOBODY = "nobody"
 
@@ -52,7 +57,7 @@ class Warm:
 
     mutants: Sequence[Mutant]
     report: Judged
-    runs: dict[pytest.Item, frozenset[tuple[str, int]]] = field(default_factory=dict)
+    runs: dict[pytest.Item, Mapping[str, set[int]]] = field(default_factory=dict)
     seconds: dict[pytest.Item, float] = field(default_factory=dict)
     saw: list[pytest.Item] = field(default_factory=list)
 
@@ -71,7 +76,7 @@ class Warm:
         for item, after in _with_next([item for item in session.items if self.seconds[item] <= LONG]):
             with _traced(files) as lines:
                 item.ihook.pytest_runtest_protocol(item=item, nextitem=after)
-            self.runs[item] = frozenset(lines)
+            self.runs[item] = lines
         if session.testsfailed:
             raise pytest.UsageError("a test fails without any change")
         gc.collect()
@@ -88,13 +93,13 @@ class Warm:
     def _judges(self, mutant: Mutant) -> list[pytest.Item]:
         """Return the tests that run a mutant's statement: those that saw the last ones, then the quickest first."""
         running = [item for item in self.seconds if self._runs(item, mutant)]
-        last = self.saw[-KEEN:]
+        last = [item for item in self.saw[-KEEN:] if self.seconds[item] < QUICK]
         return sorted(running, key=lambda item: (item not in last, self.seconds[item]))
 
     def _runs(self, item: pytest.Item, mutant: Mutant) -> bool:
         if LONG < self.seconds[item] <= LONGEST:
             return True
-        ran = {line for file, line in self.runs.get(item, ()) if file == mutant.file}
+        ran = self.runs.get(item, {}).get(mutant.file, set())
         if mutant.lines:
             return bool(ran & mutant.lines)
         return bool(ran) or item.path.stem == f"test_{mutant.module}"  # which may look at a value alone
@@ -104,7 +109,7 @@ class Warm:
         said, tell = os.pipe()
         child = os.fork()
         if not child:
-            _judge(session, mutant, judges, tell)
+            _judge(session, mutant, {item: self.seconds[item] for item in judges}, tell)
         os.close(tell)
         with os.fdopen(said) as answer:
             number = answer.read()
@@ -114,14 +119,17 @@ class Warm:
         return number != NOBODY
 
 
-def _judge(session: pytest.Session, mutant: Mutant, judges: Sequence[pytest.Item], tell: int) -> NoReturn:
+def _judge(session: pytest.Session, mutant: Mutant, judges: Mapping[pytest.Item, float], tell: int) -> NoReturn:
     """Say, in a child, which test sees the mutant, ``NOBODY``, or nothing if it cannot be imported or never ends."""
     try:
         gc.disable()
+        session.config.option.tbstyle = "no"  # nobody sees why a test fails, and finding its source takes long
         _confine()
         _transplant(mutant.code(), importlib.import_module(f"imagesync.lists.{mutant.module}"))
         number = 0
-        for item, after in _with_next(judges):
+        for item, after in _with_next(list(judges)):
+            end = ceil(time.process_time() + ENDLESS + 4 * judges[item])
+            resource.setrlimit(resource.RLIMIT_CPU, (end, resource.RLIM_INFINITY))
             item.ihook.pytest_runtest_protocol(item=item, nextitem=after)
             if session.testsfailed:
                 break
@@ -141,13 +149,13 @@ def _spent() -> float:
 
 
 @contextmanager
-def _traced(files: Collection[str]) -> Iterator[set[tuple[str, int]]]:
-    """Give a set to which the lines of files are added that run."""
-    lines = set[tuple[str, int]]()
+def _traced(files: Collection[str]) -> Iterator[Mapping[str, set[int]]]:
+    """Give sets to which the lines of files are added that run."""
+    lines: dict[str, set[int]] = {file: set() for file in files}
 
     def local(frame: FrameType, event: str, _: object) -> Any:
         if event == "line":
-            lines.add((frame.f_code.co_filename, frame.f_lineno))
+            lines[frame.f_code.co_filename].add(frame.f_lineno)
         return local
 
     def trace(frame: FrameType, *_: object) -> Any:
@@ -166,7 +174,6 @@ def _confine() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
-    resource.setrlimit(resource.RLIMIT_CPU, (ENDLESS, ENDLESS))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
 
@@ -183,7 +190,7 @@ def _transplant(code: CodeType, module: ModuleType) -> None:
                 _replace_code(vars(old).get(inner), value)
         elif getattr(new, "__module__", None) == module.__name__ and callable(new):
             _replace_code(old, new)
-        elif not name.startswith("__"):
+        elif not name.startswith("__") and (type(new) is not type(old) or new != old):
             _replace_value(name, old, new)
 
 

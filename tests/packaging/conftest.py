@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 from cloud.software import exclusive
 from cloud.turns import everything
+from following import Publisher
 from host.base import base
 from host.machine import Host, open_host
 
 ROOT = Path(__file__).parents[2]
-LONG = frozenset(f"test_{what}.py" for what in ("ansible_hosts", "container", "deb", "host", "release", "rpm"))
+LONG = frozenset(
+    f"test_{what}.py" for what in ("ansible_hosts", "boot_unit", "container", "deb", "host", "pip", "release", "rpm")
+)
 """What builds packages or installs them on hosts takes minutes: ``make test-packaging`` runs it."""
 
 
@@ -81,6 +84,14 @@ def make_host() -> Iterator[Callable[[str], Host]]:
     """Return a function that boots a host with a name; all are gone at the end of the test."""
     with ExitStack() as hosts:
         yield lambda name: hosts.enter_context(open_host(base(), name))
+
+
+@pytest.fixture
+def publisher(host: Host, tmp_path: Path) -> Iterator[Publisher]:
+    """Return a publisher in the network of the host."""
+    publisher = Publisher(host, tmp_path / "publisher")
+    yield publisher
+    publisher.close()
 
 
 @pytest.fixture

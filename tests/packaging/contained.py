@@ -1,11 +1,13 @@
 """Builds the container image of this checkout, runs it over a list server, and prints what was seen as JSON.
 
-``unshare … python contained.py ROOT BASE WORK`` in namespaces of its own: nothing that podman does to networks, mounts
-and processes is left behind. ROOT is the repository, BASE a tree of Debian, and WORK an empty directory.
+``unshare … python contained.py ROOT BASE WORK COMMAND`` in namespaces of its own: nothing that podman does to networks,
+mounts and processes is left behind. ROOT is the repository, BASE a tree of Debian, WORK an empty directory, and COMMAND
+what the documentation says that an operator runs.
 """
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from contextlib import suppress
@@ -20,7 +22,7 @@ from imagesync.testing.list_server import ListServer
 from imagesync.testing.pki import Authority, write_anchors
 
 LIMITS = '[containers]\ndefault_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]\n'
-CAUTION = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--tmpfs=/tmp")
+NAME = "imagesync"
 USER = 642
 
 
@@ -82,33 +84,34 @@ def site(server: ListServer, work: Path) -> None:
     os.chown(work / "images", USER, USER)
 
 
-def start(podman: Podman, work: Path) -> None:
-    volumes = (
-        f"--volume={work}/etc:/etc/imagesync:ro",
-        f"--volume={work}/certificates:/etc/grid-security/certificates:ro",
-        f"--volume={work}/images:/srv/images",
-    )
-    podman.run("run", "--detach", "--name=site", "--network=host", *CAUTION, *volumes, "localhost/imagesync")
+def start(podman: Podman, work: Path, command: str) -> None:
+    """Do what the documentation says, with directories of this test, and a target, on the loopback interface."""
+    command = command.replace("/etc/imagesync:", f"{work}/etc:", 1)
+    command = command.replace("/etc/grid-security/certificates:", f"{work}/certificates:", 1)
+    program, *options, image = shlex.split(command.replace("\\\n", " "))
+    assert program == "podman"
+    podman.run(*options, "--network=host", f"--volume={work}/images:/srv/images", image)
 
 
 def observe(podman: Podman, work: Path) -> dict[str, object]:
     """Return what is to be seen of a container that runs, and how it ends."""
     images = work / "images"
     wait_until(lambda: sum(path.is_symlink() for path in images.iterdir()) == 2, 240)
-    health = podman.attempt("healthcheck", "run", "site")
-    written = podman.attempt("exec", "site", "touch", "/usr/here")
+    health = podman.attempt("healthcheck", "run", NAME)
+    written = podman.attempt("exec", NAME, "touch", "/usr/here")
     seen = {
         "images": sorted(path.name for path in images.iterdir() if path.is_symlink()),
         "owners": sorted({path.lstat().st_uid for path in images.iterdir()}),
         "health": health.returncode,
-        "user": podman.run("exec", "site", "id", "--user").strip(),
-        "first": podman.run("exec", "site", "cat", "/proc/1/comm").strip(),
+        "probe": podman.attempt("exec", NAME, "imagesync", "probe").stdout,
+        "user": podman.run("exec", NAME, "id", "--user").strip(),
+        "first": podman.run("exec", NAME, "cat", "/proc/1/comm").strip(),
         "root": written.stderr,
-        "state": podman.run("exec", "site", "imagesync", "status", "--from-state", "--json"),
+        "state": podman.run("exec", NAME, "imagesync", "status", "--from-state", "--json"),
     }
-    podman.run("stop", "--time=40", "site")
-    seen["exit"] = podman.run("inspect", "--format={{.State.ExitCode}}", "site").strip()
-    seen["log"] = podman.attempt("logs", "site").stderr
+    podman.run("stop", "--time=40", NAME)
+    seen["exit"] = podman.run("inspect", "--format={{.State.ExitCode}}", NAME).strip()
+    seen["log"] = podman.attempt("logs", NAME).stderr
     return seen
 
 
@@ -121,7 +124,7 @@ def clean() -> None:
 
 
 def main() -> None:
-    root, base, work = map(Path, sys.argv[1:])
+    root, base, work = map(Path, sys.argv[1:4])
     podman = Podman(work)
     build(podman, root, base)
     now = datetime.now(UTC)
@@ -129,11 +132,11 @@ def main() -> None:
     write_anchors(work / "certificates", [authority])
     with ListServer(authority.issue("/DC=org/DC=example/CN=Ada Lovelace"), now) as server:
         site(server, work)
-        start(podman, work)
+        start(podman, work, sys.argv[4])
         try:
             seen = observe(podman, work)
         finally:
-            podman.attempt("rm", "--force", "--volumes", "site")
+            podman.attempt("rm", "--force", "--volumes", NAME)
             clean()
     print(json.dumps(seen))  # noqa: T201 - what the test reads
 

@@ -34,8 +34,9 @@ class Messages(BaseHTTPRequestHandler):
 
 
 def publish(published: PublishedList, directory: Path, title: str) -> None:
-    """Put another image on the list, in a form that sites convert."""
-    disk = Disk(title, virtual_size=8 << 20, data=1 << 20)
+    """Put another image on the list, in a form that sites convert. Started, it shows a prompt, unless it is broken."""
+    words = "Operating system not found" if title == "broken" else "guest login:"
+    disk = Disk(f"{title}\r\n{words}", virtual_size=8 << 20, data=1 << 20)
     published.add(write_disk(directory / f"{title}.vmdk", Kind.VMDK_STREAM, disk), title=title)
     published.publish()
 

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -303,6 +303,35 @@ def test_instances_live_side_by_side_and_leave_nothing(site: Site) -> None:
     assert site.host.ask("systemctl", "is-system-running") == "running"
 
 
+def test_the_chapter_leads_to_a_daemon(site: Site, root: Path, blocks: Callable[[Path, str], list[str]]) -> None:
+    """With the collection as it is built, and without a network, so that Keystone and the list cannot be had."""
+    building, by_hand, *_ = blocks(root / "docs/ansible.rst", "text")
+    home = site.operator.home
+    (home / "collections/ansible_collections/imagesync/imagesync").unlink()  # a link to this checkout
+    (home / "packaging").symlink_to(root / "packaging")
+    for line in building.splitlines():
+        program, *arguments = line.split()
+        ran = site.operator.run(program, *arguments)
+        assert ran.code == 0, ran.output
+    (home / "book.yml").write_text(blocks(root / "docs/ansible.rst", "yaml")[0])
+    (home / "inventory").write_text(f"[imagesync]\n{site.host.address}\n")
+    offline = {"imagesync_install": "wheels", "imagesync_wheels": str(site.archives[imagesync.__version__])}
+    told = {**offline, "vault_appdb_token": "hunter2", "vault_mysite_secret": "hunter3"}
+    book = ("-i", str(home / "inventory"), "-u", "root", "-e", json.dumps(told), str(home / "book.yml"))
+
+    foretold, first, second = (
+        site.operator.run("ansible-playbook", *options, *book) for options in (("--check", "--diff"), (), ())
+    )
+
+    for run in (foretold, first, second):
+        assert run.code == 0, run.output
+        sys.stdout.write(f"the playbook of the chapter: {run.seconds:.1f} s, changed={run.count}\n")
+    assert (foretold.changed, second.count) == (first.changed, 0)
+    assert site.host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8642/healthz")
+    said = site.host.attempt("sh", "-euc", by_hand)
+    assert "fedcloud" in said.stdout, said.stdout + said.stderr
+
+
 CLOUDKEEPER_UNIT = """\
 [Service]
 ExecStart=/bin/sleep infinity
@@ -322,6 +351,7 @@ def test_the_lists_and_the_login_of_cloudkeeper_are_taken_over_and_it_is_stopped
     taking = site.variables(imagesync_migrate_from="cloudkeeper")
 
     first = site.play(taking)
+    assert site.play(taking).count == 0
 
     assert site.host.ask("systemctl", "is-active", "cloudkeeper-os.service") == "active"
     assert "cloudkeeper did not say who may sign it" in first.output

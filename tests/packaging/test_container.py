@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,16 @@ NAMESPACES = ("--net", "--mount", "--ipc", "--uts", "--pid", "--fork", "--kill-c
 
 
 @pytest.fixture(scope="module")
-def seen(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def seen(
+    root: Path, tmp_path_factory: pytest.TempPathFactory, blocks: Callable[[Path, str], list[str]]
+) -> dict[str, str]:
     """Return what was seen of one container over its life."""
     work = tmp_path_factory.mktemp("container")
     script = 'ip link set lo up && exec "$@"'
     what = [sys.executable, str(root / "tests/packaging/contained.py"), str(root), str(base().tree), str(work)]
+    (command,) = [block for block in blocks(root / "docs/releases.rst", "text") if block.startswith("podman run")]
     ran = subprocess.run(
-        ["unshare", *NAMESPACES, "sh", "-c", script, "sh", *what],
+        ["unshare", *NAMESPACES, "sh", "-c", script, "sh", *what, command],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True, text=True, check=False, timeout=1800,
     )  # fmt: skip
@@ -36,6 +40,7 @@ def test_a_container_syncs_a_list_into_a_directory(seen: dict[str, str]) -> None
 
 def test_its_health_check_succeeds(seen: dict[str, str]) -> None:
     assert seen["health"] == 0, seen["log"]
+    assert seen["probe"].startswith("imagesync OK"), seen["probe"]
 
 
 def test_the_daemon_is_its_first_process_and_nobody_special(seen: dict[str, str]) -> None:

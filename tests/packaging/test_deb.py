@@ -3,17 +3,16 @@
 One host, one life in order. ``make test-packaging`` runs it, after ``make deb``.
 """
 
-import json
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 from archives import with_version
 from cloud.processes import wait_until
+from following import Publisher, follow, pages, site_configuration
 from host.machine import Host
 
 LINTIAN = ["lintian", "--fail-on", "error,warning", "--allow-root"]
@@ -40,50 +39,9 @@ AccuracySec=100ms
 """
 
 
-class Publisher:
-    """The publisher in the network of a host."""
-
-    def __init__(self, host: Host, directory: Path) -> None:
-        directory.mkdir()
-        program = Path(__file__).with_name("publisher.py")
-        self._process = subprocess.Popen(
-            host.inside_network(sys.executable, str(program), str(directory)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.directory = directory
-        self.facts = self._read()
-
-    def publish(self, title: str = "") -> list[dict[str, str]]:
-        """Publish another image if it has a title; return the messages of the site so far."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{title}\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(30)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-    def _read(self):
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
-
-
 @pytest.fixture
 def host(make_host: Callable[[str], Host]) -> Host:
     return make_host("site")
-
-
-@pytest.fixture
-def publisher(host: Host, tmp_path: Path) -> Iterator[Publisher]:
-    publisher = Publisher(host, tmp_path / "publisher")
-    yield publisher
-    publisher.close()
 
 
 def test_lintian_has_nothing_to_say(deb: Path) -> None:
@@ -125,20 +83,8 @@ def test_the_life_of_an_installation(
     leaves_nothing(host)
 
 
-def follow(host: Host, commands: str) -> str:
-    """Do on the host what the documentation says; return what is printed."""
-    options = "alias apt-get='apt-get --yes'\nset -eu\ncd /root\n"
-    return host.run("bash", "-O", "expand_aliases", text=options + commands, DEBIAN_FRONTEND="noninteractive")
-
-
 def property_of(host: Host, name: str, unit: str = "imagesync.service") -> str:
     return host.ask("systemctl", "show", "--value", f"--property={name}", unit)
-
-
-def pages(host: Host) -> int:
-    """Return the status of the page that says whether the daemon is well, 0 when nobody answers."""
-    url = "http://127.0.0.1:8642/healthz"
-    return int(host.ask("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", url))
 
 
 def images(host: Host) -> dict[str, str]:
@@ -168,30 +114,9 @@ def writes_a_configuration_that_the_service_may_read(host: Host, command: str) -
 
 
 def configure(host: Host, publisher: Publisher) -> None:
-    facts = publisher.facts
-    configuration = {
-        "instance": "site",
-        "trust": {"anchors": "/srv/anchors", "crl": "require"},
-        "daemon": {"jitter": 0},
-        "subscriptions": [
-            {
-                "name": "demo",
-                "vo": "vo.example.org",
-                "url": facts["url"],
-                "endorsers": [{"dn": facts["dn"], "ca": facts["ca"]}],
-                "allow_private_addresses": True,
-                "every": "2s",
-            }
-        ],
-        "targets": [{"name": "pool", "backend": "directory", "path": "/srv/images", "formats": ["qcow2"]}],
-        "notifications": [
-            {
-                "name": "hook",
-                "webhook": {"url": facts["hook"], "secret": {"credential": "secret_hook"}},
-                "events": ["published"],
-            }
-        ],
-    }
+    hook = {"url": publisher.facts["hook"], "secret": {"credential": "secret_hook"}}
+    notifications = [{"name": "hook", "webhook": hook, "events": ["published"]}]
+    configuration = {**site_configuration(publisher), "notifications": notifications}
     host.copy(publisher.directory / "anchors", "/srv")
     host.run("install", "-d", "-o", "imagesync", "-g", "imagesync", "/srv/images")
     host.write("/etc/imagesync/credentials/hook", "very secret\n", mode=0o600)

@@ -19,6 +19,7 @@ import signal
 from host.base import base
 from host.machine import open_host
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background has it ignored
 with open_host(base(), "short-lived") as host:
     print(host.power.leader, host.power.unit, host.power.home, flush=True)
     signal.pause()

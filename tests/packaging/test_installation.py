@@ -129,12 +129,13 @@ def test_make_alone_lists_every_verb(root: Path) -> None:
     ]  # fmt: skip
 
 
-def test_ci_runs_make_test_in_the_checkout_it_lies_in(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("asked", "made"), [([], "test"), (["test-packaging", "audit"], "test-packaging audit")])
+def test_ci_runs_make_in_the_checkout_it_lies_in(root: Path, tmp_path: Path, asked: list[str], made: str) -> None:
     make = _program(tmp_path / "make", '#!/bin/sh\necho "$PWD $CI $*"\n')
     path = f"{make.parent}:{os.environ['PATH']}"
 
     ran = subprocess.run(
-        [str(root / ".ci/run")], env={"PATH": path}, cwd=tmp_path, capture_output=True, text=True, check=True
+        [str(root / ".ci/run"), *asked], env={"PATH": path}, cwd=tmp_path, capture_output=True, text=True, check=True
     )
 
-    assert ran.stdout == f"{root} true test\n"
+    assert ran.stdout == f"{root} true {made}\n"

@@ -37,6 +37,9 @@ class Site:
         text = (self.scripts / script).read_text(encoding="utf-8")
         text = re.sub(r"(?<![\w}])/(?=(run|var|etc)/)", f"{self.top}/", text)
         text = text.replace("/usr/lib/imagesync/bin/python3", sys.executable)
+        text = text.replace(
+            "/usr/lib/imagesync/save_states.py", str(self.scripts.parents[1] / "upgrade/save_states.py")
+        )
         environment = {"PATH": f"{self.top}/bin:/usr/bin:/bin", "TOP": str(self.top)}
         ran = subprocess.run(
             ["sh", "-c", text, script, *arguments],

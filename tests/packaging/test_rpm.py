@@ -1,11 +1,21 @@
 """The .rpm holds what it should, asks for what it needs, and what it installs runs. Not on Enterprise Linux, though."""
 
 import os
+import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
+from cloud.processes import wait_until
+from following import Publisher, follow, pages, site_configuration
+from host.base import base
+from host.machine import open_host
+
+import imagesync
 
 FILES = {
     "/usr/bin/imagesync",
@@ -98,11 +108,43 @@ def test_rpmlint_finds_nothing_else_to_say(package: Path) -> None:
 
 @pytest.fixture(scope="module")
 def installed(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a root with a Debian in it, into which the package is installed without its scripts."""
-    from host.base import base
-
-    tree = tmp_path_factory.mktemp("rpm") / "root"
+    """Return a root with a Debian in it, into which the package is installed."""
+    tree = tmp_path_factory.mktemp("rpm") / "tree"
+    (tree.parent / "complete").touch()
     _run("cp", "--archive", "--reflink=auto", str(base().tree), str(tree))
-    _run("rpm", "--root", str(tree), "--install", "--nodeps", "--noscripts", str(package))
+    _run("rpm", "--root", str(tree), "--install", "--nodeps", str(package))
     assert os.readlink(tree / "usr/bin/imagesync") == "/usr/lib/imagesync/bin/imagesync"
     return tree
+
+
+def test_what_it_installs_works_as_a_service(
+    installed: Path, root: Path, tmp_path: Path, blocks: Callable[[Path, str], list[str]]
+) -> None:
+    """On Debian, with the names of Debian's programs."""
+    with open_host(replace(base(), home=installed.parent), "rpm") as host:
+        publisher = Publisher(host, tmp_path / "publisher")
+        host.copy(publisher.directory / "anchors", "/srv")
+        host.run("install", "-d", "-o", "imagesync", "-g", "imagesync", "/srv/images")
+        configuration = yaml.safe_dump(site_configuration(publisher))
+        host.write("/etc/imagesync/imagesync.yaml", configuration, mode=0o640, group="imagesync")
+        (writing,) = [one for one in blocks(root / "docs/installation.rst", "ini") if "ReadWritePaths" in one]
+        host.write("/etc/systemd/system/imagesync.service.d/override.conf", writing)
+        follow(host, "systemctl enable --now imagesync.service")
+        wait_until(lambda: host.attempt("test", "-e", "/srv/images/first.qcow2").returncode == 0)
+        assert pages(host) == 200
+        host.check_units()
+        publisher.close()
+
+
+def test_an_upgrade_saves_the_state(installed: Path, package: Path) -> None:
+    state = installed / "var/lib/imagesync/state.db"
+    with closing(sqlite3.connect(state)) as database:
+        database.execute("CREATE TABLE accepted (name TEXT)")
+    owner = state.parent.stat()
+    os.chown(state, owner.st_uid, owner.st_gid)
+
+    said = _run("rpm", "--root", str(installed), "--upgrade", "--force", "--nodeps", str(package))
+
+    (saved,) = (installed / "var/lib/imagesync/backups/package").glob("*/state.db")
+    assert saved.parent.name.startswith(f"{imagesync.__version__}-"), said
+    assert saved.stat().st_uid == owner.st_uid

@@ -49,5 +49,5 @@ def test_its_user_is_that_of_the_debian_package(root: Path, spec: str) -> None:
 def test_its_scripts_fail_for_no_service(spec: str) -> None:
     called = [line for line in spec.splitlines() if re.match(r"[^#]*\bsystem(ctl|d-sysusers|d-tmpfiles) ", line)]
 
-    assert len(called) == 7
+    assert len(called) == 8
     assert [line for line in called if not line.endswith("|| :")] == []

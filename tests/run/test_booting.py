@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import BoundedSemaphore
 
 import pytest
 
@@ -18,10 +18,11 @@ from imagesync.images.confine import STANDARD_PATH
 from imagesync.images.store import Store
 from imagesync.model import Digest, Format, Image, ImageId, ListId
 from imagesync.plan.spec import Wanted
-from imagesync.run.booting import FAILED_AGAIN, Bench, circumstances, start
+from imagesync.run import booting
+from imagesync.run.booting import FAILED_AGAIN, Bench, circumstances, hold_back, start
 from imagesync.run.notebook import Notebook
 from imagesync.run.settings import BootMode
-from imagesync.state import BootRecord, open_state
+from imagesync.state import BootRecord, ImageRecord, open_state
 from imagesync.state.repository import Repository
 from imagesync.testing.disks import Disk, Kind, write_disk
 
@@ -39,7 +40,7 @@ def state(tmp_path: Path) -> Iterator[Repository]:
 @pytest.fixture
 def bench(state: Repository, tmp_path: Path) -> Bench:
     store = Store(tmp_path / "cache", max_bytes=None, reserve_bytes=0)
-    return Bench(store, Notebook(state, NOW), nullcontext(), 5.0, STANDARD_PATH)
+    return Bench(store, Notebook(state, NOW), BoundedSemaphore(1), 5.0, STANDARD_PATH)
 
 
 @pytest.fixture
@@ -81,7 +82,8 @@ def test_what_starts_is_remembered_and_not_started_again(
     first = start(bench, wanted, ready, BootMode.REQUIRE, quiet)
     again = start(bench, wanted, ready, BootMode.REQUIRE, quiet)
 
-    (record,) = state.boots.of({wanted.image.sha512})
+    record = state.boots.closest(ready.digest, wanted.image.sha512)
+    assert record is not None
     assert (first.verdict, first.why, again.verdict) == ("login", "guest login:", "login")
     assert first.seconds > 0 == again.seconds
     assert (record.digest, record.at, record.rule) == (ready.digest, NOW, "login-prompt")
@@ -151,7 +153,7 @@ def test_how_long_a_verdict_counts(
     state: Repository,
 ) -> None:
     bench = replace(bench, path="/nowhere")
-    state.boots.note(known(verdict, age, circumstances(bench, wanted)))
+    state.boots.note(known(verdict, age, circumstances(bench, wanted, Format.RAW)))
 
     told = start(bench, wanted, artifact(PROMPT), BootMode.REPORT, quiet)
 
@@ -164,18 +166,20 @@ def test_other_circumstances_are_another_check(bench: Bench, wanted: Wanted, tmp
     emulator.write_text("#!/bin/sh\necho 'QEMU emulator version 99.1 (of a test)'\n")
     emulator.chmod(0o755)
     long = {"architecture": "x86_64", "hw_machine_type": "pc" * 200}
+    foreign = replace(wanted, image=replace(wanted.image, architecture="s390x"), metadata=Metadata("x", {}))
     firmware = Metadata("x", {"architecture": "x86_64", "hw_firmware_type": "uefi"})
 
     lines = [
-        circumstances(bench, wanted),
-        circumstances(replace(bench, patience=6.0), wanted),
-        circumstances(replace(bench, path=str(tmp_path)), wanted),
-        circumstances(replace(bench, path="/nowhere"), wanted),
-        circumstances(bench, replace(wanted, metadata=firmware)),
-        circumstances(bench, replace(wanted, metadata=Metadata("x", long))),
-        circumstances(bench, replace(wanted, metadata=Metadata("x", long | {"hw_disk_bus": "ide"}))),
+        circumstances(bench, wanted, Format.RAW),
+        circumstances(replace(bench, patience=6.0), wanted, Format.RAW),
+        circumstances(replace(bench, path=str(tmp_path)), wanted, Format.RAW),
+        circumstances(replace(bench, path="/nowhere"), wanted, Format.RAW),
+        circumstances(bench, replace(wanted, metadata=firmware), Format.RAW),
+        circumstances(bench, replace(wanted, metadata=Metadata("x", long)), Format.RAW),
+        circumstances(bench, replace(wanted, metadata=Metadata("x", long | {"hw_disk_bus": "ide"})), Format.RAW),
     ]
 
+    lines += [circumstances(bench, wanted, Format.QCOW2), circumstances(bench, foreign, Format.RAW)]
     assert len(set(lines)) == len(lines)
     assert max(map(len, lines)) <= 200
     assert "qemu=99.1" in lines[2]
@@ -186,7 +190,7 @@ def test_a_failure_in_other_circumstances_does_not_count(
     bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact], state: Repository
 ) -> None:
     bench = replace(bench, path="/nowhere")
-    state.boots.note(known("panic", where=circumstances(replace(bench, patience=1.0), wanted)))
+    state.boots.note(known("panic", where=circumstances(replace(bench, patience=1.0), wanted, Format.RAW)))
 
     assert "not installed" in start(bench, wanted, artifact(PROMPT), BootMode.REPORT, quiet).why
 
@@ -217,8 +221,88 @@ def test_room_for_what_the_guest_writes_is_kept_from_others(
     assert outstanding(bench.store.root) == (0, 0)
 
 
-def test_old_checks_are_forgotten(state: Repository) -> None:
-    state.boots.note(known("login", timedelta(days=400)))
+def test_old_checks_are_forgotten_but_for_files_that_a_target_has(state: Repository, wanted: Wanted) -> None:
+    for name in ("b", "c"):
+        state.boots.note(replace(known("login", timedelta(days=400)), digest=Digest(name * 128)))
+    state.record("site", [ImageRecord(wanted.key, "An image", "published", "", NOW, Digest("b" * 128), "raw")])
+
     state.prune(NOW - timedelta(days=365))
 
-    assert state.boots.verdicts() == {}
+    assert state.boots.verdicts() == {Digest("b" * 128): "login"}
+
+
+def test_the_check_of_the_file_that_a_target_has_comes_first(state: Repository) -> None:
+    source, checks = Digest("a" * 128), {"b": ("login", 1), "c": ("panic", 9), "d": ("kernel", 0)}
+    for name, (verdict, hours) in checks.items():
+        record = known(verdict, timedelta(hours=hours))
+        state.boots.note(replace(record, digest=Digest(name * 128), screen=b"picture"))
+    elsewhere = replace(known("blank"), digest=Digest("e" * 128), source=Digest("f" * 128))
+    state.boots.note(elsewhere)
+
+    def found(digest: str | None, of: Digest = source) -> str:
+        record = state.boots.closest(Digest(digest * 128) if digest else None, of)
+        return record.verdict if record else ""
+
+    assert found("b") == "login"
+    assert found(None) == found("e") == "panic"
+    assert found("e", Digest("")) == "blank"
+    assert found(None, Digest("")) == ""
+    assert {one.screen for one in state.boots.of({source})} == {None}
+
+
+def test_what_is_known_not_to_start_is_not_fetched_again(bench: Bench, wanted: Wanted, state: Repository) -> None:
+    hold_back(bench, wanted, (Format.RAW, Format.QCOW2))
+    state.boots.note(known("panic", where=circumstances(bench, wanted, Format.QCOW2)))
+
+    hold_back(bench, wanted, (Format.RAW,))
+    hold_back(replace(bench, patience=6.0), wanted, (Format.QCOW2,))
+    hold_back(replace(bench, notebook=replace(bench.notebook, again=True)), wanted, (Format.QCOW2,))
+    with pytest.raises(BootCheckError, match="did not pass, panic: as seen"):
+        hold_back(bench, wanted, (Format.RAW, Format.QCOW2))
+
+
+def test_what_somebody_asks_for_is_started_again_though_it_failed(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact], state: Repository
+) -> None:
+    state.boots.note(known("panic", where=circumstances(bench, wanted, Format.RAW)))
+    asked = replace(bench, notebook=replace(bench.notebook, again=True))
+
+    assert start(bench, wanted, artifact(PROMPT), BootMode.REPORT, quiet).verdict == "panic"
+    assert start(asked, wanted, artifact(PROMPT), BootMode.REQUIRE, quiet).verdict == "login"
+
+
+def test_a_check_that_says_nothing_takes_no_verdict_s_place(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact], state: Repository, tmp_path: Path
+) -> None:
+    broken = tmp_path / "qemu-system-x86_64"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    bench = replace(bench, path=f"{tmp_path}:{STANDARD_PATH}")
+    state.boots.note(known("panic", FAILED_AGAIN, circumstances(bench, wanted, Format.RAW)))
+
+    assert start(bench, wanted, artifact(PROMPT), BootMode.REPORT, quiet).verdict == "inconclusive"
+    assert state.boots.verdicts() == {Digest("b" * 128): "panic"}
+
+
+def test_waiting_for_a_turn_can_be_interrupted(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact]
+) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with bench.turn, pytest.raises(KeyboardInterrupt):
+        start(bench, wanted, artifact(PROMPT), BootMode.REPORT, stop)
+
+    assert bench.turn.acquire(blocking=False)
+
+
+@pytest.mark.parametrize(("said", "tried"), [("now", False), ("before the machine was started", True), ("", True)])
+def test_kvm_that_failed_is_left_alone_for_a_day(said: str, bench: Bench, *, tried: bool) -> None:
+    if said:
+        now = Path("/proc/sys/kernel/random/boot_id").read_text()
+        (bench.store.root / "kvm-failed").write_text(now if said == "now" else said)
+    today = replace(bench, notebook=replace(bench.notebook, now=datetime.now(UTC)))
+    tomorrow = replace(bench, notebook=replace(bench.notebook, now=datetime.now(UTC) + timedelta(days=1)))
+
+    assert booting._kvm_failed(today) != tried
+    assert not booting._kvm_failed(tomorrow)

@@ -67,7 +67,7 @@ def of_image(config: Config, image: ImageStanding, standing: ListStanding | None
         entry = _entry(state.message(message) if message else None, record.key.image)
         return ImageDetails(
             entry=entry,
-            boot=_boot(state, entry),
+            boot=_boot(state, record.digest, entry),
             made=made[0] if made else None,
             history=tuple(one for one in state.actions(str(record.key), _ACTIONS) if one.target == image.target),
             chain=_chain(state, message),
@@ -94,13 +94,14 @@ def screen(config: Config, image: ImageStanding, standing: ListStanding | None) 
     """
     message = standing.message if standing else ""
     with open_configured_state(config, readonly=True) as state:
-        boot = _boot(state, _entry(state.message(message) if message else None, image.record.key.image))
+        entry = _entry(state.message(message) if message else None, image.record.key.image)
+        boot = _boot(state, image.record.digest, entry)
         return boot.screen if boot else None
 
 
-def _boot(state: Repository, entry: Mapping[str, str]) -> BootRecord | None:
-    """Return the newest boot check of what was made of an image."""
-    return next(iter(state.boots.of({Digest(entry.get("sl:checksum:sha512", ""))})), None)
+def _boot(state: Repository, digest: Digest | None, entry: Mapping[str, str]) -> BootRecord | None:
+    """Return the boot check of the file that a target has, or of what else was made of an image."""
+    return state.boots.closest(digest, Digest(entry.get("sl:checksum:sha512", "").strip().lower()))
 
 
 def _chain(state: Repository, sha256: str) -> tuple[Link, ...]:

@@ -1,5 +1,10 @@
 """Images are started before they are offered, by the command line, with real QEMU: boot sectors that say something."""
 
+import os
+import subprocess
+import sys
+
+import psutil
 import pytest
 
 from imagesync.testing.disks import Disk, Kind, write_disk
@@ -36,9 +41,36 @@ def test_what_does_not_start_is_held_back_and_the_rest_goes_on(cautious):
     assert cautious.leftovers() == []
     assert "started" in cautious.given("why", "bad").out
     assert "boot check: login" in cautious.given("status").out
-    again = cautious.given("sync", "--json")
-    assert again.action("bad")["error_reason"] == "boot-check"
-    assert again.action("bad")["seconds"] < 60
+    (remembered,) = cautious.given("status", "--from-state", "--json", "--image", "good").json["targets"]
+    assert [one["boot"] for one in remembered["images"]] == ["login"]
+    assert "not installed" not in cautious.given("config", "check").out
+    again = cautious.given("sync", "--json").action("bad")
+    asked = cautious.given("sync", "--json", "--image", "bad").action("bad")
+    assert again["error_reason"] == asked["error_reason"] == "boot-check"
+    assert again["seconds"] < asked["seconds"]  # the first is only told again
+
+
+def test_nothing_is_left_of_a_check_at_the_shell_that_is_ended(tmp_path):
+    image = write_disk(tmp_path / "one.img", Kind.RAW, Disk("one\r\nwaits", 1280 * KIB))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = [sys.executable, "-m", "imagesync", "-c", tmp_path / "none", "image", "boot", image, "--ram", "512"]
+    with subprocess.Popen(command, env=os.environ | {"TMPDIR": str(scratch)}, stderr=subprocess.PIPE) as process:
+        children = []
+        while not any(child.name().startswith("qemu-system") for child in children):
+            assert process.poll() is None
+            children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        _, said = process.communicate()
+
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert (process.returncode, said.strip(), alive) == (130, b"interrupted", [])
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("timeout", ["inf", "nan", "0"])
+def test_a_time_to_wait_is_a_number_of_seconds(provider, timeout):
+    assert provider.given("image", "boot", provider.root, "--timeout", timeout).code == 2
 
 
 def test_report_tells_and_offers_all_the_same(cautious):

@@ -84,6 +84,17 @@ def test_a_site_without_fetch_crl_need_not_switch_revocation_off(site, encoding)
     assert site.asked == 1
 
 
+def test_of_several_in_one_file_the_newest_that_counts_is_kept(site):
+    older = site.authority.crl().public_bytes(Encoding.PEM)
+    site.authority.revoke(site.signer.certificate)
+    newest = site.authority.crl(age=timedelta(minutes=1)).public_bytes(Encoding.PEM)
+    other = Authority("/DC=org/DC=example/CN=Other CA", site.now, key=ec_key()).crl(age=timedelta(0))
+    rubbish = b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n"
+    site.server.put(PATH, rubbish + older + newest + other.public_bytes(Encoding.PEM) + older)
+
+    assert site.sync().list("shaky")["reason"].startswith("revoked-signer")
+
+
 def test_a_fresh_one_is_not_fetched_again(site):
     site.sync()
 

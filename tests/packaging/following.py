@@ -1,0 +1,79 @@
+"""Doing on a booted host what the documentation says, and what its site follows there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from host.machine import Host
+
+
+def follow(host: Host, commands: str, **environment: str) -> str:
+    """Do on the host, as root, what the documentation says; return what is printed."""
+    options = "alias apt-get='apt-get --yes'\nset -eu\ncd /root\n"
+    return host.run(
+        "bash", "-O", "expand_aliases", text=options + commands, DEBIAN_FRONTEND="noninteractive", **environment
+    )
+
+
+def pages(host: Host) -> int:
+    """Return the status of the page that says whether the daemon is well, 0 when nobody answers."""
+    url = "http://127.0.0.1:8642/healthz"
+    return int(host.ask("curl", "--silent", "--output", "/dev/null", "--write-out", "%{http_code}", url))
+
+
+class Publisher:
+    """The publisher in the network of a host."""
+
+    def __init__(self, host: Host, directory: Path) -> None:
+        directory.mkdir()
+        program = Path(__file__).with_name("publisher.py")
+        self._process = subprocess.Popen(
+            host.inside_network(sys.executable, str(program), str(directory)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.directory = directory
+        self.facts = self._read()
+
+    def publish(self, title: str = "") -> list[dict[str, str]]:
+        """Publish another image if it has a title; return the messages of the site so far."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{title}\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+
+def site_configuration(publisher: Publisher) -> dict[str, Any]:
+    """Return a site that follows the publisher into /srv/images."""
+    facts = publisher.facts
+    subscription = {
+        "name": "demo",
+        "vo": "vo.example.org",
+        "url": facts["url"],
+        "endorsers": [{"dn": facts["dn"], "ca": facts["ca"]}],
+        "allow_private_addresses": True,
+        "every": "2s",
+    }
+    return {
+        "instance": "site",
+        "trust": {"anchors": "/srv/anchors", "crl": "require"},
+        "daemon": {"jitter": 0},
+        "subscriptions": [subscription],
+        "targets": [{"name": "pool", "backend": "directory", "path": "/srv/images", "formats": ["qcow2"]}],
+    }

@@ -1,0 +1,91 @@
+"""An image is started inside the hardened unit of the package: what confines the service leaves QEMU what it needs.
+
+``make test-packaging`` runs it, after ``make deb``. The host has no network, so QEMU is brought there from this machine.
+"""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from host.machine import Host
+from test_deb import Publisher
+
+CONFIG = "/etc/imagesync/imagesync.yaml"
+UNIT = "imagesync-sync.service"
+# Beside what the program is linked with: firmware, and the parts that it loads when they are wanted.
+PARTS = ("usr/share/qemu", "usr/share/seabios", "usr/lib/x86_64-linux-gnu/qemu")
+
+
+@pytest.fixture
+def host(make_host: Callable[[str], Host]) -> Host:
+    return make_host("starts")
+
+
+@pytest.fixture
+def publisher(host: Host, tmp_path: Path) -> Iterator[Publisher]:
+    publisher = Publisher(host, tmp_path / "publisher")
+    yield publisher
+    publisher.close()
+
+
+def bring_qemu(host: Host) -> None:
+    program = shutil.which("qemu-system-x86_64")
+    assert program, "QEMU is missing: .ci/system-packages test"
+    linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    libraries = [word for line in linked.splitlines() for word in line.split() if word.startswith("/")]
+    files = [name.lstrip("/") for name in (program, *libraries)] + [part for part in PARTS if Path("/", part).exists()]
+    pack = ["tar", "--create", "--dereference", "--directory=/", *files]
+    with subprocess.Popen(pack, stdout=subprocess.PIPE) as packing:
+        into = host.inside("tar", "--extract", "--skip-old-files", "--directory=/")
+        subprocess.run(into, stdin=packing.stdout, check=True, timeout=120)
+    assert packing.returncode == 0
+    host.run("ldconfig")
+
+
+def configuration(publisher: Publisher, boot_check: str) -> str:
+    facts = publisher.facts
+    subscription = {
+        "name": "demo",
+        "vo": "vo.example.org",
+        "url": facts["url"],
+        "endorsers": [{"dn": facts["dn"], "ca": facts["ca"]}],
+        "allow_private_addresses": True,
+    }
+    target = {"name": "pool", "backend": "directory", "path": "/srv/images", "formats": ["qcow2"]}
+    return yaml.safe_dump(
+        {
+            "instance": "site",
+            "trust": {"anchors": "/srv/anchors", "crl": "require"},
+            "limits": {"boot_timeout": "6s"},
+            "subscriptions": [subscription],
+            "targets": [target | {"boot_check": boot_check}],
+        }
+    )
+
+
+def test_what_starts_in_the_unit_is_published_and_what_does_not_is_held_back(
+    deb: Path, host: Host, publisher: Publisher
+) -> None:
+    host.copy(deb, "/root")
+    host.run("sh", "-c", "apt-get --yes install /root/*.deb", DEBIAN_FRONTEND="noninteractive")
+    bring_qemu(host)
+    host.copy(publisher.directory / "anchors", "/srv")
+    host.run("install", "-d", "-o", "imagesync", "-g", "imagesync", "/srv/images")
+    host.write(f"/etc/systemd/system/{UNIT}.d/test.conf", "[Service]\nReadWritePaths=/srv/images\n")
+    host.write(CONFIG, configuration(publisher, "require"), mode=0o640, group="imagesync")
+    host.run("systemctl", "daemon-reload")
+    publisher.publish("broken")
+
+    host.attempt("systemctl", "start", UNIT)  # exit code 1: one image failed
+
+    status = host.attempt("imagesync", "status", "--from-state", "--json").stdout
+    images = {one["title"]: one for target in json.loads(status)["targets"] for one in target["images"]}
+    journal = host.journal("-u", UNIT)
+    assert (images["first"]["state"], images["first"]["boot"]) == ("published", "login"), journal
+    assert (images["broken"]["state"], images["broken"]["digest"]) == ("failed", None), journal
+    assert "did not pass, no-bootable-device: Operating system not found" in images["broken"]["reason"]
+    assert "bubblewrap does not work" not in journal
