@@ -44,7 +44,7 @@ def _ratio(taken: dict[str, list[float]]) -> float:
 
 
 def _samples(loads: Sequence[Load]) -> dict[str, list[float]]:
-    keys = ("requests", "seconds", "p50", "p99", "most")
+    keys = ("requests", "cut", "late", "bad", "seconds", "p50", "p99", "most")
     return {key: [getattr(load, key) for load in loads] for key in keys}
 
 

@@ -16,8 +16,8 @@ end
 
 function done(summary, latency, requests)
   local errors = summary.errors
-  local failed = errors.connect + errors.read + errors.write + errors.status + errors.timeout
-  local text = '{"requests": %d, "failed": %d, "seconds": %f, "p50": %f, "p99": %f, "most": %f}\n'
-  io.write(string.format(text, summary.requests, failed, summary.duration / 1e6,
+  local cut = errors.connect + errors.read + errors.write
+  local text = '{"requests": %d, "cut": %d, "late": %d, "bad": %d, "seconds": %f, "p50": %f, "p99": %f, "most": %f}\n'
+  io.write(string.format(text, summary.requests, cut, errors.timeout, errors.status, summary.duration / 1e6,
     latency:percentile(50) / 1e6, latency:percentile(99) / 1e6, latency.max / 1e6))
 end

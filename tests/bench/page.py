@@ -32,14 +32,21 @@ _ANSWERS = ("/healthz", "/readyz", "/metrics", "/api/v1/status")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What wrk saw: requests, those that failed, and seconds."""
+    """What wrk saw, and seconds. Of its requests some were cut off, were ``late`` by 30 s, or got a ``bad`` answer."""
 
     requests: int
-    failed: int
+    cut: int
+    late: int
+    bad: int
     seconds: float
     p50: float
     p99: float
     most: float
+
+    @property
+    def failed(self) -> int:
+        """Return how many requests had no good answer."""
+        return self.cut + self.late + self.bad
 
 
 @dataclass(frozen=True, slots=True)

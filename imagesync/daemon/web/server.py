@@ -21,7 +21,7 @@ CONNECTIONS = 100
 """How many are open at once; a newer one takes the place of another."""
 
 IDLE = 5.0
-"""Seconds after which a connection is looked at; one that is idle twice in a row is closed."""
+"""Seconds after which a connection is looked at; one that asked for nothing between two looks is closed."""
 
 _NICE = 5
 PATIENCE = 10.0
@@ -84,7 +84,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take it, and let go of another one if there are enough."""
         super().connection_made(cast("asyncio.Transport", transport))
-        self.began, self._was_idle = self.loop.time(), False
+        self.began, self._was_idle, self._last = self.loop.time(), False, self.cycle
         self._timer = self.loop.call_later(IDLE, self._look)
         if len(self.connections) > CONNECTIONS:
             others = [one for one in self.connections if one is not self and isinstance(one, Connection)]
@@ -106,9 +106,10 @@ class Connection(H11Protocol):
         self.transport.abort()
 
     def _look(self) -> None:
-        if self.is_idle() and self._was_idle:
+        # Idle at both times, but not between them, is whoever asks again and again and gets quick answers.
+        if self.is_idle() and self._was_idle and self.cycle is self._last:
             self.let_go()
-        self._was_idle = self.is_idle()
+        self._was_idle, self._last = self.is_idle(), self.cycle
         self._timer = self.loop.call_later(IDLE, self._look)
 
 

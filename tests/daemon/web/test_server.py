@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -142,3 +143,18 @@ def test_who_asks_for_nothing_is_let_go(place, web, monkeypatch):
     with socket.create_connection(("127.0.0.1", port), timeout=10) as silent:
         silent.sendall(b"GET / HTTP/1.1\r\n")
         assert silent.recv(100) == b""
+
+
+def test_who_asks_again_and_again_is_not_let_go(place, web, monkeypatch):
+    monkeypatch.setattr("imagesync.daemon.web.server.IDLE", 0.05)
+    port = _free_port()
+    web.arrange(_listening(place, f"127.0.0.1:{port}"))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.connect()
+    used = connection.sock
+    due = time.monotonic() + 0.5
+    while time.monotonic() < due:
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read() == b"alive\n"
+        assert connection.sock is used
+    connection.close()
