@@ -111,7 +111,11 @@ class _State(Collector):
         yield from _lists(now)
         yield from _targets(now)
         yield from _boots(window.site().config)
-        yield _gauge("imagesync_store_bytes", "Bytes of the disk that removing the cache would free", store_bytes(window.site().config.cache))
+        yield _gauge(
+            "imagesync_store_bytes",
+            "Bytes of the disk that removing the cache would free",
+            store_bytes(window.site().config.cache),
+        )
 
 
 def _boots(config: Config) -> Iterator[Metric]:
