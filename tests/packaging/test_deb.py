@@ -3,6 +3,7 @@
 One host, one life in order. ``make test-packaging`` runs it, after ``make deb``.
 """
 
+import json
 import subprocess
 import time
 from collections.abc import Callable
@@ -156,13 +157,18 @@ def follows_the_list_on_schedule(host: Host, publisher: Publisher) -> None:
 def heeds_commands_by_hand(host: Host, commands: str) -> None:
     *others, resume = commands.splitlines()
     follow(host, "\n".join(others))
-    paused = "Glance is upgraded"
-    assert paused in host.ask("curl", "--silent", "http://127.0.0.1:8642/api/v1/status")
+    assert all("Glance is upgraded" in str(pause) for pause in pauses(host))
     follow(host, resume)
 
-    assert paused not in host.ask("curl", "--silent", "http://127.0.0.1:8642/api/v1/status")
+    assert pauses(host) == [None, None]
     assert host.run("find", "/var/lib/imagesync", "/var/cache/imagesync", "!", "-user", "imagesync") == ""
     host.run("runuser", "-u", "imagesync", "--", "test", "-w", "/etc/imagesync/deny.d")
+
+
+def pauses(host: Host) -> list[object]:
+    """Return what the page says of the pause of its list and of its target; reports of passes before tell of theirs."""
+    status = json.loads(host.ask("curl", "--silent", "http://127.0.0.1:8642/api/v1/status"))
+    return [one["paused"] for one in (*status["lists"], *status["targets"])]
 
 
 def starts_again_when_it_is_killed_or_hangs(host: Host) -> None:
