@@ -20,12 +20,12 @@ ONE = ROOT / "tests" / "lists" / "hostile_one.py"
 def measure() -> list[harness.Measurement]:
     """Return the most seconds and the most MiB above import, with those of every message."""
     sys.path[:0] = [str(ROOT / "fixtures" / "corpus"), str(ROOT / "fixtures" / "lists")]
-    import hostile
+    import costly
     import pki
 
     warnings.filterwarnings("ignore", "Parsed a serial number")
     endorser = pki.endorsers(pki.authorities())["endorser"]
-    found = {name: _cost(make()) for name, make in hostile.messages(endorser).items()}
+    found = {name: _cost(make()) for name, make in costly.messages(endorser).items()}
     return [_worst(found, "seconds", at_most=2.0, unit="s"), _worst(found, "MiB", at_most=200.0, unit="MiB")]
 
 

@@ -22,9 +22,9 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def messages(people: Any, corpus_ground: Any) -> Any:
-    import hostile
+    import costly
 
-    return hostile.messages(people["endorser"])
+    return costly.messages(people["endorser"])
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from imagesync.errors import TrustStoreUnusableError
@@ -117,8 +119,9 @@ def test_namespaces_of_the_one_version_are_read(line: str) -> None:
     assert set(parse_namespaces(f'{line}\nTO Issuer SELF PERMIT Subject ".*"', "x.namespaces", CA)) == {CA}
 
 
-@pytest.mark.parametrize("pattern", ["x{99999999999}", "(" * 3000])
-def test_a_pattern_that_cannot_be_compiled_is_an_error(pattern: str) -> None:
+@pytest.mark.parametrize("begin", ["x{99999999999}", "("])
+def test_a_pattern_that_cannot_be_compiled_is_an_error(begin: str) -> None:
+    pattern = begin * (sys.getrecursionlimit() + 1 if begin == "(" else 1)
     with pytest.raises(TrustStoreUnusableError, match=r"x\.namespaces: .* is no pattern") as error:
         parse_namespaces(f'TO Issuer SELF PERMIT Subject "{pattern}"', "x.namespaces", CA)
 

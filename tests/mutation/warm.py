@@ -76,7 +76,9 @@ class Warm:
         for item, after in _with_next([item for item in session.items if self.seconds[item] <= LONG]):
             with _traced(files) as lines:
                 item.ihook.pytest_runtest_protocol(item=item, nextitem=after)
-            self.runs[item] = lines
+                is_whole = sys.gettrace() is not None  # the deepest call of a recursion ends it
+            if is_whole:
+                self.runs[item] = lines
         if session.testsfailed:
             raise pytest.UsageError("a test fails without any change")
         gc.collect()
@@ -97,9 +99,9 @@ class Warm:
         return sorted(running, key=lambda item: (item not in last, self.seconds[item]))
 
     def _runs(self, item: pytest.Item, mutant: Mutant) -> bool:
-        if LONG < self.seconds[item] <= LONGEST:
-            return True
-        ran = self.runs.get(item, {}).get(mutant.file, set())
+        if item not in self.runs:
+            return self.seconds[item] <= LONGEST
+        ran = self.runs[item].get(mutant.file, set())
         if mutant.lines:
             return bool(ran & mutant.lines)
         return bool(ran) or item.path.stem == f"test_{mutant.module}"  # which may look at a value alone
