@@ -134,9 +134,7 @@ def check(wish: Wish, work: Path, tick: Callable[[float], None] = lambda _second
 
 def _failed(seen: list[Seen]) -> str:
     """Return why KVM is of no use, if translation had to say what KVM could not."""
-    first, last = seen[0].finding, seen[-1].finding
-    broken = first.rule in {"qemu-trouble", "machine-stopped", "never-read"}
-    return first.why if len(seen) > 1 and (broken or last.verdict not in _UNCERTAIN) else ""
+    return seen[0].finding.why if len(seen) > 1 and seen[-1].finding.verdict not in _UNCERTAIN else ""
 
 
 def _sandbox(wish: Wish, work: Path) -> str:
@@ -164,7 +162,12 @@ def missing(path: str) -> Iterator[str]:
         yield f"there is no firmware for images with UEFI: apt install {firmware}"
     if not kvm_works():
         yield f"{_KVM} cannot be used, and each start takes minutes: put the user into the group kvm"
-    if confine(Limits(_GIB, 1, _GIB), Path("/"), Path("/"), path).name != "bubblewrap":
+    try:
+        sandbox = confine(Limits(_GIB, 1, _GIB), Path("/"), Path("/"), path).name
+    except ToolMissingError as error:
+        yield str(error)
+        return
+    if sandbox != "bubblewrap":
         yield "there is no sandbox around QEMU, whose guests are strangers' systems: apt install bubblewrap"
 
 

@@ -128,8 +128,8 @@ def _family(architecture: Architecture, board: str) -> str:
     """Return the kind of board that ``pc-q35-7.2`` and the like are of, of those that the architecture has."""
     if architecture is Architecture.AARCH64:
         return ""
-    known = {"pc": "pc", "pc-i440fx": "pc", "q35": "q35", "pc-q35": "q35"}
-    return known.get(re.sub(r"-\d.*", "", board), "")
+    found = re.match(r"(?:pc-)?(q35|i440fx|pc)(?:-|$)", board)
+    return {"q35": "q35", "i440fx": "pc", "pc": "pc"}[found[1]] if found else ""
 
 
 def _firmware(architecture: Architecture, properties: Mapping[str, str], starts_from: tuple[str, ...]) -> Firmware:

@@ -85,7 +85,7 @@ def judge(evidence: Evidence) -> Finding | None:
 # --- what the rules look for -----------------------------------------------------------------------------------------
 # A free run of characters with something after it is tried at every length from every beginning: it has to be bounded.
 _PANIC = re.compile(
-    r"(?m)(?:^|(?<=\] ))Kernel panic - not syncing.*|\bpanic: .{0,200}\n.{0,200}(?:cpuid|KDB)"
+    r"(?m)(?<![A-Za-z,] )\bKernel panic - not syncing.*|\bpanic: .{0,200}\n.{0,200}(?:cpuid|KDB)"
     r"|You are in emergency mode.*"
 )
 # An initial file system that does not find the real one: Debian's, dracut's, Arch's; and FreeBSD's kernel.

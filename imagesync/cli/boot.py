@@ -80,7 +80,8 @@ def boot(ctx: click.Context, /, *, file: Path, as_json: bool, screenshot: Path |
         work = Path(name)
         wish["patience"] = _patience(config)
         found = examined(file, work, str(file), config)
-        room(work, config).ask(_WRITTEN)
+        if found.refusal is None:
+            room(work, config).ask(_WRITTEN)
         report, screen = _started(file, found, work, wish)
     if screenshot is not None and screen is not None:
         _keep(screenshot, screen)

@@ -28,7 +28,8 @@ def problems(options: Options, *, connect: bool) -> tuple[list[str], list[str]]:
     found = list(check(config, registry.load_backend, registry.sources()))
     warning = ignored_proxy_warning(environment(), {name: proxy.url for name, proxy in config.proxies.items()})
     warnings = [warning] if warning else []
-    warnings += _boot_checks(config)
+    if not found:
+        warnings += _boot_checks(config)
     if connect and not found:
         found += _connection_problems(options, config, warnings)
     elif not found:

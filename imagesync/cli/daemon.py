@@ -48,7 +48,7 @@ def _serve(options: Options) -> None:
     from imagesync.daemon.service import Service
     from imagesync.daemon.systemd import Notifier
 
-    site = _checked(_read(options))
+    site = _checked(_read(options), starting=True)
     options.start_logging()
     program = Program(_command(options), dict(environment()), clock, new_run_id)
     passes = Passes(program)
@@ -109,17 +109,20 @@ def _read(options: Options) -> Site:
     return Site(load(options.config_path, environment(), files), files)
 
 
-def _checked(site: Site) -> Site:
+def _checked(site: Site, *, starting: bool = False) -> Site:
     """Return ``site``, after looking also for what its words alone do not show.
+
+    At the start there is nothing to go on with instead: what may come in time, as secrets and trust anchors, keeps
+    none from starting, and is told by the passes that need it.
 
     Raises:
         ConfigError: with every problem found.
     """
     from imagesync import registry
-    from imagesync.config.check import check
+    from imagesync.config.check import check, check_settings
     from imagesync.config.load import refusal
 
-    problems = check(site.config, registry.load_backend, registry.sources())
+    problems = (check_settings if starting else check)(site.config, registry.load_backend, registry.sources())
     if problems:
         raise refusal(site.config.path, problems)
     return site

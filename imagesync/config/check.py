@@ -21,9 +21,15 @@ def check(config: Config, load_backend: Callable[[str], OpenBackend], sources: C
     return (
         *_check_anchors(config),
         *(f"{config.place(*place)}: {problem}" for place, problem in _check_secrets(config)),
-        *_check_subscriptions(config, sources),
-        *_check_targets(config, load_backend),
+        *check_settings(config, load_backend, sources),
     )
+
+
+def check_settings(
+    config: Config, load_backend: Callable[[str], OpenBackend], sources: Collection[str]
+) -> tuple[str, ...]:
+    """Return the problems that no waiting mends, as ``check`` does: all but those of secrets and trust anchors."""
+    return (*_check_subscriptions(config, sources), *_check_targets(config, load_backend))
 
 
 def _check_anchors(config: Config) -> Iterator[str]:

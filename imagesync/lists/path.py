@@ -45,15 +45,22 @@ _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
 def build_path(
-    signer: x509.Certificate, others: Sequence[x509.Certificate], anchors: Anchors, now: datetime
+    signer: x509.Certificate,
+    others: Sequence[x509.Certificate],
+    anchors: Anchors,
+    now: datetime,
+    *,
+    carried_first: bool = False,
 ) -> tuple[x509.Certificate, ...]:
     """Return the certificates from the signer to a root of the anchors directory, both included.
+
+    The library takes the first path that it accepts. Of two certificates of one CA, one installed and one carried by
+    the message as one of ``others``, the installed one is tried first unless ``carried_first``.
 
     Raises:
         UntrustedSignerError: There is no valid path at ``now``; the text names the certificate that breaks it.
     """
-    # The library tries them in this order: what the message carries must not hide the good one that is installed.
-    between = [*anchors.subordinates, *others]
+    between = [*others, *anchors.subordinates] if carried_first else [*anchors.subordinates, *others]
     authorities = ExtensionPolicy.permit_all().require_present(x509.BasicConstraints, Criticality.CRITICAL, None)
     builder = PolicyBuilder().store(anchors.store).time(now).max_chain_depth(MAX_DEPTH)
     builder = builder.extension_policies(ca_policy=authorities, ee_policy=ExtensionPolicy.permit_all())

@@ -116,8 +116,37 @@ def _check_trust(
         check_trusted_itself(signer, now)
         return False, (signer,), ("the signer's certificate is trusted itself: no CA and no revocation was checked",)
     expects_pin = check_signer(signer, pinned=policy.pinned)
-    chain = build_path(signer, others, anchors, now)
-    return expects_pin, chain, check_revocation(chain, anchors, policy.crl, now)
+    chain, warnings = _check_path(signer, others, anchors, policy, now)
+    return expects_pin, chain, warnings
+
+
+def _check_path(
+    signer: x509.Certificate,
+    others: Sequence[x509.Certificate],
+    anchors: Anchors,
+    policy: SignaturePolicy,
+    now: datetime,
+) -> tuple[tuple[x509.Certificate, ...], tuple[str, ...]]:
+    """Return the path and warnings of its revocation.
+
+    A CA may be there twice, installed and carried, and only one of the two be good: the other must not hide it.
+    """
+
+    def follow(*, carried_first: bool) -> tuple[tuple[x509.Certificate, ...], tuple[str, ...]]:
+        chain = build_path(signer, others, anchors, now, carried_first=carried_first)
+        return chain, check_revocation(chain, anchors, policy.crl, now)
+
+    try:
+        return follow(carried_first=False)
+    except TrustError:
+        installed = {one.subject for one in anchors.subordinates}
+        if all(other.subject not in installed for other in others):
+            raise
+        try:
+            return follow(carried_first=True)
+        except TrustError:
+            pass
+        raise
 
 
 def _weakness(message: cms.SignedMessage, policy: SignaturePolicy) -> tuple[str, ...]:

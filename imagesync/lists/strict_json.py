@@ -26,7 +26,7 @@ MAX_VALUES = 400_000
 MAX_KEYS = 1000
 """Of one object."""
 MAX_TEXT_BYTES = 32 << 20
-"""Of memory: one character beyond U+FFFF makes each take four bytes."""
+"""Of memory: one character beyond U+00FF makes each take two bytes, one beyond U+FFFF four."""
 
 Json = Any
 """A value out of ``json.loads``."""
@@ -118,7 +118,7 @@ def _decode(data: bytes) -> str:
         raise _bad(f"it is not UTF-8 (byte {error.start})") from error
     if sys.getsizeof(text) > MAX_TEXT_BYTES:
         detail = f"its text takes more than {MAX_TEXT_BYTES} bytes of memory"
-        raise _bad(detail, "write characters beyond U+FFFF, emoji for example, as \\u escapes")
+        raise _bad(detail, "write characters beyond U+00FF, such as curly quotes and emoji, as \\u escapes")
     return text
 
 

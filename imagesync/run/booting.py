@@ -110,6 +110,7 @@ def circumstances(bench: Bench, wanted: Wanted, form: Format) -> str:
     asked = _asked(wanted)
     words = [*(f"{key}={value}" for key, value in asked.items()), f"ram={wanted.image.ram_min}", f"format={form}"]
     words += [f"patience={bench.patience:g}", surroundings(asked, bench.path), f"rules={EDITION}"]
+    words += ["without-kvm"] if _kvm_failed(bench) else []
     line = " ".join(words)
     return line if len(line) <= _LONGEST else hashlib.sha256(line.encode()).hexdigest()
 
@@ -121,10 +122,10 @@ def _asked(wanted: Wanted) -> Mapping[str, str]:
 
 
 def _counts(known: BootRecord, bench: Bench) -> bool:
-    verdict = Verdict(known.verdict)
-    return verdict.passed or (
-        verdict.failed and bench.notebook.now - known.at < FAILED_AGAIN and not bench.notebook.again
-    )
+    verdict, age = Verdict(known.verdict), bench.notebook.now - known.at
+    is_of_this_pass = not age  # which does not do again what it did for another target
+    wanted_again = bench.notebook.again and not is_of_this_pass
+    return verdict.passed or (verdict.failed and abs(age) < FAILED_AGAIN and not wanted_again)
 
 
 def _result(bench: Bench, wanted: Wanted, artifact: Artifact, tick: Callable[[], None]) -> Result:

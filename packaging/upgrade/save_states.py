@@ -49,6 +49,8 @@ def _states(states: Path) -> list[Path]:
 
 
 def _is_state(path: Path) -> bool:
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
         return file.read(16) == b"SQLite format 3\0"
 

@@ -23,13 +23,14 @@ def seen(verdict: Verdict, rule: str) -> Seen:
         ([(Verdict.LOGIN, "login-prompt")], ""),
         ([(Verdict.INCONCLUSIVE, "never-read")], ""),
         ([(Verdict.INCONCLUSIVE, "never-read"), (Verdict.LOGIN, "login-prompt")], "by never-read"),
-        ([(Verdict.INCONCLUSIVE, "qemu-trouble"), (Verdict.BLANK, "nothing-seen")], "by qemu-trouble"),
+        ([(Verdict.INCONCLUSIVE, "qemu-trouble"), (Verdict.INCONCLUSIVE, "qemu-trouble")], ""),
+        ([(Verdict.INCONCLUSIVE, "qemu-trouble"), (Verdict.PANIC, "panic-text")], "by qemu-trouble"),
         ([(Verdict.BLANK, "nothing-seen"), (Verdict.LOGIN, "login-prompt")], "by nothing-seen"),
         ([(Verdict.BLANK, "nothing-seen"), (Verdict.BLANK, "nothing-seen")], ""),
     ],
     ids=lambda one: None if isinstance(one, str) else " then ".join(rule for _, rule in one),
 )
-def test_kvm_failed_where_it_broke_or_translation_knew_better(attempts: list[tuple[Verdict, str]], why: str) -> None:
+def test_kvm_failed_where_translation_knew_better(attempts: list[tuple[Verdict, str]], why: str) -> None:
     assert _failed([seen(*one) for one in attempts]) == why
 
 

@@ -140,6 +140,7 @@ def test_a_machine_of_another_kind_has_no_parts_of_a_pc() -> None:
     ("properties", "board", "bus"),
     [
         ({"hw_machine_type": "pc-q35-7.2"}, "q35", "virtio"),
+        ({"hw_machine_type": "pc-q35-rhel9.2.0"}, "q35", "virtio"),
         ({"hw_machine_type": "pc-i440fx-2.11"}, "pc", "virtio"),
         ({"hw_machine_type": "virt"}, "", "virtio"),
         ({"hw_machine_type": "q35", "architecture": "aarch64"}, "", "virtio"),

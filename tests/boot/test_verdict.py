@@ -74,6 +74,8 @@ def test_nothing_is_said_before_there_is_anything_to_see(name: str) -> None:
         ("Last login: yesterday\nstarting", ""),
         ("the login: field is empty here\nmore text", ""),
         ("[    1.0] Kernel panic - not syncing: Attempted to kill init!", "panic panic-text"),
+        ("Starting udev: Kernel panic - not syncing: Attempted to kill init!", "panic panic-text"),
+        ("<0>Kernel panic - not syncing: x", "panic panic-text"),
         ("You are in emergency mode. After logging in", "panic panic-text"),
         ("host login:\n[    9.1] Kernel panic - not syncing: x", "panic panic-text"),
         ("BdsDxe: No bootable option or device was found.", "no-bootable-device firmware-gave-up"),

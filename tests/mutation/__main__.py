@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 import tempfile
 import time
@@ -93,6 +94,7 @@ def _mutants(name: str) -> Iterator[Mutant]:
 
 
 def _run(tests: Sequence[str], plugin: Warm) -> int:
+    os.environ.pop("PYTEST_ADDOPTS", None)  # made for another run, with other plugins
     with tempfile.TemporaryDirectory() as directory:
         paths = dict.fromkeys(str(LISTS / test) for test in tests)
         return pytest.main([*OPTIONS, f"--basetemp={directory}/tests", *paths], plugins=[plugin])

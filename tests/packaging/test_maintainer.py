@@ -102,6 +102,8 @@ def test_an_upgrade_saves_each_state_with_its_version_and_the_date(site: Site) -
     _state(states / "state.db", "one")
     _state(states / "north/state.db", "two")
     site.write("var/lib/imagesync/images/thumbs.db", "an image of somebody, no state")
+    (states / "folder.db").mkdir()
+    (states / "gone.db").symlink_to(states / "nowhere")
 
     said = site.run("postinst", "configure", "0.1.0")
 

@@ -252,7 +252,7 @@ def test_the_check_of_the_file_that_a_target_has_comes_first(state: Repository) 
 
 def test_what_is_known_not_to_start_is_not_fetched_again(bench: Bench, wanted: Wanted, state: Repository) -> None:
     hold_back(bench, wanted, (Format.RAW, Format.QCOW2))
-    state.boots.note(known("panic", where=circumstances(bench, wanted, Format.QCOW2)))
+    state.boots.note(known("panic", timedelta(hours=1), circumstances(bench, wanted, Format.QCOW2)))
 
     hold_back(bench, wanted, (Format.RAW,))
     hold_back(replace(bench, patience=6.0), wanted, (Format.QCOW2,))
@@ -264,11 +264,20 @@ def test_what_is_known_not_to_start_is_not_fetched_again(bench: Bench, wanted: W
 def test_what_somebody_asks_for_is_started_again_though_it_failed(
     bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact], state: Repository
 ) -> None:
-    state.boots.note(known("panic", where=circumstances(bench, wanted, Format.RAW)))
+    state.boots.note(known("panic", timedelta(hours=1), circumstances(bench, wanted, Format.RAW)))
     asked = replace(bench, notebook=replace(bench.notebook, again=True))
 
     assert start(bench, wanted, artifact(PROMPT), BootMode.REPORT, quiet).verdict == "panic"
     assert start(asked, wanted, artifact(PROMPT), BootMode.REQUIRE, quiet).verdict == "login"
+
+
+def test_what_failed_in_this_pass_is_not_started_for_another_target(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact], state: Repository
+) -> None:
+    state.boots.note(known("panic", timedelta(0), circumstances(bench, wanted, Format.RAW)))
+    asked = replace(bench, notebook=replace(bench.notebook, again=True))
+
+    assert start(asked, wanted, artifact(PROMPT), BootMode.REPORT, quiet).verdict == "panic"
 
 
 def test_a_check_that_says_nothing_takes_no_verdict_s_place(

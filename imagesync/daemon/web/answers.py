@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from threading import Lock
 
 from starlette.requests import Request
@@ -34,7 +35,7 @@ class Answers:
             ConfigError: the password of the state cannot be read.
             StateError: the state cannot be read.
         """
-        now, path = self._desk.glances.situation(), request.url.path
+        now, path = self._desk.glances.situation(), request.scope["path"]
         with self._lock:
             if self._of is not now:
                 self._of, self._kept = now, {}
@@ -42,6 +43,6 @@ class Answers:
         found = kept.get(path)
         if found is None:
             found = answer(self._desk, request)
-            if len(kept) < _MOST:
+            if found.status_code == HTTPStatus.OK and len(kept) < _MOST:
                 kept[path] = found
         return found

@@ -134,6 +134,13 @@ def test_a_configuration_that_a_reload_would_refuse_is_refused_at_the_start(quie
         assert "nonsense" in daemon.log()
 
 
+def test_what_may_come_in_time_keeps_no_daemon_from_starting(quiet, start):
+    quiet.configure()
+    quiet.config.write_text(quiet.config.read_text().replace(str(quiet.trust.anchors), str(quiet.root / "not-yet")))
+    with start() as daemon:
+        assert daemon.process.is_running()
+
+
 def test_of_two_daemons_one_is_at_work(quiet, start):
     with start() as daemon:
         second = quiet.run("daemon")
