@@ -72,6 +72,7 @@ def start(bench: Bench, wanted: Wanted, artifact: Artifact, mode: BootMode, tick
                 raise
             log.warning("%s could not be started: %s", wanted.title, error)
             return BootCheck(str(Verdict.INCONCLUSIVE), str(error), 0.0)
+        machine = circumstances(bench, wanted, artifact.format)  # with what this start taught of KVM
         record = _record(bench, wanted, artifact, result, machine)
         if known is None or result.finding.verdict is not Verdict.INCONCLUSIVE:  # which takes no verdict's place
             bench.notebook.state.boots.note(record)

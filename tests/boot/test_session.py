@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -316,6 +317,12 @@ def test_an_event_is_of_the_time_that_qemu_gives(played: Callable[..., Seen]) ->
     assert (round(second - first, 1), round(third - second, 1)) == (0.1, 0.9)
 
 
+def _name(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return process.name()
+    return ""
+
+
 def test_nothing_is_left_when_the_parent_is_killed(tmp_path: Path) -> None:
     code = f"""
 import os, sys
@@ -327,7 +334,7 @@ watch(Launch(lambda w: (*prefix, "sleep", "600"), os.environ, Path({str(tmp_path
 """
     with subprocess.Popen([sys.executable, "-c", code]) as parent:
         children: list[psutil.Process] = []
-        while not any(child.name() == "sleep" for child in children):
+        while not any(_name(child) == "sleep" for child in children):
             children = psutil.Process(parent.pid).children(recursive=True)
             assert parent.poll() is None
         parent.send_signal(signal.SIGKILL)
