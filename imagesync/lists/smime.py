@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -140,12 +141,9 @@ def _check_path(
         return follow(carried_first=False)
     except TrustError:
         installed = {one.subject for one in anchors.subordinates}
-        if all(other.subject not in installed for other in others):
-            raise
-        try:
-            return follow(carried_first=True)
-        except TrustError:
-            pass
+        if any(other.subject in installed for other in others):
+            with suppress(TrustError):
+                return follow(carried_first=True)
         raise
 
 

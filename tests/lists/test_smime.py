@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,7 @@ from imagesync.errors import (
     UntrustedSignerError,
 )
 from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
-from imagesync.lists.smime import SignaturePolicy, made_by, verify
+from imagesync.lists.smime import SignaturePolicy, _check_trust, made_by, verify
 from imagesync.model import Identity
 
 BASE = "/DC=test/DC=imagesync/CN="
@@ -488,3 +489,20 @@ def test_trust_in_a_certificate_is_none_in_its_weak_key(
 ) -> None:
     with pytest.raises(BadSignatureError, match="1024 bits"):
         verify(weak("weak"), anchors, SignaturePolicy(trusted=frozenset({fingerprint(people["weak"])})), now)
+
+
+def test_of_a_ca_that_is_installed_and_carried_the_good_one_counts(
+    forge: ModuleType, people: Mapping[str, Any], cas: Mapping[str, Any], anchors: Anchors, now: datetime
+) -> None:
+    name, good, other = "/DC=test/DC=imagesync/CN=Subordinate CA", cas["subordinate"], people["other"].certificate
+    unfit = forge.certify(name, good.key, forge.Wish(cas["root"], ca=True, usage=None))
+    signer, policy = people["under-subordinate"].certificate, SignaturePolicy(crl=CrlMode.OFF)
+    for installed, carried in ((unfit, good), (good, unfit)):
+        both = replace(anchors, subordinates=(installed.certificate,))
+        for others in ([carried.certificate], [other, carried.certificate]):
+            _, chain, _ = _check_trust(signer, others, both, policy, now)
+            assert chain[1] == good.certificate
+    both = replace(anchors, subordinates=(unfit.certificate,))
+    for carried in (unfit.certificate, other):
+        with pytest.raises(UntrustedSignerError):
+            _check_trust(signer, [carried], both, policy, now)
