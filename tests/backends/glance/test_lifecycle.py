@@ -206,17 +206,23 @@ class Compute:
 
 
 @pytest.fixture
-def compute(cloud, site):
-    """A compute service in a region of its own, and the site with it."""
-    region, nova = f"compute-{uuid4().hex[:12]}", Compute()
-    identity = cloud.admin.identity
+def region(cloud):
+    """A region of its own, whose only service is the Glance; other tests may have put a Nova into the usual one."""
+    name = f"compute-{uuid4().hex[:12]}"
+    cloud.admin.identity.add_endpoint(name, "image", cloud.glance_url())
+    yield name
+    cloud.admin.identity.remove_region(name)
+
+
+@pytest.fixture
+def compute(cloud, site, region):
+    """A compute service, and the site in its region."""
+    nova, identity = Compute(), cloud.admin.identity
     if not identity.find("service", type="compute"):
         identity.create("service", type="compute", name="nova")
     with nova.running() as url:
-        identity.add_endpoint(region, "image", cloud.glance_url())
         identity.add_endpoint(region, "compute", url)
         yield nova, site.with_settings(region_name=region, in_use="nova")
-        identity.remove_region(region)
 
 
 def test_an_image_that_a_server_uses_is_deleted_when_it_is_gone(compute, bench):
@@ -271,7 +277,8 @@ def test_a_nova_that_fails_leaves_the_image(compute, bench):
         assert listed(backend) == {image.ref: image}
 
 
-def test_without_a_compute_service_an_image_is_deleted_only_if_told_so(site, bench):
+def test_without_a_compute_service_an_image_is_deleted_only_if_told_so(site, bench, region):
+    site = site.with_settings(region_name=region)
     with site.open(in_use="nova") as backend:
         image = retire(bench, backend)
         with pytest.raises(BackendConflictError, match=r"no compute service tells.*in_use: ignore"):
