@@ -13,6 +13,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from imagesync.plan.render import printable
 
+_LONGEST = 4000
+"""Characters of one value; of more than that beginning and end are kept: a traceback says at its end what it is."""
+
 
 def configure(level: str, *, json_lines: bool, run: str, on_line: Callable[[], None] | None = None) -> None:
     """Send what is logged at ``level`` or above to standard error, as text or as a JSON object a line.
@@ -73,16 +76,29 @@ def _processors(*, json_lines: bool) -> Iterable[Processor]:
     yield structlog.processors.add_log_level
     yield structlog.processors.TimeStamper(fmt="iso", utc=True)
     yield structlog.processors.format_exc_info
+    yield _cut
     if json_lines:
-        yield structlog.processors.JSONRenderer(ensure_ascii=False)
+        # Plain ASCII: programs read the same, and no mark in a title turns the lines of a terminal around.
+        yield structlog.processors.JSONRenderer()
         return
     yield _safe
     yield structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"], bool_as_flag=False)
 
 
+def _cut(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's signature
+    """Shorten what is longer than anybody reads: a publisher's title may fill the disk of a log."""
+    return {name: _shorter(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _shorter(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+
+
 def _safe(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's signature
     """Neutralise what could steer a terminal. A traceback keeps its lines."""
     return {
-        name: value if name == "exception" else printable(value) if isinstance(value, str) else value
+        name: "\n".join(map(printable, value.split("\n") if name == "exception" else [value]))
+        if isinstance(value, str)
+        else value
         for name, value in event.items()
     }

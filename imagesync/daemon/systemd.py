@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from imagesync.plan.render import short
+
 _LONGEST = 200
 
 
@@ -38,5 +40,5 @@ class Notifier:
             link.sendto("\n".join(assignments).encode("utf-8", "replace"), name)
 
     def status(self, text: str) -> None:
-        """Show ``text`` in ``systemctl status``; one line of at most 200 characters."""
-        self.tell("STATUS=" + " ".join(text.split())[:_LONGEST])
+        """Show ``text`` in ``systemctl status``; one line of 200 characters at most, that steers no terminal."""
+        self.tell("STATUS=" + short(" ".join(text.split()), _LONGEST))

@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from imagesync.plan.render import short
 from imagesync.plan.spec import timestamp
 from imagesync.plan.values import Cause
 from imagesync.run.changes import PUBLISHED, WITHDRAWN
@@ -54,10 +55,14 @@ class Event:
     details: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as values that ``json`` can write, with an ``id`` by which it is known when it comes again."""
+        """Return it as values that ``json`` can write, with an ``id`` by which it is known when it comes again.
+
+        Text and title are one line each of at most 1000 characters, that steers no terminal: strangers write titles.
+        """
         about = (self.kind, self.at, self.subscription, self.target, self.key, self.text)
         digest = hashlib.sha256("\0".join(about).encode("utf-8", "replace")).hexdigest()
-        return {"id": digest[:24], **asdict(self), "kind": str(self.kind)}
+        lines = {name: short(" ".join(getattr(self, name).split())) for name in ("text", "title")}
+        return {"id": digest[:24], **asdict(self), **lines, "kind": str(self.kind)}
 
 
 @dataclass(frozen=True, slots=True)
