@@ -6,17 +6,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from threading import Lock, Thread
+from functools import partial
+from threading import Lock
 
 from imagesync.daemon.live import Live
 from imagesync.daemon.passes import Site
+from imagesync.daemon.web.background import Background
 from imagesync.daemon.web.plans import Plans
-from imagesync.errors import ImagesyncError
 from imagesync.run.situation import Outlook, Situation
 from imagesync.run.survey import Survey
 
-_FRESH, _OLD = 1.0, 3.0
-"""Seconds for which everybody who looks is shown the same, and for which that is better than to wait for a new look."""
+_FRESH, _OLD, _OLDEST = 1.0, 3.0, 10.0
+"""Seconds for which all see the same; for which that is better than to wait; and as long as somebody looks anew."""
+
+_LOOK = "look"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +43,16 @@ class Window:
 class Glances:
     """How things stand, looked at once a second at most however many ask. Safe to use from several threads.
 
-    While many ask, nobody waits: they are shown the last look until the next one is done.
+    While many ask, nobody waits: they are shown the last look until the next one is done. ``forgotten`` says how often
+    what had been seen was not to be shown any more.
     """
 
     def __init__(self, window: Window) -> None:
         """Look through ``window``."""
-        self.window = window
+        self.window, self.background = window, Background()
+        self.forgotten = 0
         self._lock = Lock()
         self._last: tuple[float, Situation] | None = None
-        self._looking: Thread | None = None
 
     def situation(self) -> Situation:
         """Return how things stand.
@@ -58,12 +62,11 @@ class Glances:
             StateError: the state cannot be read.
         """
         last = self._last
-        age = time.monotonic() - last[0] if last else _OLD
-        if last is None or age >= _OLD:
+        age = time.monotonic() - last[0] if last else _OLDEST
+        if last is None or age >= (_OLDEST if self.background.is_due(_LOOK) else _OLD):
             return self._look_unless(last)
-        if age > _FRESH and (self._looking is None or not self._looking.is_alive()):
-            self._looking = Thread(target=self._renew, args=(last,), name="glance", daemon=True)
-            self._looking.start()
+        if age > _FRESH:
+            self.background.do(_LOOK, partial(self._renew, last))
         return last[1]
 
     def _look_unless(self, before: tuple[float, Situation] | None) -> Situation:
@@ -79,10 +82,11 @@ class Glances:
     def _renew(self, before: tuple[float, Situation]) -> None:
         try:
             self._look_unless(before)
-        except ImagesyncError:
-            self.forget()  # who asks next is told why
+        except Exception:  # noqa: BLE001 - who asks next is told why
+            self.forget()
 
     def forget(self) -> None:
         """Let the next who asks see what is new."""
         with self._lock:
+            self.forgotten += 1
             self._last = None
