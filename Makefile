@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# One more than a small machine has processors: tests wait for servers and disks as often as for those.
-PYTEST_WORKERS ?= 3
+# Twice what a small machine has processors: tests wait for servers and disks as often as for those.
+PYTEST_WORKERS ?= 4
 FUZZ_MINUTES ?= 60
 SOAK_MINUTES ?= 60
 # What depends on versions of libraries; the rest is about files of the repository, programs, or takes too long for that.

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _PLANNED, _LEAST = 300, 5
 """Actions of all targets together, and of each: the whole plan is one line of at most a mebibyte."""
 
+_CURIOUS = 10
+"""By how much a plan for somebody who looks is nicer than a pass."""
+
 
 @click.command("pass", hidden=True)
 @click.option("--list", "name", help="The subscription; without it, what is due is removed.")
@@ -37,6 +40,8 @@ def supervised(ctx: click.Context, /, *, plan: bool, events: int, files: int, **
     """Do what the daemon asks for, and tell it. Ends when standard input does."""
     from imagesync.cli.main import code_of
 
+    if plan:
+        os.nice(_CURIOUS)
     Thread(target=_end_with_the_daemon, name="lifeline", daemon=True).start()
     told = Events(events)
     with os.fdopen(files, encoding="utf-8") as file:

@@ -32,8 +32,12 @@ _ANSWERS = ("/healthz", "/readyz", "/metrics", "/api/v1/status")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What wrk saw, and seconds. Of its requests some were cut off, were ``late`` by 30 s, or got a ``bad`` answer."""
+    """What wrk saw, and seconds. Of its requests some were cut off, were ``late`` by 30 s, or got a ``bad`` answer.
 
+    ``first`` is the longest that the first visitor of any page waited, before wrk began.
+    """
+
+    first: float
     requests: int
     cut: int
     late: int
@@ -92,7 +96,11 @@ class Daemon:
 
     @contextmanager
     def looked_at(self, found: list[Load]) -> Iterator[None]:
-        """Let wrk look at every page while the body runs, and add what it saw to ``found``."""
+        """Let wrk look at every page while the body runs, and add what it saw to ``found``.
+
+        Somebody looks at every page once before: what nobody asked for in a while is made anew.
+        """
+        first = max(self._waits(path) for path in self.paths())
         arguments = ["-t", "1", "-c", str(CONNECTIONS), "-d", str(_LONGEST), "--timeout", "30"]
         command = ["wrk", *arguments, "-s", str(_SCRIPT), self.address, "--", str(PAUSE), *self.paths()]
         environment = {**os.environ, "IMAGESYNC_TOKEN": SECRET}
@@ -104,7 +112,14 @@ class Daemon:
             finally:
                 if wrk.poll() is None:
                     wrk.kill()
-        found.append(Load(**json.loads(out.splitlines()[-1])))
+        found.append(Load(first, **json.loads(out.splitlines()[-1])))
+
+    def _waits(self, path: str) -> float:
+        request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {SECRET}"})
+        began = time.monotonic()
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            answer.read()
+        return time.monotonic() - began
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from importlib import resources
 
@@ -26,8 +26,13 @@ _STATIC = {"imagesync.css": "text/css", "imagesync.js": "text/javascript", "icon
 
 _LONGEST_FORM = 4096
 
-_KEPT = frozenset({pages.overview, pages.listing, pages.target, pages.image, pages.passes, api.metrics, api.status})
+_KEPT = frozenset(
+    {pages.overview, pages.listing, pages.target, pages.image, pages.passes, api.metrics, api.status, api.ready}
+)
 """What takes a while to make, and is the same for everybody who asks within a second."""
+
+_QUICK = frozenset({pages.plan, pages.running, api.alive})
+"""What takes less time to make than to hand to another thread, and asks neither state nor disk."""
 
 GETS: Mapping[str, Answer] = {
     "/": pages.overview,
@@ -52,10 +57,7 @@ def make_app(window: Window, rules: Rules) -> ASGIApp:
     glances = Glances(window)
     desk = Desk(glances, Metrics(glances), rules)
     answers = Answers(desk)
-    given = {
-        answer: partial(answers.give, answer) if answer in _KEPT else partial(answer, desk) for answer in GETS.values()
-    }
-    routes = [Route(path, given[answer], methods=["GET"]) for path, answer in GETS.items()]
+    routes = [Route(path, _given(answer, desk, answers), methods=["GET"]) for path, answer in GETS.items()]
     routes += [
         Route("/lists/{name}/sync", partial(_posted, desk), methods=["POST"]),
         Route("/api/v1/lists/{name}/sync", partial(api.sync_now, desk), methods=["POST"]),
@@ -64,6 +66,17 @@ def make_app(window: Window, rules: Rules) -> ASGIApp:
     unreadable = partial(_unreadable, desk)
     problems = {StateError: unreadable, ConfigError: unreadable, HTTPException: partial(_refusal, desk)}
     return Access(Starlette(routes=routes, exception_handlers=problems), rules)
+
+
+def _given(answer: Answer, desk: Desk, answers: Answers) -> Callable[[Request], Response | Awaitable[Response]]:
+    """Return what answers a request. Starlette calls what is not asynchronous in a thread of its own."""
+    if answer in _KEPT:
+        return partial(answers.give, answer)
+    return partial(_at_once, answer, desk) if answer in _QUICK else partial(answer, desk)
+
+
+async def _at_once(answer: Answer, desk: Desk, request: Request) -> Response:
+    return answer(desk, request)
 
 
 async def _posted(desk: Desk, request: Request) -> Response:

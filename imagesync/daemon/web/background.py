@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from threading import Lock, Thread
 
-_RESTS = 3
+_RESTS = 9
 """Times that a thing took for which nothing is done after it: passes need the processors more."""
 
 
 class Background:
-    """Does one thing after another, for a quarter of the time at most. Safe to use from several threads."""
+    """Does one thing after another, for a tenth of the time at most. Safe to use from several threads."""
 
     def __init__(self) -> None:
         """Have nothing to do."""

@@ -31,5 +31,4 @@ class Desk:
         window = self.glances.window
         at = window.clock()
         window.hasten(name)
-        self.glances.forget()
         return at

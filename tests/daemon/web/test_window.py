@@ -184,5 +184,5 @@ def test_what_is_asked_for_twice_is_done_once_and_with_rests(monkeypatch):
     release.set()
     background.wait(HANG)
 
-    assert (done, rests) == ([0], [3, 6])
+    assert (done, rests) == ([0], [9, 18])
     assert not background.is_due("second")

@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 
 PARTS = (
-    ("test_consumers", "test_lifetime", "test_permissions"),
+    ("test_consumers", "test_lifetime", "test_permissions", "test_crashes"),
     ("test_many", "test_old_glance", "test_by_hand", "test_writers"),
-    ("test_nova", "test_configuration", "test_definitions", "test_servers", "test_logins", "test_proxy"),
-    ("test_answers", "test_services", "test_hosts"),
+    ("test_nova", "test_configuration", "test_definitions", "test_servers", "test_logins", "test_proxy", "test_limits"),
+    ("test_answers", "test_services", "test_hosts", "test_killed", "test_secrets"),
 )
 """Modules with real services of which ``make test`` takes one part; ``make test-live`` takes all."""
 
