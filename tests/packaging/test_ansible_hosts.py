@@ -225,7 +225,7 @@ def _accepted(site: Site, version: str) -> list[Any]:
     return [(item["name"], item["version"]) for item in json.loads(said.stdout)["lists"]]
 
 
-def test_the_package_is_installed_once_and_removed_with_what_it_made(site: Site, deb: Path) -> None:
+def test_the_package_is_installed_once_and_removed_with_what_it_made_when_nobody_else_uses_it(site: Site, deb: Path) -> None:
     fresh = site.files()
     package = site.variables(imagesync_install="deb", imagesync_deb=str(deb))
     package.pop("imagesync_wheels")
@@ -238,13 +238,18 @@ def test_the_package_is_installed_once_and_removed_with_what_it_made(site: Site,
     assert again.count == 0, again.changed
     assert "is version 0.1.0" in " ".join(other.output.split())
     assert site.host.ask("systemctl", "is-active", "imagesync.service") == "active"
-    assert site.host.run("systemctl", "show", "--property=FragmentPath", "imagesync.service").startswith(
-        "FragmentPath=/lib/systemd/"
-    ) or site.host.run("systemctl", "show", "--property=FragmentPath", "imagesync.service").startswith(
-        "FragmentPath=/usr/lib/systemd/"
-    )
+    unit = site.host.ask("systemctl", "show", "--value", "--property=FragmentPath", "imagesync.service")
+    assert unit.startswith(("/lib/systemd/", "/usr/lib/systemd/"))
 
-    site.play({**package, "imagesync_state": "absent", "imagesync_remove_data": True})
+    gone = {**package, "imagesync_state": "absent", "imagesync_remove_data": True}
+    site.host.write("/etc/imagesync/north.yaml", "instance: north\n", mode=0o640, group="imagesync")
+    refused = site.operator.play(site.host.address, gone)
+    assert (refused.code, refused.count) == (2, 0), refused.output
+    assert "move their files away first: /etc/imagesync/north.yaml" in " ".join(refused.output.split())
+    assert site.host.ask("systemctl", "is-active", "imagesync.service") == "active"
+
+    site.host.run("rm", "/etc/imagesync/north.yaml")
+    site.play(gone)
     assert {path for path in site.files() - fresh if not path.startswith("/etc/test-anchors")} == set()
     assert site.host.attempt("id", "imagesync").returncode
 
