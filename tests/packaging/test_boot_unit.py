@@ -6,30 +6,16 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
 import yaml
+from following import Publisher, site_configuration
 from host.machine import Host
-from test_deb import Publisher
 
 CONFIG = "/etc/imagesync/imagesync.yaml"
 UNIT = "imagesync-sync.service"
 # Beside what the program is linked with: firmware, and the parts that it loads when they are wanted.
 PARTS = ("usr/share/qemu", "usr/share/seabios", "usr/lib/x86_64-linux-gnu/qemu")
-
-
-@pytest.fixture
-def host(make_host: Callable[[str], Host]) -> Host:
-    return make_host("starts")
-
-
-@pytest.fixture
-def publisher(host: Host, tmp_path: Path) -> Iterator[Publisher]:
-    publisher = Publisher(host, tmp_path / "publisher")
-    yield publisher
-    publisher.close()
 
 
 def bring_qemu(host: Host) -> None:
@@ -46,25 +32,10 @@ def bring_qemu(host: Host) -> None:
     host.run("ldconfig")
 
 
-def configuration(publisher: Publisher, boot_check: str) -> str:
-    facts = publisher.facts
-    subscription = {
-        "name": "demo",
-        "vo": "vo.example.org",
-        "url": facts["url"],
-        "endorsers": [{"dn": facts["dn"], "ca": facts["ca"]}],
-        "allow_private_addresses": True,
-    }
-    target = {"name": "pool", "backend": "directory", "path": "/srv/images", "formats": ["qcow2"]}
-    return yaml.safe_dump(
-        {
-            "instance": "site",
-            "trust": {"anchors": "/srv/anchors", "crl": "require"},
-            "limits": {"boot_timeout": "6s"},
-            "subscriptions": [subscription],
-            "targets": [target | {"boot_check": boot_check}],
-        }
-    )
+def configuration(publisher: Publisher) -> str:
+    site = site_configuration(publisher)
+    (target,) = site["targets"]
+    return yaml.safe_dump(site | {"limits": {"boot_timeout": "6s"}, "targets": [target | {"boot_check": "require"}]})
 
 
 def test_what_starts_in_the_unit_is_published_and_what_does_not_is_held_back(
@@ -76,7 +47,7 @@ def test_what_starts_in_the_unit_is_published_and_what_does_not_is_held_back(
     host.copy(publisher.directory / "anchors", "/srv")
     host.run("install", "-d", "-o", "imagesync", "-g", "imagesync", "/srv/images")
     host.write(f"/etc/systemd/system/{UNIT}.d/test.conf", "[Service]\nReadWritePaths=/srv/images\n")
-    host.write(CONFIG, configuration(publisher, "require"), mode=0o640, group="imagesync")
+    host.write(CONFIG, configuration(publisher), mode=0o640, group="imagesync")
     host.run("systemctl", "daemon-reload")
     publisher.publish("broken")
 
