@@ -225,7 +225,7 @@ def _accepted(site: Site, version: str) -> list[Any]:
     return [(item["name"], item["version"]) for item in json.loads(said.stdout)["lists"]]
 
 
-def test_the_package_is_installed_once_and_removed_with_what_it_made_when_nobody_else_uses_it(site: Site, deb: Path) -> None:
+def test_the_package_is_installed_once_and_removed_when_nobody_uses_it(site: Site, deb: Path) -> None:
     fresh = site.files()
     package = site.variables(imagesync_install="deb", imagesync_deb=str(deb))
     package.pop("imagesync_wheels")
