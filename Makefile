@@ -64,6 +64,7 @@ test-boot: ## start every kind of small guest, good and bad, under QEMU (an hour
 test-packaging: ## what is installed on hosts, on hosts that are booted for it, as root
 	@.ci/system-packages packaging
 	@.ci/venv test
+	@.ci/cloud
 	@.ci/host
 	@.ci/ansible
 	@.ci/wheels

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +80,43 @@ def site_configuration(publisher: Publisher) -> dict[str, Any]:
         "subscriptions": [subscription],
         "targets": [{"name": "pool", "backend": "directory", "path": "/srv/images", "formats": ["qcow2"]}],
     }
+
+
+LIST_IMAGES = """
+import json, sys
+from pathlib import Path
+import yaml
+from cloud.api import Login
+entry = yaml.safe_load(Path(sys.argv[1]).read_text())["clouds"]["reader"]
+images = Login(entry["auth_type"], entry["auth"]).account().images(entry["region_name"])
+print(json.dumps({image["vmcatcher_event_dc_title"]: image["status"] for image in images.list()}))
+"""
+
+
+@contextmanager
+def open_cloud(host: Host, directory: Path) -> Iterator[Path]:
+    """Run what ``make cloud`` runs in the network of a host; yield the directory with its configuration and logins."""
+    command = host.inside_network(sys.executable, "-m", "cloud", "run", str(directory))
+    with subprocess.Popen(command, env=_environment(), stdout=subprocess.PIPE, text=True) as cloud:
+        assert cloud.stdout is not None
+        try:
+            said = []
+            while not said or "Ctrl-C" not in said[-1]:
+                said.append(cloud.stdout.readline())
+                assert said[-1], said
+            yield directory
+        finally:
+            cloud.terminate()
+            cloud.communicate(timeout=60)
+
+
+def images_of(host: Host, directory: Path) -> dict[str, str]:
+    """Return the images that a cloud of ``open_cloud`` has, by title, each with its status."""
+    command = host.inside_network(sys.executable, "-c", LIST_IMAGES, str(directory / "clouds.yaml"))
+    listed = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=True)
+    return dict(json.loads(listed.stdout))
+
+
+def _environment() -> dict[str, str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "IMAGESYNC_"))}
+    return {**own, "PYTHONPATH": os.pathsep.join(sys.path)}

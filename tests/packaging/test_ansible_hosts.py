@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from cloud.processes import wait_until
+from following import images_of, open_cloud
 from host.machine import Host
 from role.playbook import Controller, Run, controller
 from role.software import locked
@@ -306,6 +307,27 @@ def test_instances_live_side_by_side_and_leave_nothing(site: Site) -> None:
     assert site.host.attempt("id", "imagesync").returncode
     assert site.play({**daemon, **gone}, {**timer, **gone}).count == 0
     assert site.host.ask("systemctl", "is-system-running") == "running"
+
+
+def test_a_cloud_is_filled_on_schedule(site: Site, tmp_path: Path) -> None:
+    with open_cloud(site.host, tmp_path / "cloud") as cloud:
+        config = yaml.safe_load((cloud / "imagesync.yaml").read_text())
+        variables = site.variables(
+            imagesync_run="timer",
+            imagesync_on_calendar="*:*:0/5",
+            imagesync_trust_files=str(cloud / "certificates"),
+            imagesync_clouds=yaml.safe_load((cloud / "clouds.yaml").read_text()),
+            imagesync_config={name: config[name] for name in ("subscriptions", "targets")},
+            imagesync_writable=[],
+        )
+
+        site.play(variables)
+
+        wait_until(lambda: len(images_of(site.host, cloud)) == 4)
+        wait_until(lambda: set(images_of(site.host, cloud).values()) == {"active"})
+        log = site.host.journal("--unit", "imagesync-sync.service")
+        assert "bubblewrap does not work" not in log
+        assert site.play(variables).count == 0
 
 
 def test_the_chapter_leads_to_a_daemon(site: Site, root: Path, blocks: Callable[[Path, str], list[str]]) -> None:
