@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,8 @@ def test_the_bill_of_materials_names_what_is_locked_with_licences(root: Path, re
     (bill,) = release.glob("*.cdx.json")
     text = bill.read_text(encoding="utf-8")
     content = json.loads(text)
-    named = {part["purl"].removeprefix("pkg:pypi/").replace("@", "==") for part in content["components"]}
+    # A purl keeps the dots of a name, for which locks have dashes.
+    named = {f"{canonicalize_name(part['name'])}=={part['version']}" for part in content["components"]}
     lock = (root / "packaging" / "requirements.txt").read_text(encoding="utf-8")
     locked = {line.split()[0] for line in lock.splitlines() if "==" in line and "win32" not in line}
 
