@@ -40,7 +40,7 @@ def test_a_container_syncs_a_list_into_a_directory(seen: dict[str, str]) -> None
 
 def test_its_health_check_succeeds(seen: dict[str, str]) -> None:
     assert seen["health"] == 0, seen["log"]
-    assert seen["probe"].startswith("imagesync OK"), seen["probe"]
+    assert seen["probe"].startswith("IMAGESYNC OK"), seen["probe"]
 
 
 def test_the_daemon_is_its_first_process_and_nobody_special(seen: dict[str, str]) -> None:
