@@ -54,6 +54,9 @@ def _serve(options: Options) -> None:
     passes = Passes(program)
     passes.stop.enforce(_abandon)
     service = Service(site, passes, lambda: _checked(_read(options)), Notifier.of(environment(), os.getpid()))
+    # What is imported stays: a look for cycles that goes through it all holds up every thread for a tenth of a second.
+    gc.collect()
+    gc.freeze()
     with _alone(site):
         service.serve()
 

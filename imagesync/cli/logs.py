@@ -13,8 +13,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from imagesync.plan.render import printable
 
-_LONGEST = 4000
-"""Characters of one value; of more than that beginning and end are kept: a traceback says at its end what it is."""
+_TRACEBACK = "exception"
+_LONGEST, _LONGEST_TRACEBACK = 4000, 64_000
+"""Characters of one value. Of more than that beginning and end are kept."""
 
 
 def configure(level: str, *, json_lines: bool, run: str, on_line: Callable[[], None] | None = None) -> None:
@@ -87,18 +88,21 @@ def _processors(*, json_lines: bool) -> Iterable[Processor]:
 
 def _cut(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's signature
     """Shorten what is longer than anybody reads: a publisher's title may fill the disk of a log."""
-    return {name: _shorter(value) if isinstance(value, str) else value for name, value in event.items()}
+    return {name: _shorter(name, value) if isinstance(value, str) else value for name, value in event.items()}
 
 
-def _shorter(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+def _shorter(name: str, text: str) -> str:
+    most = _LONGEST_TRACEBACK if name == _TRACEBACK else _LONGEST
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]} ... {len(text) - most} characters ... {text[-most // 2 :]}"
 
 
 def _safe(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:  # noqa: ARG001 - structlog's signature
-    """Neutralise what could steer a terminal. A traceback keeps its lines."""
-    return {
-        name: "\n".join(map(printable, value.split("\n") if name == "exception" else [value]))
-        if isinstance(value, str)
-        else value
-        for name, value in event.items()
-    }
+    """Neutralise what could steer a terminal."""
+    return {name: _harmless(name, value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _harmless(name: str, text: str) -> str:
+    # A traceback keeps its lines.
+    return "\n".join(map(printable, text.split("\n"))) if name == _TRACEBACK else printable(text)

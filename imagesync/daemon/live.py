@@ -53,17 +53,22 @@ class Running:
 
 
 class Live:
-    """The passes that are going on, by name. Safe to use from several threads."""
+    """The passes that are going on, by name. Safe to use from several threads.
+
+    ``changes`` is how many began and ended so far.
+    """
 
     def __init__(self) -> None:
         """Begin with none."""
         self._lock = Lock()
         self._running: dict[str, Running] = {}
+        self.changes = 0
 
     def begin(self, name: str, at: datetime) -> None:
         """Note that a pass begins."""
         with self._lock:
             self._running[name] = Running(name, at)
+            self.changes += 1
 
     def take(self, name: str, event: Mapping[str, Any]) -> None:
         """Note what a pass tells."""
@@ -75,6 +80,7 @@ class Live:
         """Note that a pass is over."""
         with self._lock:
             self._running.pop(name, None)
+            self.changes += 1
 
     def running(self) -> tuple[Running, ...]:
         """Return the passes that are going on, the oldest first."""

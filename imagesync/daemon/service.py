@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import queue
 import signal
@@ -23,9 +22,13 @@ from imagesync.daemon.web.plans import Plans
 from imagesync.daemon.web.site import Web
 from imagesync.daemon.web.window import Window
 from imagesync.errors import ImagesyncError
+from imagesync.plan.render import short
 from imagesync.run.situation import Outlook
 
 log = structlog.get_logger(__name__)
+
+_TITLE = 40
+"""Characters of a title in the line that systemctl shows, which has room for 200."""
 
 _TICK = 1.0
 _STEP = 30.0
@@ -78,9 +81,6 @@ class Service:
             self._arrange(self.site)
             self.schedule.start()
             self.web.arrange(self.site.config)
-            # What is imported stays: a collection that goes through it all holds everybody up for a tenth of a second.
-            gc.collect()
-            gc.freeze()
             self._notifier.tell("READY=1")
             log.info("daemon started", lists=len(self.site.rhythms()) - 1, pid=os.getpid())
             while self._next_signal() not in {signal.SIGTERM, signal.SIGINT}:
@@ -218,10 +218,10 @@ class Service:
         if self.schedule.is_idle() and (times := self.schedule.next_times()):
             name, at = min(times.items(), key=lambda item: item[1])
             parts = [f"next: {name} at {at:%Y-%m-%d %H:%M} UTC"]
-        parts += [f"{name}: {trouble}" for name, trouble in sorted(self.passes.troubles.items())]
-        return "; ".join([*filter(None, [self.complaint, self.web.complaint]), *parts])
+        troubles = [f"{name}: {trouble}" for name, trouble in sorted(self.passes.troubles.items())]
+        return "; ".join([*filter(None, [self.complaint, self.web.complaint]), *troubles, *parts])
 
 
 def _doing(tasks: Iterable[Task]) -> str:
-    texts = [f"{task.step} {task.title} {task.share:.0%}" for task in tasks]
+    texts = [f"{task.step} {short(task.title, _TITLE)} {task.share:.0%}" for task in tasks]
     return ", ".join(texts) or "looking"

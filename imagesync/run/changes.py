@@ -8,6 +8,7 @@ from datetime import datetime
 
 from imagesync.boot.verdict import Verdict
 from imagesync.model import ListId
+from imagesync.plan.render import short
 from imagesync.plan.values import BESIDE_ANOTHER, Action, Kind
 from imagesync.run.apply import Ending, Outcome
 from imagesync.run.record import is_offered
@@ -15,6 +16,9 @@ from imagesync.state import ChangeRecord, ImageRecord
 
 PUBLISHED, WITHDRAWN, ATTENTION = "published", "withdrawn", "attention"
 """What becomes of images, and that one does not start. The values are words of the configuration and the messages."""
+
+TITLE = 120
+"""Characters of a title in a sentence: what a publisher writes must not push out of it what is wrong."""
 
 _PUBLISHING = frozenset({Kind.REGISTER, Kind.REPLACE, Kind.RESTORE})
 _WITHDRAWN = frozenset({"retired", "revoked"})
@@ -54,7 +58,8 @@ def _done(outcome: Outcome, where: Where) -> ChangeRecord | None:
         kind = WITHDRAWN
     else:
         return None
-    return _change(kind, action, where, f"{action.kind} {action.title} on {where.target}: {action.reason}")
+    text = f"{action.kind} {short(action.title, TITLE)} on {where.target}: {action.reason}"
+    return _change(kind, action, where, text)
 
 
 def _boot(outcome: Outcome, where: Where) -> ChangeRecord | None:
@@ -62,7 +67,7 @@ def _boot(outcome: Outcome, where: Where) -> ChangeRecord | None:
     action, boot = outcome.action, outcome.boot
     if outcome.outcome is not Ending.DONE or boot is None or Verdict(boot.verdict).passed:
         return None
-    text = f"image {action.title} on {where.target}: boot check: {boot.verdict}: {boot.why}"
+    text = f"image {short(action.title, TITLE)} on {where.target}: boot check: {boot.verdict}: {boot.why}"
     return _change(ATTENTION, action, where, text)
 
 
@@ -74,7 +79,7 @@ def _missed(record: ImageRecord, before: ImageRecord | None, where: Where) -> Ch
         kind = PUBLISHED
     else:
         return None
-    text = f"{kind} {record.title} on {where.target}: by a pass that did not end"
+    text = f"{kind} {short(record.title, TITLE)} on {where.target}: by a pass that did not end"
     return _change(kind, record, where, text)
 
 

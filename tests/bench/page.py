@@ -25,6 +25,9 @@ CONNECTIONS, PAUSE = 8, 100
 """What is asked at once, and the milliseconds after an answer before the same connection asks again."""
 
 _LONGEST = 600
+_A_WHILE = 4
+"""Seconds after which nothing is at hand any more."""
+
 _SCRIPT = Path(__file__).with_name("load.lua")
 _PAGES = ("/", "/lists/{list}", "/targets/site", "/targets/site/{ref}", "/plan", "/passes", "/passes/running")
 _ANSWERS = ("/healthz", "/readyz", "/metrics", "/api/v1/status")
@@ -98,11 +101,13 @@ class Daemon:
     def looked_at(self, found: list[Load]) -> Iterator[None]:
         """Let wrk look at every page while the body runs, and add what it saw to ``found``.
 
-        Somebody looks at every page once before: what nobody asked for in a while is made anew.
+        Somebody looks at every page once before: what nobody asked for in a while is made for who asks.
         """
-        first = max(self._waits(path) for path in self.paths())
+        paths = self.paths()
+        time.sleep(_A_WHILE)
+        first = max(self._waits(path) for path in paths)
         arguments = ["-t", "1", "-c", str(CONNECTIONS), "-d", str(_LONGEST), "--timeout", "30"]
-        command = ["wrk", *arguments, "-s", str(_SCRIPT), self.address, "--", str(PAUSE), *self.paths()]
+        command = ["wrk", *arguments, "-s", str(_SCRIPT), self.address, "--", str(PAUSE), *paths]
         environment = {**os.environ, "IMAGESYNC_TOKEN": SECRET}
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as wrk:
             try:

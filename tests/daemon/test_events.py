@@ -173,3 +173,18 @@ def test_a_trouble_keeps_when_it_began():
     later = Passed("vo", NOW + timedelta(days=1), passed(REFUSED).report)
 
     assert news(later, first).begun == ()
+
+
+def test_no_title_hides_what_is_wrong_or_steers_a_terminal():
+    bad = {
+        **action("register", "new", "failed", error="the digest is another"),
+        "title": "\x1b[2J\u202e" + "long\n" * 200_000,
+    }
+    change = ChangeRecord("published", NOW, "vo", "site", "p:list/one", bad["title"], "published it\x1b\nand more")
+    (failed,) = news(passed(TRUSTED, bad), ()).events
+    told = [event.as_json() for event in (failed, of_change(change))]
+
+    assert told[0]["text"].endswith(": the digest is another")
+    assert told[1]["text"] == "published it\N{REPLACEMENT CHARACTER} and more"
+    assert max(len(one[name]) for one in told for name in ("text", "title")) <= 1000
+    assert all(one[name].isprintable() for one in told for name in ("text", "title"))

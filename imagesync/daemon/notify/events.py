@@ -17,7 +17,7 @@ from typing import Any
 from imagesync.plan.render import short
 from imagesync.plan.spec import timestamp
 from imagesync.plan.values import Cause
-from imagesync.run.changes import PUBLISHED, WITHDRAWN
+from imagesync.run.changes import PUBLISHED, TITLE, WITHDRAWN
 from imagesync.run.history import LOCKED, is_followed
 from imagesync.state import ChangeRecord, TroubleRecord
 
@@ -151,7 +151,7 @@ def _of_target(subscription: str, target: Mapping[str, Any], at: datetime) -> It
             text = f"target {name}: the guard holds removals of {subscription} back: {action['reason']}"
             yield TroubleRecord(f"guard/{name}/{subscription}", EventKind.HELD, subscription, name, text, at)
         elif action.get("outcome") == "failed" or action["cause"] in {Cause.BACK_OFF, Cause.TAMPERED, Cause.BROKEN}:
-            text = f"target {name}: image {action['title']}: {action.get('error') or action['reason']}"
+            text = f"target {name}: image {short(action['title'], TITLE)}: {action.get('error') or action['reason']}"
             key = f"image/{name}/{action['key']}"
             yield TroubleRecord(key, EventKind.FAILURE, subscription, name, text, at)
 

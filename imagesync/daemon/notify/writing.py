@@ -68,11 +68,10 @@ class _Writer:
 
     def messages(self, run: str, events: Sequence[Event]) -> Iterator[MessageRecord]:
         """Yield what each receiver gets: one message, and handlers of vmcatcher, which know no other, one per event."""
-        if any(receiver.vmcatcher for receiver in self._config.notifications):
-            events = with_details(events, self._state, self._config.cache)
         for receiver in self._config.notifications:
             wanted = [event for event in events if _wants(receiver, event)]
             if receiver.vmcatcher:
+                wanted = with_details(wanted, self._state, self._config.cache)
                 yield from (self._message(receiver, run, [event], _subject(event)) for event in wanted)
             elif wanted:
                 yield self._message(receiver, run, wanted)

@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from threading import Lock
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from imagesync.daemon.web.desk import Desk
-
-_FRESH, _OLD, _OLDEST = 1.0, 3.0, 10.0
-"""Seconds for which an answer is good; for which it is better than to wait; and that as long as one is made anew."""
+from imagesync.daemon.web.renewed import Renewed
 
 _MOST = 64
 
 Answer = Callable[[Desk, Request], Response]
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """An answer, when it was there, and how often things had been forgotten before."""
-
-    response: Response
-    made: float
-    forgotten: int
+Version = Callable[[], object]
 
 
 class Answers:
-    """Answers by path. Safe to use from several threads."""
+    """Answers by path. To be used in the event loop only."""
 
     def __init__(self, desk: Desk) -> None:
         """Answer at ``desk``."""
-        self._desk, self._background = desk, desk.glances.background
-        self._making, self._keeping = Lock(), Lock()
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._desk = desk
+        self._kept: OrderedDict[str, Renewed[Response]] = OrderedDict()
 
-    async def give(self, answer: Answer, request: Request) -> Response:
-        """Return what ``answer`` gives, or gave to somebody who asked for the same path.
+    async def give(self, answer: Answer, version: Version, request: Request) -> Response:
+        """Return what ``answer`` gives, or gave to somebody who asked for the same path under the same ``version``.
 
         Raises:
             HTTPException: ``answer`` has none.
@@ -52,38 +37,19 @@ class Answers:
             StateError: the state cannot be read.
         """
         path = request.scope["path"]
-        kept = self._kept.get(path)
-        if kept is None or not self._may_be_given(path, kept):
-            return await run_in_threadpool(self._make_unless, kept, answer, request)
-        if time.monotonic() - kept.made > _FRESH:
-            self._background.do(path, partial(self._renew, answer, request))
-        return kept.response
-
-    def _may_be_given(self, path: str, kept: _Kept) -> bool:
-        age = time.monotonic() - kept.made
-        is_young = age < _OLD or (age < _OLDEST and self._background.is_due(path))
-        return is_young and kept.forgotten == self._desk.glances.forgotten
-
-    def _make_unless(self, before: _Kept | None, answer: Answer, request: Request) -> Response:
-        """Make it, unless somebody did since ``before``."""
-        with self._making:
-            kept = self._kept.get(request.scope["path"])
-            return kept.response if kept is not None and kept is not before else self._make(answer, request)
-
-    def _make(self, answer: Answer, request: Request) -> Response:
-        forgotten = self._desk.glances.forgotten
-        response = answer(self._desk, request)
+        one = self._kept.get(path) or Renewed(
+            path, partial(answer, self._desk, request), self._desk.glances.background, version
+        )
+        at_hand = one.at_hand()
+        response = await run_in_threadpool(one.get) if at_hand is None else at_hand
         if response.status_code == HTTPStatus.OK:
-            with self._keeping:
-                self._kept[request.scope["path"]] = _Kept(response, time.monotonic(), forgotten)
-                while len(self._kept) > _MOST:
-                    self._kept.popitem(last=False)
+            self._keep(path, one)
+        else:
+            self._kept.pop(path, None)
         return response
 
-    def _renew(self, answer: Answer, request: Request) -> None:
-        is_made = False
-        with suppress(Exception):  # who asks next is told why
-            is_made = self._make(answer, request).status_code == HTTPStatus.OK
-        if not is_made:
-            with self._keeping:
-                self._kept.pop(request.scope["path"], None)
+    def _keep(self, path: str, one: Renewed[Response]) -> None:
+        self._kept[path] = one
+        self._kept.move_to_end(path)
+        while len(self._kept) > _MOST:
+            self._kept.popitem(last=False)

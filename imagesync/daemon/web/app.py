@@ -26,12 +26,13 @@ _STATIC = {"imagesync.css": "text/css", "imagesync.js": "text/javascript", "icon
 
 _LONGEST_FORM = 4096
 
-_KEPT = frozenset(
-    {pages.overview, pages.listing, pages.target, pages.image, pages.passes, api.metrics, api.status, api.ready}
-)
+_KEPT = frozenset({pages.overview, pages.listing, pages.target, pages.image, pages.plan, api.metrics, api.status})
 """What takes a while to make, and is the same for everybody who asks within a second."""
 
-_QUICK = frozenset({pages.plan, pages.running, api.alive})
+_SHOW_WORK = frozenset({pages.overview, api.status})
+"""What is kept no longer than the same passes are going on."""
+
+_QUICK = frozenset({pages.running, api.alive})
 """What takes less time to make than to hand to another thread, and asks neither state nor disk."""
 
 GETS: Mapping[str, Answer] = {
@@ -71,8 +72,14 @@ def make_app(window: Window, rules: Rules) -> ASGIApp:
 def _given(answer: Answer, desk: Desk, answers: Answers) -> Callable[[Request], Response | Awaitable[Response]]:
     """Return what answers a request. Starlette calls what is not asynchronous in a thread of its own."""
     if answer in _KEPT:
-        return partial(answers.give, answer)
+        return partial(answers.give, answer, _version(answer, desk.glances))
     return partial(_at_once, answer, desk) if answer in _QUICK else partial(answer, desk)
+
+
+def _version(answer: Answer, glances: Glances) -> Callable[[], object]:
+    if answer == pages.plan:
+        return glances.window.plans.newest
+    return glances.work if answer in _SHOW_WORK else lambda: None
 
 
 async def _at_once(answer: Answer, desk: Desk, request: Request) -> Response:

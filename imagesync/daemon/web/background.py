@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock, Thread
+
+import structlog
+
+log = structlog.get_logger(__name__)
 
 _RESTS = 9
 """Times that a thing took for which nothing is done after it: passes need the processors more."""
@@ -13,19 +18,25 @@ _RESTS = 9
 class Background:
     """Does one thing after another, for a tenth of the time at most. Safe to use from several threads."""
 
-    def __init__(self) -> None:
-        """Have nothing to do."""
+    def __init__(
+        self, rest: Callable[[float], None] = time.sleep, spent: Callable[[], float] = time.thread_time
+    ) -> None:
+        """Have nothing to do. ``spent`` is the processor time of this thread in seconds."""
+        self._rest, self._spent = rest, spent
         self._lock = Lock()
-        self._due: dict[str, Callable[[], None]] = {}
+        self._due: dict[str, Callable[[], object]] = {}
         self._thread: Thread | None = None
 
-    def do(self, name: str, action: Callable[[], None]) -> None:
-        """Do ``action``, which raises nothing, unless what has the same ``name`` waits or is being done."""
+    def do(self, name: str, action: Callable[[], object]) -> None:
+        """Do ``action`` soon, unless what has the same ``name`` waits or is being done. What fails is logged."""
         with self._lock:
             self._due.setdefault(name, action)
-            if self._thread is None:
-                self._thread = Thread(target=self._work, name="background", daemon=True)
-                self._thread.start()
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = None
+                thread = Thread(target=self._work, name="background", daemon=True)
+                with suppress(RuntimeError):  # no thread can be had: whoever asks next tries again
+                    thread.start()
+                    self._thread = thread
 
     def is_due(self, name: str) -> bool:
         """Return whether what has this name waits or is being done."""
@@ -41,15 +52,16 @@ class Background:
     def _work(self) -> None:
         while found := self._next():
             name, action = found
-            began = time.thread_time()
+            began = self._spent()
             try:
                 action()
-            finally:
-                with self._lock:
-                    del self._due[name]
-            time.sleep(_RESTS * (time.thread_time() - began))
+            except Exception:
+                log.exception("this could not be made anew", name=name)
+            with self._lock:
+                del self._due[name]
+            self._rest(_RESTS * (self._spent() - began))
 
-    def _next(self) -> tuple[str, Callable[[], None]] | None:
+    def _next(self) -> tuple[str, Callable[[], object]] | None:
         with self._lock:
             if not self._due:
                 self._thread = None

@@ -31,4 +31,5 @@ class Desk:
         window = self.glances.window
         at = window.clock()
         window.hasten(name)
+        self.glances.forget()
         return at

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
-from threading import Lock
 
 from imagesync.daemon.live import Live
 from imagesync.daemon.passes import Site
 from imagesync.daemon.web.background import Background
 from imagesync.daemon.web.plans import Plans
+from imagesync.daemon.web.renewed import Renewed
 from imagesync.run.situation import Outlook, Situation
 from imagesync.run.survey import Survey
-
-_FRESH, _OLD, _OLDEST = 1.0, 3.0, 10.0
-"""Seconds for which all see the same; for which that is better than to wait; and as long as somebody looks anew."""
-
-_LOOK = "look"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +44,7 @@ class Glances:
         """Look through ``window``."""
         self.window, self.background = window, Background()
         self.forgotten = 0
-        self._lock = Lock()
-        self._last: tuple[float, Situation] | None = None
+        self._look: Renewed[Situation] = Renewed("look", self._survey, self.background, lambda: self.forgotten)
 
     def situation(self) -> Situation:
         """Return how things stand.
@@ -61,32 +53,17 @@ class Glances:
             ConfigError: the password of the state cannot be read.
             StateError: the state cannot be read.
         """
-        last = self._last
-        age = time.monotonic() - last[0] if last else _OLDEST
-        if last is None or age >= (_OLDEST if self.background.is_due(_LOOK) else _OLD):
-            return self._look_unless(last)
-        if age > _FRESH:
-            self.background.do(_LOOK, partial(self._renew, last))
-        return last[1]
-
-    def _look_unless(self, before: tuple[float, Situation] | None) -> Situation:
-        """Look, unless somebody did since ``before``."""
-        with self._lock:
-            if self._last is before or self._last is None:
-                window = self.window
-                found = window.survey.look(window.site().config, window.outlook(), window.clock())
-                # From its end on: a look that takes long must not be old when it is there.
-                self._last = (time.monotonic(), found)
-            return self._last[1]
-
-    def _renew(self, before: tuple[float, Situation]) -> None:
-        try:
-            self._look_unless(before)
-        except Exception:  # noqa: BLE001 - who asks next is told why
-            self.forget()
+        found = self._look.at_hand()
+        return self._look.get() if found is None else found
 
     def forget(self) -> None:
         """Let the next who asks see what is new."""
-        with self._lock:
-            self.forgotten += 1
-            self._last = None
+        self.forgotten += 1
+
+    def work(self) -> tuple[int, int]:
+        """Return what is another one as soon as a pass is asked for, begins or ends."""
+        return self.forgotten, self.window.live.changes
+
+    def _survey(self) -> Situation:
+        window = self.window
+        return window.survey.look(window.site().config, window.outlook(), window.clock())

@@ -283,7 +283,7 @@ def test_it_answers_many_at_once_while_a_pass_runs(provider, daemon):
     urllib.request.urlopen(request, timeout=HANG).close()
     daemon.until(lambda: any(one["tasks"] for one in daemon.status()["running"]))
 
-    command = ["wrk", "-t", "1", "-c", "8", "-d", "2", "--timeout", "30", "-s", str(LOAD), daemon.address, "--", "20"]
+    command = ["wrk", "-t", "1", "-c", "8", "-d", "4", "--timeout", "30", "-s", str(LOAD), daemon.address, "--", "20"]
     environment = {**os.environ, "IMAGESYNC_TOKEN": SECRET}
     done = subprocess.run([*command, *paths], env=environment, capture_output=True, text=True, check=True, timeout=HANG)
 

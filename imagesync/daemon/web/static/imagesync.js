@@ -4,8 +4,8 @@ const part = document.querySelector("[data-renew]");
 if (part) {
   let busy = part.hasAttribute("data-busy");
   const renew = async () => {
-    if (document.hidden) return;
     try {
+      if (document.hidden) return;
       const answer = await fetch(part.dataset.renew, { headers: { accept: "text/html" } });
       if (!answer.ok) return;
       const text = await answer.text();
@@ -14,8 +14,10 @@ if (part) {
       part.innerHTML = text;
     } catch {
       // The daemon restarts, perhaps.
+    } finally {
+      setTimeout(renew, busy ? 2000 : 10000);
     }
   };
-  setInterval(renew, busy ? 2000 : 10000);
+  setTimeout(renew, busy ? 2000 : 10000);
 }
 if (document.querySelector("[data-making]")) setTimeout(() => location.reload(), 3000);
