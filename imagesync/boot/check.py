@@ -94,7 +94,7 @@ def settle(wish: Wish, work: Path) -> tuple[Machine, tuple[str, ...]]:
     """Return the machine for an image, and what its disk has to start from. ``work`` is a directory to write to.
 
     Raises:
-        UnsupportedFormatError: nobody here emulates its architecture.
+        UnsupportedFormatError: nobody here emulates its architecture, or the controller of its disk.
         ToolMissingError: a program is missing.
         ConversionError: its first sectors cannot be read.
     """
@@ -112,7 +112,7 @@ def check(wish: Wish, work: Path, tick: Callable[[float], None] = lambda _second
     called about once a second with the seconds so far; what it raises ends the run.
 
     Raises:
-        UnsupportedFormatError: nobody here emulates its architecture.
+        UnsupportedFormatError: nobody here emulates its architecture, or the controller of its disk.
         ToolMissingError: QEMU, or the firmware that it needs, is not installed.
         ConversionError: the first sectors of the image cannot be read.
     """

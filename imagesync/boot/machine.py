@@ -7,6 +7,7 @@ descriptors of sockets without a name.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -60,9 +61,22 @@ _FIRMWARE_FILES: Mapping[Architecture, tuple[tuple[str, str], ...]] = {
     ),
 }
 
+PROPERTIES = ("architecture", "hw_firmware_type", "hw_machine_type", "hw_disk_bus", "hw_scsi_model")
+"""What an image can ask of its machine."""
+
+_LONGEST = 95
+
+_CONTROLLERS = {
+    "virtio-scsi": "virtio-scsi-pci",
+    "lsilogic": "lsi53c895a",
+    "lsisas1068": "mptsas1068",
+    "lsisas1078": "megasas",
+}
+"""What libvirt makes of Nova's hw_scsi_model for QEMU, but for what only POWER has; it knows no others."""
+
 _BUSES = {
     "virtio": ("virtio-blk-pci", ()),
-    "scsi": ("scsi-hd", ("-device", "virtio-scsi-pci")),
+    "scsi": ("scsi-hd", ()),
     "sata": ("ide-hd,bus=sata.0", ("-device", "ich9-ahci,id=sata")),
     "ide": ("ide-hd", ()),
     "usb": ("usb-storage", ("-device", "qemu-xhci")),
@@ -71,13 +85,18 @@ _BUSES = {
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A machine. ``memory`` is in MiB; ``board``, ``bus`` are as Nova's properties hw_machine_type, hw_disk_bus say."""
+    """A machine. ``memory`` is in MiB.
+
+    ``board``, ``bus`` and ``scsi`` are as Nova's properties hw_machine_type, hw_disk_bus and hw_scsi_model say; the
+    last one counts with the bus ``scsi``.
+    """
 
     architecture: Architecture = Architecture.X86_64
     firmware: Firmware = Firmware.BIOS
     memory: int = _USUAL
     bus: str = "virtio"
     board: str = ""
+    scsi: str = "virtio-scsi"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +118,20 @@ class Disks:
     firmware: tuple[Path, Path] | None = None
 
 
+def asked(properties: Mapping[str, str]) -> Mapping[str, str]:
+    """Return those of an image's properties that its machine is chosen by."""
+    return {key: properties[key] for key in PROPERTIES if properties.get(key)}
+
+
+def settings(properties: Mapping[str, str], ram: int, form: str) -> str:
+    """Return, as one line of at most 95 characters, what an image asks of its machine.
+
+    ``ram`` is in MiB, 0 for unknown; ``form`` is the format of the file. A long line is given by its SHA-256.
+    """
+    line = " ".join((*(f"{key}={value}" for key, value in asked(properties).items()), f"ram={ram}", f"format={form}"))
+    return line if len(line) <= _LONGEST else hashlib.sha256(line.encode()).hexdigest()
+
+
 def choose(properties: Mapping[str, str], starts_from: tuple[str, ...], ram: int = 0) -> Machine:
     """Return the machine for an image.
 
@@ -107,7 +140,7 @@ def choose(properties: Mapping[str, str], starts_from: tuple[str, ...], ram: int
     unknown.
 
     Raises:
-        ValueError: nobody here emulates its architecture.
+        ValueError: nobody here emulates its architecture, or the controller of its disk.
     """
     name = properties.get("architecture", "x86_64").lower()
     if name not in _ARCHITECTURES:
@@ -121,7 +154,20 @@ def choose(properties: Mapping[str, str], starts_from: tuple[str, ...], ram: int
         min(max(ram or _USUAL, _LEAST), _MOST),
         bus if bus in _BUSES else "virtio",
         _family(architecture, properties.get("hw_machine_type", "")),
+        _controller(properties) if bus == "scsi" else "virtio-scsi",
     )
+
+
+def _controller(properties: Mapping[str, str]) -> str:
+    """Return the controller of SCSI disks: virtio-scsi where none is asked for, as libvirt's choice differs.
+
+    Raises:
+        ValueError: QEMU has it not.
+    """
+    name = properties.get("hw_scsi_model") or "virtio-scsi"
+    if name not in _CONTROLLERS:
+        raise ValueError(f"there is no machine with the SCSI controller {name!r}")
+    return name
 
 
 def _family(architecture: Architecture, board: str) -> str:
@@ -204,6 +250,7 @@ def _image(machine: Machine, disks: Disks) -> Iterator[str]:
         yield from ("-drive", disc, *(drive if arm else ("-device", "ide-cd,drive=image,bootindex=1")))
         return
     device, extra = _BUSES[machine.bus]
+    extra = ("-device", _CONTROLLERS[machine.scsi]) if machine.bus == "scsi" else extra
     backing = ",backing=" if disks.format is Format.QCOW2 else ""
     yield from extra
     yield from ("-drive", f"if=none,id=image,snapshot=on,format={disks.format},file={_name(disks.image)}{backing}")

@@ -25,7 +25,8 @@ from imagesync.boot.console import Capture, screen_text
 from imagesync.boot.evidence import Evidence, Happening, Sample, Screen
 from imagesync.boot.machine import Wires
 from imagesync.boot.picture import MOST_POINTS, Picture, read_ppm
-from imagesync.boot.verdict import BLANK, Finding, Verdict, judge
+from imagesync.boot.rules import BLANK, judge
+from imagesync.boot.verdict import Finding, Verdict
 from imagesync.images.process import end, meaning
 
 # What goes wrong is in the evidence; the client's own account of it has a traceback for whoever debugs the client.

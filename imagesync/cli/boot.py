@@ -52,7 +52,7 @@ def _pairs(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
     multiple=True,
     callback=_pairs,
     metavar="KEY=VALUE",
-    help="A property of the image: architecture, hw_firmware_type, hw_disk_bus, hw_machine_type.",
+    help="A property of the image: architecture, hw_firmware_type, hw_machine_type, hw_disk_bus, hw_scsi_model.",
 )
 @click.option("--accelerator", type=click.Choice(["kvm", "tcg"]), help="How to run it. [default: KVM if it works]")
 @as_json

@@ -83,8 +83,8 @@ def _short(dn: str) -> str:
     return dn[dn.rfind("/CN=") + 1 :] if "/CN=" in dn else dn
 
 
-def as_row(standing: Standing, boots: Mapping[Digest, str]) -> dict[str, Any]:
-    """Return one image for JSON; ``boots`` are the verdicts of boot checks, by file."""
+def as_row(standing: Standing, boots: Mapping[tuple[Digest, str], str]) -> dict[str, Any]:
+    """Return one image for JSON; ``boots`` are the verdicts of boot checks, by file and machine."""
     from imagesync.plan.spec import timestamp
 
     return {
@@ -97,5 +97,5 @@ def as_row(standing: Standing, boots: Mapping[Digest, str]) -> dict[str, Any]:
         "format": standing.format,
         "vo": standing.vo,
         "signer": standing.signer,
-        "boot": boots.get(standing.digest) if standing.digest else None,
+        "boot": boots.get((standing.digest, standing.asks)) if standing.digest else None,
     }

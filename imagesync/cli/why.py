@@ -109,8 +109,12 @@ def _story(story: Story, paths: Callable[[str], list[dict[str, str]]]) -> dict[s
 def _boot(one: BootRecord, story: Story) -> dict[str, Any]:
     from imagesync.plan.spec import timestamp
 
-    words = ("digest", "machine", "verdict", "rule", "why", "accelerator", "seconds", "console")
-    on = [target for target, record in story.standings if record.digest == one.digest]
+    words = ("digest", "machine", "settings", "verdict", "rule", "why", "accelerator", "seconds", "console")
+    on = [
+        target
+        for target, record in story.standings
+        if (record.digest, story.asks[target, record.key]) == (one.digest, one.settings)
+    ]
     return {"at": timestamp(one.at), "on": on} | {word: getattr(one, word) for word in words}
 
 
@@ -177,7 +181,7 @@ def _show(key: str, told: list[dict[str, Any]]) -> None:
         _rest(story["endorsements"], _VERSIONS_SHOWN, "earlier versions of the list")
         for one in story["targets"]:
             _say(f"  on {one['name']}: {one['state']} since {one['since']}: {one['reason']}")
-        for one in {one["digest"]: one for one in reversed(story["boot_checks"])}.values():
+        for one in {(one["digest"], one["settings"]): one for one in reversed(story["boot_checks"])}.values():
             _show_boot(one)
         for one in story["history"][:_EVENTS_SHOWN]:
             _say(f"  {one['at']} {one['target']}: {one['kind']} {one['outcome']}: {one['error'] or one['reason']}")
@@ -195,6 +199,7 @@ def _show_boot(one: Mapping[str, Any]) -> None:
     where = f"on {', '.join(one['on'])}" if one["on"] else "on no target"
     how = f"under {one['accelerator']} for {one['seconds']:.0f} s"
     _say(f"  started {one['at']} {how}: {one['verdict']}: {one['why']} (file {one['digest'][:16]}…, {where})")
+    _say(f"    in a machine by {one['settings']}")
     for line in one["console"].strip().split("\n")[-_LINES_SHOWN:]:
         _say(f"    | {line}")
 

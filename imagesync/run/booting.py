@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,8 +11,10 @@ from pathlib import Path
 from threading import BoundedSemaphore
 
 from imagesync.boot.check import Result, Wish, check, surroundings
+from imagesync.boot.machine import asked, settings
+from imagesync.boot.rules import EDITION
 from imagesync.boot.session import Patience
-from imagesync.boot.verdict import EDITION, Verdict
+from imagesync.boot.verdict import Verdict
 from imagesync.errors import BootCheckError, ImagesyncError
 from imagesync.images.artifact import Artifact, BootCheck
 from imagesync.images.convert import short_name
@@ -35,8 +36,6 @@ _TICK = 1.0
 _CONSOLE = 16_000
 _SCREEN = 1 << 20
 _ROOM = 2 << 30
-_LONGEST = 200
-_MACHINE = ("architecture", "hw_firmware_type", "hw_machine_type", "hw_disk_bus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +107,16 @@ def circumstances(bench: Bench, wanted: Wanted, form: Format) -> str:
 
     What is asked of the machine, how long it is waited for, how and by which QEMU it runs, the edition of the rules.
     """
-    asked = _asked(wanted)
-    words = [*(f"{key}={value}" for key, value in asked.items()), f"ram={wanted.image.ram_min}", f"format={form}"]
-    words += [f"patience={bench.patience:g}", surroundings(asked, bench.path), f"rules={EDITION}"]
+    properties = _properties(wanted)
+    words = [settings(properties, wanted.image.ram_min, form), f"patience={bench.patience:g}"]
+    words += [surroundings(properties, bench.path), f"rules={EDITION}"]
     words += ["without-kvm"] if _kvm_failed(bench) else []
-    line = " ".join(words)
-    return line if len(line) <= _LONGEST else hashlib.sha256(line.encode()).hexdigest()
+    return " ".join(words)
 
 
-def _asked(wanted: Wanted) -> Mapping[str, str]:
+def _properties(wanted: Wanted) -> Mapping[str, str]:
     # What Nova has no word for is in no property, and must not be taken for the usual.
-    properties = {"architecture": wanted.image.architecture} | dict(wanted.metadata.properties)
-    return {key: properties[key] for key in _MACHINE if properties.get(key)}
+    return asked({"architecture": wanted.image.architecture} | dict(wanted.metadata.properties))
 
 
 def _counts(known: BootRecord, bench: Bench) -> bool:
@@ -134,7 +131,7 @@ def _result(bench: Bench, wanted: Wanted, artifact: Artifact, tick: Callable[[],
         artifact.path,
         artifact.format,
         short_name(wanted.image.sha512),
-        properties=_asked(wanted),
+        properties=_properties(wanted),
         ram=wanted.image.ram_min,
         patience=Patience(total=bench.patience),
         kvm=not _kvm_failed(bench),

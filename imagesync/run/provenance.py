@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from imagesync.model import Digest, ImageId, ListId
+from imagesync.boot.machine import settings
+from imagesync.model import Digest, ImageId, ImageKey, ListId
 from imagesync.run.denial import Denial, ListedEntry, denial_of, listed_entries
 from imagesync.state import ActionRecord, BootRecord, ImageRecord, ListVersion
 from imagesync.state.repository import Repository
@@ -26,7 +27,7 @@ class Story:
     """All that is known of one image. ``endorsements`` and ``history`` have the newest first.
 
     ``standings`` are by target. ``denied`` is the reason of a local recall that names it, or empty;
-    ``boots`` are the boot checks of what was made of it.
+    ``boots`` are the boot checks of what was made of it; ``asks`` is what it asks of its machine, by target and key.
     """
 
     list: ListId
@@ -36,6 +37,7 @@ class Story:
     history: tuple[ActionRecord, ...]
     denied: str = ""
     boots: tuple[BootRecord, ...] = ()
+    asks: Mapping[tuple[str, ImageKey], str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -74,14 +76,26 @@ def _story(
     state: Repository,
     denials: Sequence[Denial],
 ) -> Story:
+    here = tuple((target, record) for target, record in records if (record.key.list, record.key.image) == name)
     return Story(
         *name,
         endorsements=tuple(endorsed),
-        standings=tuple((target, record) for target, record in records if (record.key.list, record.key.image) == name),
+        standings=here,
         history=state.actions_about(f"{name[0]}/{name[1]}"),
         boots=state.boots.of({Digest(one.entry.sha512) for one in endorsed}),
+        asks={(target, record.key): asks(state, target, record) for target, record in here},
         denied=next((reason for one in endorsed[:1] if (reason := denial_of(one.entry, one.version, denials))), ""),
     )
+
+
+def asks(state: Repository, target: str, record: ImageRecord) -> str:
+    """Return what an image on a target asks of its machine there, empty where that is not known.
+
+    Raises:
+        StateError: the state cannot be read.
+    """
+    said = state.metadata(target, record.key)
+    return settings(said.properties, said.min_ram, record.format) if said else ""
 
 
 def _is_named(key: str, one: Endorsement) -> bool:

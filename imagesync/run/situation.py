@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from imagesync.model import Accepted, Digest, ListId, Unknown, Verdict
+from imagesync.model import Accepted, ImageKey, ListId, Unknown, Verdict
 from imagesync.run.history import ListWord, RunDigest, TargetWord
 from imagesync.run.notice import End, Notice, NoticeRules, notices
 from imagesync.run.pausing import Pauses, in_force
@@ -46,7 +46,7 @@ class Facts:
     """What the state says. By subscription: what was accepted, the SHA-256 of that message, ends, and passes.
 
     ``ends`` stand in where no run that is looked back on tells of them. ``failing`` is since when a target fails;
-    ``boots`` are verdicts of boot checks, by file.
+    ``boots`` are verdicts of boot checks, by target and image.
     """
 
     accepted: Mapping[str, Accepted] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Facts:
     runs: tuple[RunDigest, ...] = ()
     pauses: tuple[PauseRecord, ...] = ()
     failing: Mapping[str, datetime] = field(default_factory=dict)
-    boots: Mapping[Digest, str] = field(default_factory=dict)
+    boots: Mapping[str, Mapping[ImageKey, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,21 +226,17 @@ def _since(told: Sequence[tuple[datetime, str | bool]]) -> datetime | None:
 def _target(one: Kept, facts: Facts, known: Mapping[ListId, ListStanding], pauses: Pauses) -> TargetStanding:
     words = [(run, word) for run in facts.runs for word in run.targets if word.name == one.name]
     images = (_image(one.name, record, known.get(record.key.list)) for record in facts.images.get(one.name, ()))
-    pause = pauses.of_target(one.name)
+    pause, boots = pauses.of_target(one.name), facts.boots.get(one.name, {})
     return TargetStanding(
         kept=one,
         word=words[0][1] if words else None,
         since=facts.failing.get(one.name) or _since([(run.started, bool(said.error)) for run, said in words]),
         images=tuple(
-            replace(image, paused=image.paused or pause is not None, boot=_boot(image.record, facts))
+            replace(image, paused=image.paused or pause is not None, boot=boots.get(image.record.key, ""))
             for image in images
         ),
         pause=pause,
     )
-
-
-def _boot(record: ImageRecord, facts: Facts) -> str:
-    return facts.boots.get(record.digest, "") if record.digest else ""
 
 
 def _image(target: str, record: ImageRecord, listed: ListStanding | None) -> ImageStanding:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from imagesync.backend import Digest, ImageKey
+from imagesync.backend import Digest, ImageKey, OwnedImage
+from imagesync.boot.machine import settings
 from imagesync.plan.values import Action, Cause, Kind, Plan
 from imagesync.state import ImageRecord
 
@@ -15,7 +16,8 @@ from imagesync.state import ImageRecord
 class Standing:
     """One image on one target. ``since`` is when ``state`` began, as far as the state remembers.
 
-    ``vo`` and ``signer`` are what the record says, or what would be written.
+    ``vo`` and ``signer`` are what the record says, or what would be written; ``asks`` is what the file that is there
+    asks of its machine.
     """
 
     key: ImageKey
@@ -27,6 +29,7 @@ class Standing:
     format: str
     vo: str
     signer: str
+    asks: str = ""
 
 
 _RANK = {"published": 0, "held": 0, "tampered": 0, "failed": 1, "missing": 1, "revoked": 2, "retired": 3}
@@ -83,7 +86,12 @@ def _standing(action: Action, known: Mapping[ImageKey, ImageRecord], now: dateti
         format=str(action.image.format) if action.image else "",
         vo=properties.get("APPLIANCE_VO", ""),
         signer=properties.get("imagesync_signer", ""),
+        asks=_asks(action.image) if action.image else "",
     )
+
+
+def _asks(image: OwnedImage) -> str:
+    return settings(image.metadata.properties, image.metadata.min_ram, image.format)
 
 
 def _properties(action: Action) -> Mapping[str, str]:

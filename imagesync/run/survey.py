@@ -59,7 +59,7 @@ class Survey:
             runs=tuple(self._recent(config, state)),
             pauses=state.pauses(),
             failing=state.failing(),
-            boots=state.boots.verdicts(),
+            boots={target.name: state.boots.standing(target.name) for target in config.targets},
         )
 
     def _recent(self, config: Config, state: Repository) -> Iterator[RunDigest]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
-from imagesync.model import Digest
+from imagesync.boot.machine import settings
+from imagesync.boot.verdict import Verdict
+from imagesync.model import Digest, ImageId, ImageKey, ListId
 from imagesync.state.database import Database, insert
-from imagesync.state.records import BootRecord
-from imagesync.state.tables import boot_check, image
+from imagesync.state.records import BootRecord, settings_of
+from imagesync.state.tables import boot_check, image, image_metadata
 
-_PASSED = ("login", "kernel", "reading")
+_PASSED = tuple(str(verdict) for verdict in Verdict if verdict.passed)
 
 
 def find(connection: sa.Connection, sources: Collection[Digest]) -> tuple[BootRecord, ...]:
@@ -24,25 +27,58 @@ def find(connection: sa.Connection, sources: Collection[Digest]) -> tuple[BootRe
     return tuple(BootRecord(**row._mapping, screen=None) for row in rows)  # noqa: SLF001 - documented
 
 
-def closest(connection: sa.Connection, digest: Digest | None, source: Digest) -> BootRecord | None:
-    """Return the check that tells most of an image, whose target has the file ``digest`` for ``source``."""
+def closest(connection: sa.Connection, digest: Digest | None, source: Digest, asked: str) -> BootRecord | None:
+    """Return the check that tells most of an image, whose target has the file ``digest`` for ``source``.
+
+    ``asked`` is what the image asks of its machine there.
+    """
     checked = boot_check.c
     wanted = checked.source == source
+    this = (checked.digest == digest) & checked.machine.startswith(f"{asked} ", autoescape=True)
     rank = sa.case(
-        (wanted & (checked.digest == digest), 0),
+        (wanted & this, 0),
         (wanted & checked.verdict.not_in(_PASSED), 1),  # may be why the target has it not
         (wanted, 2),
-        else_=3,
+        (this, 3),
+        else_=4,
     )
     either = sa.or_(wanted, checked.digest == digest)
     row = connection.execute(sa.select(boot_check).where(either).order_by(rank, checked.at.desc()).limit(1)).first()
     return BootRecord(**row._mapping) if row else None  # noqa: SLF001
 
 
-def verdicts(connection: sa.Connection) -> dict[Digest, str]:
-    """Return the newest verdict on each file that was started."""
-    rows = connection.execute(sa.select(boot_check.c.digest, boot_check.c.verdict).order_by(boot_check.c.at))
-    return {Digest(digest): verdict for digest, verdict in rows}
+def verdicts(connection: sa.Connection) -> dict[tuple[Digest, str], str]:
+    """Return the newest verdict on each file that was started, by what was asked of the machine."""
+    columns = (boot_check.c.digest, boot_check.c.machine, boot_check.c.verdict)
+    rows = connection.execute(sa.select(*columns).order_by(boot_check.c.at))
+    return {(Digest(digest), settings_of(machine)): verdict for digest, machine, verdict in rows}
+
+
+def standing(connection: sa.Connection, target: str) -> dict[ImageKey, str]:
+    """Return the newest verdict on each file that ``target`` has, in the machine that the image asks for there."""
+    known = verdicts(connection)
+    found = {}
+    for row in connection.execute(_started_on(target)) if known else ():
+        asks = settings(row.properties, row.min_ram, row.format)
+        if verdict := known.get((Digest(row.digest), asks)):
+            found[ImageKey(row.owner, ListId(row.list), ImageId(row.image))] = verdict
+    return found
+
+
+def _started_on(target: str) -> sa.Select[Any]:
+    said = image_metadata.c
+    columns = (
+        image.c.owner,
+        image.c.list,
+        image.c.image,
+        image.c.digest,
+        image.c.format,
+        said.min_ram,
+        said.properties,
+    )
+    same = (said.target == image.c.target) & (said.key_sha256 == image.c.key_sha256)
+    started = image.c.digest.in_(sa.select(boot_check.c.digest))
+    return sa.select(*columns).join(image_metadata, same).where(image.c.target == target, started)
 
 
 def find_for(connection: sa.Connection, digest: Digest, machine: str) -> BootRecord | None:
@@ -90,15 +126,23 @@ class BootChecks:
         with self._database.read() as connection:
             return find(connection, sources)
 
-    def closest(self, digest: Digest | None, source: Digest) -> BootRecord | None:
-        """Return the check that tells most of an image, whose target has the file ``digest`` for ``source``."""
-        with self._database.read() as connection:
-            return closest(connection, digest, source)
+    def closest(self, digest: Digest | None, source: Digest, asked: str) -> BootRecord | None:
+        """Return the check that tells most of an image, whose target has the file ``digest`` for ``source``.
 
-    def verdicts(self) -> Mapping[Digest, str]:
-        """Return the newest verdict on each file that was started."""
+        ``asked`` is what the image asks of its machine there, as ``boot.machine.settings`` has it.
+        """
+        with self._database.read() as connection:
+            return closest(connection, digest, source, asked)
+
+    def verdicts(self) -> Mapping[tuple[Digest, str], str]:
+        """Return the newest verdict on each file that was started, by what was asked of the machine."""
         with self._database.read() as connection:
             return verdicts(connection)
+
+    def standing(self, target: str) -> Mapping[ImageKey, str]:
+        """Return the newest verdict on each file that ``target`` has, in the machine that the image asks for there."""
+        with self._database.read() as connection:
+            return standing(connection, target)
 
     def totals(self) -> Mapping[str, tuple[int, float]]:
         """Return how many files got each verdict, and how many seconds that took together."""

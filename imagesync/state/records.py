@@ -132,6 +132,16 @@ class BootRecord:
     console: str
     screen: bytes | None
 
+    @property
+    def settings(self) -> str:
+        """Return the part of ``machine`` that the image asked for, as ``boot.machine.settings`` gave it."""
+        return settings_of(self.machine)
+
+
+def settings_of(machine: str) -> str:
+    """Return what was asked for of the machine of a check, without how it was run."""
+    return machine.partition(" patience=")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class PassRecord:

@@ -15,10 +15,11 @@ import psutil
 import pytest
 
 from imagesync.boot.check import Result, Wish, check, kvm_works
-from imagesync.boot.machine import Accelerator, Firmware
+from imagesync.boot.machine import _CONTROLLERS, Accelerator, Firmware
 from imagesync.boot.session import Patience
 from imagesync.boot.verdict import Verdict
 from imagesync.model import Format
+from imagesync.testing.disks import Disk, Kind, write_disk
 from imagesync.testing.guests import ENDINGS, Guest, Story, write_guest
 
 ROOT = Path(__file__).parents[2]
@@ -106,6 +107,17 @@ def test_a_guest_gets_its_verdict(
         case Story.HOSTILE:
             assert len(console) < 200_000
             assert all(c.isprintable() or c == "\n" for c in console)
+
+
+@pytest.mark.parametrize("model", _CONTROLLERS if FULL else ["virtio-scsi"])
+def test_a_disk_on_any_scsi_controller_is_started_from(
+    model: str, tmp_path: Path, start: Callable[..., Result]
+) -> None:
+    disk = write_disk(tmp_path / "disk.img", Kind.RAW, Disk("small\r\nguest login:"))
+
+    result = start(disk, properties={"hw_disk_bus": "scsi", "hw_scsi_model": model})
+
+    assert (result.finding.verdict, result.machine.scsi) == (Verdict.LOGIN, model)
 
 
 def test_without_a_choice_the_best_accelerator_that_works_gives_the_verdict(

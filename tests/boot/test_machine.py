@@ -10,6 +10,7 @@ import pytest
 
 from imagesync.boot.machine import (
     _BUSES,
+    _CONTROLLERS,
     Accelerator,
     Architecture,
     Disks,
@@ -19,6 +20,7 @@ from imagesync.boot.machine import (
     arguments,
     choose,
     firmware_files,
+    settings,
 )
 from imagesync.model import Format
 
@@ -156,9 +158,43 @@ def test_a_board_or_bus_that_the_architecture_has_not_is_replaced(
 
 
 @pytest.mark.parametrize(
+    ("model", "device"),
+    [
+        ("", "virtio-scsi-pci"),
+        ("virtio-scsi", "virtio-scsi-pci"),
+        ("lsilogic", "lsi53c895a"),
+        ("lsisas1068", "mptsas1068"),
+        ("lsisas1078", "megasas"),
+    ],
+)
+def test_a_scsi_disk_hangs_on_the_controller_that_the_image_wants(model: str, device: str) -> None:
+    machine = choose({"hw_disk_bus": "scsi", "hw_scsi_model": model}, ())
+    assert f"-device {device} " in line(machine)
+    assert "-device scsi-hd,drive=image,bootindex=1" in line(machine)
+
+
+@pytest.mark.parametrize("model", ["buslogic", "ibmvscsi", "vmpvscsi", "virtio-scsi-pci,id=x"])
+def test_a_scsi_controller_that_is_not_to_be_had_is_named(model: str) -> None:
+    with pytest.raises(ValueError, match="no machine with the SCSI controller"):
+        choose({"hw_disk_bus": "scsi", "hw_scsi_model": model}, ())
+
+    assert "scsi" not in line(choose({"hw_scsi_model": model}, ()))
+
+
+def test_what_is_asked_of_a_machine_is_one_short_line() -> None:
+    properties = {"hw_scsi_model": "virtio-scsi", "title": "x", "architecture": "x86_64", "hw_disk_bus": ""}
+
+    assert settings(properties, 512, Format.RAW) == "architecture=x86_64 hw_scsi_model=virtio-scsi ram=512 format=raw"
+    long = [settings({"hw_machine_type": letter * 100}, 0, Format.RAW) for letter in "ab"]
+    assert len(set(long)) == 2
+    assert max(map(len, long)) == 64
+
+
+@pytest.mark.parametrize(
     "properties",
     [
         *({"hw_machine_type": board, "hw_disk_bus": bus} for board in ("pc", "q35") for bus in _BUSES),
+        *({"hw_disk_bus": "scsi", "hw_scsi_model": model} for model in _CONTROLLERS),
         *({"architecture": "aarch64", "hw_machine_type": "pc", "hw_disk_bus": bus} for bus in _BUSES),
     ],
 )

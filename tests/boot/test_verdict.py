@@ -14,7 +14,8 @@ from imagesync.boot import console as texts
 from imagesync.boot import verdict as rules
 from imagesync.boot.console import HEAD, TAIL
 from imagesync.boot.evidence import Evidence, Happening, Sample, Screen, from_json
-from imagesync.boot.verdict import RULES, Verdict, judge
+from imagesync.boot.rules import RULES, judge
+from imagesync.boot.verdict import Verdict
 
 RECORDINGS = Path(__file__).parents[2] / "fixtures" / "boot"
 NAMES = sorted(path.stem for path in RECORDINGS.glob("*.json"))

@@ -11,6 +11,7 @@ from threading import BoundedSemaphore
 import pytest
 
 from imagesync.backend import ImageKey, Metadata
+from imagesync.boot.machine import settings
 from imagesync.errors import BootCheckError, StoreError, ToolMissingError
 from imagesync.images.artifact import Artifact
 from imagesync.images.claims import outstanding
@@ -22,7 +23,7 @@ from imagesync.run import booting
 from imagesync.run.booting import FAILED_AGAIN, Bench, circumstances, hold_back, start
 from imagesync.run.notebook import Notebook
 from imagesync.run.settings import BootMode
-from imagesync.state import BootRecord, ImageRecord, open_state
+from imagesync.state import BootRecord, ImageRecord, MetadataRecord, open_state
 from imagesync.state.repository import Repository
 from imagesync.testing.disks import Disk, Kind, write_disk
 
@@ -63,7 +64,7 @@ def artifact(tmp_path: Path) -> Callable[[str], Artifact]:
     return make
 
 
-def known(verdict: str, age: timedelta = timedelta(), where: str = "somewhere") -> BootRecord:
+def known(verdict: str, age: timedelta = timedelta(), where: str = "somewhere patience=5") -> BootRecord:
     return BootRecord(
         Digest("b" * 128), where, Digest("a" * 128), NOW - age, verdict, "a-rule", "as seen",
         "tcg", 9.0, "words", None,
@@ -82,14 +83,15 @@ def test_what_starts_is_remembered_and_not_started_again(
     first = start(bench, wanted, ready, BootMode.REQUIRE, quiet)
     again = start(bench, wanted, ready, BootMode.REQUIRE, quiet)
 
-    record = state.boots.closest(ready.digest, wanted.image.sha512)
+    asked = "architecture=x86_64 ram=0 format=raw"
+    record = state.boots.closest(ready.digest, wanted.image.sha512, asked)
     assert record is not None
     assert (first.verdict, first.why, again.verdict) == ("login", "guest login:", "login")
     assert first.seconds > 0 == again.seconds
     assert (record.digest, record.at, record.rule) == (ready.digest, NOW, "login-prompt")
     assert record.screen is not None
     assert record.screen.startswith(b"\x89PNG")
-    assert state.boots.verdicts() == {ready.digest: "login"}
+    assert state.boots.verdicts() == {(ready.digest, asked): "login"}
     assert state.boots.totals() == {"login": (1, first.seconds)}
 
 
@@ -228,7 +230,7 @@ def test_old_checks_are_forgotten_but_for_files_that_a_target_has(state: Reposit
 
     state.prune(NOW - timedelta(days=365))
 
-    assert state.boots.verdicts() == {Digest("b" * 128): "login"}
+    assert {digest for digest, _ in state.boots.verdicts()} == {Digest("b" * 128)}
 
 
 def test_the_check_of_the_file_that_a_target_has_comes_first(state: Repository) -> None:
@@ -238,13 +240,15 @@ def test_the_check_of_the_file_that_a_target_has_comes_first(state: Repository) 
         state.boots.note(replace(record, digest=Digest(name * 128), screen=b"picture"))
     elsewhere = replace(known("blank"), digest=Digest("e" * 128), source=Digest("f" * 128))
     state.boots.note(elsewhere)
+    state.boots.note(replace(known("powered-off", where="some%where else"), digest=Digest("b" * 128)))
 
-    def found(digest: str | None, of: Digest = source) -> str:
-        record = state.boots.closest(Digest(digest * 128) if digest else None, of)
+    def found(digest: str | None, of: Digest = source, asked: str = "somewhere") -> str:
+        record = state.boots.closest(Digest(digest * 128) if digest else None, of, asked)
         return record.verdict if record else ""
 
     assert found("b") == "login"
-    assert found(None) == found("e") == "panic"
+    assert found("b", asked="some%where") == "powered-off"
+    assert found(None) == found("e") == "powered-off"
     assert found("e", Digest("")) == "blank"
     assert found(None, Digest("")) == ""
     assert {one.screen for one in state.boots.of({source})} == {None}
@@ -290,7 +294,7 @@ def test_a_check_that_says_nothing_takes_no_verdict_s_place(
     state.boots.note(known("panic", FAILED_AGAIN, circumstances(bench, wanted, Format.RAW)))
 
     assert start(bench, wanted, artifact(PROMPT), BootMode.REPORT, quiet).verdict == "inconclusive"
-    assert state.boots.verdicts() == {Digest("b" * 128): "panic"}
+    assert [*state.boots.verdicts().values()] == ["panic"]
 
 
 def test_waiting_for_a_turn_can_be_interrupted(
@@ -315,3 +319,20 @@ def test_kvm_that_failed_is_left_alone_for_a_day(said: str, bench: Bench, *, tri
 
     assert booting._kvm_failed(today) != tried
     assert not booting._kvm_failed(tomorrow)
+
+
+def test_of_one_file_each_target_has_the_verdict_in_the_machine_that_it_asks_for(
+    state: Repository, wanted: Wanted
+) -> None:
+    digest, machines = Digest("b" * 128), {"bios": ("login", 9), "uefi": ("panic", 5), "none": ("kernel", 0)}
+    for firmware, (verdict, hours) in machines.items():
+        asked = settings({"hw_firmware_type": firmware}, 512, Format.RAW)
+        state.boots.note(known(verdict, timedelta(hours=hours), f"{asked} patience=5 tcg"))
+        state.boots.note(known("blank", timedelta(hours=hours + 1), f"{asked} patience=4 tcg"))
+    for target in ("bios", "uefi", "changed"):
+        state.record(target, [ImageRecord(wanted.key, "An image", "published", "", NOW, digest, "raw")])
+        said = MetadataRecord(wanted.key, "An image", 512, {"hw_firmware_type": target, "other": "x"}, NOW)
+        state.describe(target, [said])
+
+    assert [state.boots.standing(name) for name in ("bios", "uefi")] == [{wanted.key: "login"}, {wanted.key: "panic"}]
+    assert state.boots.standing("changed") == state.boots.standing("nowhere") == {}

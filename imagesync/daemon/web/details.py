@@ -11,6 +11,7 @@ from imagesync.errors import ImagesyncError
 from imagesync.model import Digest, ImageId
 from imagesync.run.denial import raw_entries
 from imagesync.run.proof import Link, path_of
+from imagesync.run.provenance import asks
 from imagesync.run.situation import ImageStanding, ListStanding
 from imagesync.run.wiring import open_configured_state
 from imagesync.state import ActionRecord, ArtifactRecord, BootRecord, ListVersion, MetadataRecord
@@ -67,7 +68,7 @@ def of_image(config: Config, image: ImageStanding, standing: ListStanding | None
         entry = _entry(state.message(message) if message else None, record.key.image)
         return ImageDetails(
             entry=entry,
-            boot=_boot(state, record.digest, entry),
+            boot=_boot(state, image, entry),
             made=made[0] if made else None,
             history=tuple(one for one in state.actions(str(record.key), _ACTIONS) if one.target == image.target),
             chain=_chain(state, message),
@@ -95,13 +96,14 @@ def screen(config: Config, image: ImageStanding, standing: ListStanding | None) 
     message = standing.message if standing else ""
     with open_configured_state(config, readonly=True) as state:
         entry = _entry(state.message(message) if message else None, image.record.key.image)
-        boot = _boot(state, image.record.digest, entry)
+        boot = _boot(state, image, entry)
         return boot.screen if boot else None
 
 
-def _boot(state: Repository, digest: Digest | None, entry: Mapping[str, str]) -> BootRecord | None:
+def _boot(state: Repository, image: ImageStanding, entry: Mapping[str, str]) -> BootRecord | None:
     """Return the boot check of the file that a target has, or of what else was made of an image."""
-    return state.boots.closest(digest, Digest(entry.get("sl:checksum:sha512", "").strip().lower()))
+    source = Digest(entry.get("sl:checksum:sha512", "").strip().lower())
+    return state.boots.closest(image.record.digest, source, asks(state, image.target, image.record))
 
 
 def _chain(state: Repository, sha256: str) -> tuple[Link, ...]:

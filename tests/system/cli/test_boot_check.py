@@ -43,6 +43,8 @@ def test_what_does_not_start_is_held_back_and_the_rest_goes_on(cautious):
     assert "boot check: login" in cautious.given("status").out
     (remembered,) = cautious.given("status", "--from-state", "--json", "--image", "good").json["targets"]
     assert [one["boot"] for one in remembered["images"]] == ["login"]
+    (told,) = cautious.given("why", "good", "--json").json["images"]
+    assert [(one["on"], one["verdict"]) for one in told["boot_checks"]] == [([cautious.targets[0]["name"]], "login")]
     assert "not installed" not in cautious.given("config", "check").out
     first = _started(cautious)
     assert cautious.given("sync", "--json").action("bad")["error_reason"] == "boot-check"
