@@ -111,9 +111,7 @@ class Site:
         self._now = now
         self._count = 0
         self._answers = self._refusals = 0
-        with socket.socket() as chosen:
-            chosen.bind(("127.0.0.1", 0))
-            self._port = chosen.getsockname()[1]
+        self._port = 0
         self._lists: list[PublishedList] = []
         self._counts = Counter[str]()
         self._position = 0
@@ -125,6 +123,10 @@ class Site:
                 server = self._stack.enter_context(ListServer(self._endorser, self._now))
                 self._lists.append(server.add_list(f"{vo}.example.org"))
                 self._change(self._lists[-1])
+            # After those of the servers, none of which may take it meanwhile.
+            with socket.socket() as chosen:
+                chosen.bind(("127.0.0.1", 0))
+                self._port = chosen.getsockname()[1]
             (self._root / "imagesync.yaml").write_text(yaml.safe_dump(self._config()))
             self._start()
         except BaseException:
@@ -145,6 +147,8 @@ class Site:
         environment = {"SOAK_NURSERY": str(socket_of_nursery), "SOAK_PYTHON": sys.executable}
         self._daemon = self._spawn(command, log, environment)
         self._wait_until(lambda: "daemon started" in self._log() or self._daemon.poll() is not None)
+        if "status page opened" not in self._log():
+            raise RuntimeError(f"the status page is not there: {self._log()}")
 
     def _spawn(self, command: list[str], log: IO[str], environment: dict[str, str]) -> psutil.Popen:
         """Start a process that ends when this one does, however that ends."""
