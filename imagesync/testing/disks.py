@@ -228,8 +228,8 @@ def _reproducible(path: Path, kind: Kind, disk: Disk) -> None:
 
 def _fix_vmdk(head: bytearray, seed: bytes) -> None:
     offset, size = (_SECTOR * sectors for sectors in struct.unpack_from("<QQ", head, 28))
-    text = bytes(head[offset : offset + size]).rstrip(b"\0")
-    # qemu-img writes the number without leading zeros: its length varies.
+    # qemu-img writes the number without leading zeros, and twice: of a longer text before, the end is left behind it.
+    text = bytes(head[offset : offset + size]).partition(b"\0")[0]
     fixed = re.sub(rb"\nCID=[0-9a-f]+", b"\nCID=" + seed[:4].hex().encode(), text)
     head[offset : offset + size] = fixed.ljust(size, b"\0")
 

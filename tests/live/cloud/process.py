@@ -10,11 +10,13 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
+
+import psutil
 
 START_LIMIT = 120.0
 STOP_LIMIT = 20.0
@@ -114,13 +116,24 @@ class Server:
         """End the process and all of its group at once, as ``kill -9`` does."""
         if self._process is None:
             return
-        with suppress(ProcessLookupError):
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            workers = psutil.Process(self._process.pid).children(recursive=True)
             os.killpg(self._process.pid, signal.SIGKILL)
+            _await_end(workers)
         self._process.wait()
         self._process = None
 
     def _last_words(self) -> str:
         return self.launch.log.read_text(errors="replace")[-3000:]
+
+
+def _await_end(processes: Sequence[psutil.Process]) -> None:
+    """Wait until none of them, whoever is their parent now, has its sockets open any more."""
+    due = time.monotonic() + STOP_LIMIT
+    while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes):
+        if time.monotonic() > due:
+            raise ServerError(f"what was killed goes on: {processes}")
+        time.sleep(0.01)
 
 
 def free_port() -> tuple[int, socket.socket]:
