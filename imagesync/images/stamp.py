@@ -38,10 +38,11 @@ def derive_identifiers(path: Path, found: Inspection, identity: Digest) -> None:
 def _vmdk(file: BinaryIO, seed: bytes) -> None:
     offset, length = _VMDK_DESCRIPTOR
     file.seek(offset)
-    text, _nul, rest = file.read(length).partition(b"\0")
+    # qemu-img writes it twice: of a longer text before, the end is left behind this one.
+    text, _, _ = file.read(length).partition(b"\0")
     # FFFFFFFE and FFFFFFFF have meanings of their own; a leading zero digit stays clear of both.
     stamped = _CID.sub(b"CID=0" + seed[:4].hex()[:7].encode(), text, count=1)
-    _put(file, offset, (stamped + b"\0" * (len(text) - len(stamped)) + _nul + rest)[:length])
+    _put(file, offset, stamped.ljust(length, b"\0"))
 
 
 def _vhd(file: BinaryIO, offset: int, seed: bytes) -> None:
