@@ -36,6 +36,7 @@ def run(tmp_path):
         launch = Launch([sys.executable, str(script)], dict(os.environ), files)
         return supervise(launch, patience, stop or Stop(), run.told.append)
 
+    run.told = []
     return run
 
 
@@ -125,13 +126,20 @@ def test_nothing_runs_for_ever(run):
 
 def test_stopping_lets_the_child_end_itself(run):
     stop = Stop()
-    Thread(target=lambda: (time.sleep(0.5), stop.ask())).start()
+
+    def ask_when_it_listens():
+        while not run.told:
+            time.sleep(0.01)
+        stop.ask()
+
+    Thread(target=ask_when_it_listens, daemon=True).start()
     ending = run(
         """
         def end(*_):
             tell(event="end", exit=130)
             os._exit(130)
         signal.signal(signal.SIGTERM, end)
+        tell(event="alive")
         time.sleep(60)
         """,
         stop=stop,
