@@ -9,14 +9,13 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
-
-import psutil
 
 START_LIMIT = 120.0
 STOP_LIMIT = 20.0
@@ -116,23 +115,28 @@ class Server:
         """End the process and all of its group at once, as ``kill -9`` does."""
         if self._process is None:
             return
-        with suppress(psutil.NoSuchProcess, ProcessLookupError):
-            workers = psutil.Process(self._process.pid).children(recursive=True)
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-            _await_end(workers)
         self._process.wait()
         self._process = None
+        _await_free(self.launch.ready)
 
     def _last_words(self) -> str:
         return self.launch.log.read_text(errors="replace")[-3000:]
 
 
-def _await_end(processes: Sequence[psutil.Process]) -> None:
-    """Wait until none of them, whoever is their parent now, has its sockets open any more."""
+def _await_free(url: str) -> None:
+    """Wait until the address can be taken: the threads of a killed worker may hold it after their process is a zombie."""
+    address = urllib.parse.urlsplit(url)
     due = time.monotonic() + STOP_LIMIT
-    while any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes):
-        if time.monotonic() > due:
-            raise ServerError(f"what was killed goes on: {processes}")
+    while True:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                return probe.bind((address.hostname, address.port))
+            except OSError as problem:
+                if time.monotonic() > due:
+                    raise ServerError(f"what was killed holds {url} still: {problem}") from problem
         time.sleep(0.01)
 
 
