@@ -399,3 +399,37 @@ def test_the_lists_and_the_login_of_cloudkeeper_are_taken_over_and_it_is_stopped
     assert site.host.ask("systemctl", "is-active", "cloudkeeper-os.service") == "inactive"
     assert site.host.ask("systemctl", "is-enabled", "cloudkeeper-os.service") == "disabled"
     assert site.play({**taking, "imagesync_migrate_stop": True}).count == 0
+
+
+ATROPE_CONF = "[glance]\nauth_url = https://k.example.org/v3\nusername = atrope\npassword = hunter3\nproject_id = {}\n"
+ATROPE_UNITS = {
+    "atrope.service": "[Service]\nType=oneshot\nExecStart=/bin/true\n",
+    "atrope.timer": "[Timer]\nOnCalendar=monthly\n[Install]\nWantedBy=timers.target\n",
+}
+
+
+def test_the_lists_of_atrope_are_taken_over_and_its_timer_is_stopped_only_when_asked(site: Site) -> None:
+    endorser = {"dn": "/CN=endorser", "ca": "/CN=ca"}
+    source = {"url": "https://lists.example.org/vo.two", "token": "hunter2", "endorser": endorser, "project": "a" * 32}
+    site.host.write("/etc/atrope/hepix.yaml", json.dumps({"vo.two": source}), mode=0o600)
+    site.host.write("/etc/atrope/atrope.conf", ATROPE_CONF.format("b" * 32), mode=0o600)
+    for name, text in ATROPE_UNITS.items():
+        site.host.write(f"/etc/systemd/system/{name}", text)
+    site.host.run("systemctl", "enable", "--now", "atrope.timer")
+    taking = site.variables(imagesync_migrate_from="atrope")
+
+    first = site.play(taking)
+    assert site.play(taking).count == 0
+
+    assert site.host.ask("systemctl", "is-active", "atrope.timer") == "active"
+    assert "hunter" not in first.output
+    taken = yaml.safe_load(site.host.read("/etc/imagesync/conf.d/from-atrope.yaml"))
+    assert [item["name"] for item in taken["subscriptions"]] == ["vo.two"]
+    assert taken["subscriptions"][0]["endorsers"] == [endorser]
+    assert site.host.read("/etc/imagesync/secrets/vo.two.token") == "hunter2\n"
+
+    site.play({**taking, "imagesync_migrate_stop": True})
+
+    assert site.host.ask("systemctl", "is-active", "atrope.timer") == "inactive"
+    assert site.host.ask("systemctl", "is-enabled", "atrope.timer") == "disabled"
+    assert site.play({**taking, "imagesync_migrate_stop": True}).count == 0
