@@ -69,7 +69,7 @@ test-packaging: ## what is installed on hosts, on hosts that are booted for it, 
 	@.ci/ansible
 	@.ci/wheels
 	@packaging/deb/build
-	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/packaging
+	IMAGESYNC_FULL=1 $(BIN)/python -m pytest -rP -n $(PYTEST_WORKERS) --dist worksteal -o timeout=3600 tests/packaging
 
 test-lowest: ## the tests of the code with the lowest versions of the dependencies that pyproject.toml allows
 	@.ci/system-packages test

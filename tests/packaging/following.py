@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,30 @@ from pathlib import Path
 from typing import Any
 
 from host.machine import Host
+
+QUICK_TIMER = """
+[Timer]
+OnCalendar=
+OnCalendar=*:*:0/2
+RandomizedDelaySec=0
+AccuracySec=100ms
+"""
+"""What a test cannot wait for, as lines of a timer's."""
+
+
+def bring(host: Host, name: str, *parts: str) -> None:
+    """Bring a program of this machine to the host, with its libraries and other ``parts`` that it loads, if they are there."""
+    program = shutil.which(name)
+    assert program, f"{name} is missing: .ci/system-packages test"
+    linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    libraries = [word for line in linked.splitlines() for word in line.split() if word.startswith("/")]
+    files = [path.lstrip("/") for path in (program, *libraries)] + [part for part in parts if Path("/", part).exists()]
+    pack = ["tar", "--create", "--dereference", "--directory=/", *files]
+    with subprocess.Popen(pack, stdout=subprocess.PIPE) as packing:
+        into = host.inside("tar", "--extract", "--skip-old-files", "--directory=/")
+        subprocess.run(into, stdin=packing.stdout, check=True, timeout=120)
+    assert packing.returncode == 0
+    host.run("ldconfig")
 
 
 def follow(host: Host, commands: str, **environment: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from role.playbook import COLLECTION, Controller, controller
+from role.playbook import ROLE as ROLE_NAME
 
 import imagesync
 
@@ -62,6 +63,22 @@ def test_every_variable_is_specified_with_its_default() -> None:
         name: value for name, value in defaults.items() if name not in computed
     }
     assert all(option["description"] for option in options.values())
+
+
+def test_ansible_doc_lists_every_variable(operator: Controller) -> None:
+    run = operator.run("ansible-doc", "--type", "role", ROLE_NAME)
+
+    assert run.code == 0, run.output
+    assert re.findall(r"(?m)^[-=] +(imagesync_\w+)", run.output) == sorted(_read("defaults/main.yml"))
+
+
+def test_the_chapter_names_every_tag(root: Path) -> None:
+    (chapter,) = re.findall(
+        r"(?s)run with ``--tags``: (.*?)\. ", (root / "docs/ansible.rst").read_text(encoding="utf-8")
+    )
+    tags = {tag for task in _tasks(_read("tasks/main.yml")) for tag in task.get("tags", [])} - {"always"}
+
+    assert set(re.findall(r"``(\w+)``", chapter)) == tags
 
 
 def test_every_default_says_what_it_is_for() -> None:
@@ -135,6 +152,9 @@ def test_each_tag_runs_its_own_tasks_alone() -> None:
     assert [task["name"] for task in _read("tasks/main.yml") if "block" in task and "tags" in task] == []
 
 
+ENTERPRISE_LINUX = {"os_family": "RedHat", "distribution": "Rocky", "distribution_version": "9.4"}
+
+
 @pytest.mark.parametrize(
     ("variables", "complaint"),
     [
@@ -154,6 +174,10 @@ def test_each_tag_runs_its_own_tasks_alone() -> None:
         (
             {"imagesync_install": "deb", "imagesync_deb": "x.deb", "imagesync_user": "glance"},
             "imagesync_user, imagesync_group: the .deb has its own",
+        ),
+        (
+            {"imagesync_boot_check": True, "ansible_facts": ENTERPRISE_LINUX},
+            "imagesync_boot_check: boot checks do not work on Enterprise Linux",
         ),
         ({"imagesync_writable": ["images"]}, "imagesync_writable: write absolute paths"),
         ({"imagesync_secrets": {"../x": "hunter2"}}, "imagesync_secrets: names are names of files"),

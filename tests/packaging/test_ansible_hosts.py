@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 import yaml
+from archives import with_version
 from cloud.processes import wait_until
-from following import images_of, open_cloud
+from following import bring, follow, images_of, open_cloud
 from host.machine import Host
 from role.playbook import Controller, Run, controller
 from role.software import locked
@@ -75,10 +76,6 @@ class Site:
         assert run.code == 0, run.output
         sys.stdout.write(f"{' '.join(options)}: {run.seconds:.1f} s, changed={run.count}\n")
         return run
-
-    def hasten(self, timer: str) -> None:
-        """Take a timer's random delay, of up to a quarter of an hour, away."""
-        self.host.write(f"/etc/systemd/system/{timer}.d/test.conf", "[Timer]\nRandomizedDelaySec=0\nAccuracySec=1s\n")
 
     def await_image(self, title: str, where: str = "/srv/images") -> None:
         """Return once an image is in a catalogue."""
@@ -148,7 +145,8 @@ def site(host: Host, archives: dict[str, Path], tmp_path: Path) -> Iterator[Site
 
 
 def test_a_fresh_host_gets_what_check_mode_said_and_a_second_run_changes_nothing(site: Site) -> None:
-    variables = site.variables(imagesync_secrets=SECRETS, imagesync_clouds=CLOUDS)
+    variables = site.variables(imagesync_secrets=SECRETS, imagesync_clouds=CLOUDS, imagesync_nginx_snippet=SNIPPET)
+    start_nginx(site.host)
 
     foretold = site.play(variables, options=("--check", "--diff"))
     first = site.play(variables)
@@ -160,8 +158,11 @@ def test_a_fresh_host_gets_what_check_mode_said_and_a_second_run_changes_nothing
     assert (second.count, third.count) == (0, 0)
     assert not [word for word in ("hunter2", "hunter3", "hunter4") if word in foretold.output + first.output]
     assert site.host.ask("systemctl", "is-active", "imagesync.service") == "active"
-    assert site.host.ask("systemctl", "is-enabled", "imagesync.service", "imagesync-sync.timer") == "enabled"
-    assert site.host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8642/healthz")
+    enabled = site.host.attempt("systemctl", "is-enabled", "imagesync.service", "imagesync-sync.timer").stdout
+    assert enabled.split() == ["enabled", "disabled"]
+    assert site.host.ask("systemctl", "is-active", "fetch-crl.timer") == "active"
+    for port in (8642, 8080):  # the daemon, and nginx in front of it
+        assert site.host.run("curl", "--silent", "--show-error", "--fail", f"http://127.0.0.1:{port}/healthz")
     modes = "--format=%n %a %U:%G"
     assert site.host.run(
         "stat", modes, "/etc/imagesync", "/var/lib/imagesync", "/var/cache/imagesync"
@@ -173,8 +174,35 @@ def test_a_fresh_host_gets_what_check_mode_said_and_a_second_run_changes_nothing
     secret = ("/etc/imagesync/secrets/page", "/etc/imagesync/secrets/unused", "/etc/imagesync/clouds.yaml")
     assert site.host.run("stat", modes, *secret) == "".join(f"{path} 600 imagesync:imagesync\n" for path in secret)
 
+    process = site.host.ask("systemctl", "show", "--value", "--property=MainPID", "imagesync.service")
+    fourth = site.play({**variables, "imagesync_config": site.config(jitter="1s")})
+    assert [task for task, _ in fourth.changed] == ["Write its configuration", RELOADING]
+    wait_until(lambda: "configuration reloaded" in site.host.journal("--unit", "imagesync.service"))
+    assert site.host.ask("systemctl", "show", "--value", "--property=MainPID", "imagesync.service") == process
 
-def test_bad_variables_leave_the_old_configuration_and_an_upgrade_keeps_the_state(site: Site) -> None:
+
+SNIPPET = "/etc/nginx/imagesync.conf"
+RELOADING = "Have the running daemon read its configuration again"
+NGINX_CONF = f"events {{}}\nhttp {{ server {{ listen 127.0.0.1:8080; include {SNIPPET}*; }} }}\n"
+NGINX_UNIT = """\
+[Service]
+ExecStart=/usr/sbin/nginx -g "daemon off;"
+ExecReload=/usr/sbin/nginx -s reload
+"""
+
+
+def start_nginx(host: Host) -> None:
+    """Run the nginx of this machine on a host, with a server that includes what the role writes."""
+    bring(host, "nginx")
+    host.run("install", "--directory", "/var/log/nginx", "/var/lib/nginx")
+    host.write("/etc/nginx/nginx.conf", NGINX_CONF)
+    host.write("/etc/systemd/system/nginx.service", NGINX_UNIT)
+    host.run("systemctl", "start", "nginx.service")
+
+
+def test_bad_variables_leave_the_old_configuration_and_an_upgrade_keeps_the_state(
+    site: Site, root: Path, blocks: Callable[[Path, str], list[str]]
+) -> None:
     site.play(site.variables(OLD))
     site.await_image("image 0")
     before = site.host.read("/etc/imagesync/imagesync.yaml")
@@ -203,14 +231,27 @@ def test_bad_variables_leave_the_old_configuration_and_an_upgrade_keeps_the_stat
     assert site.host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8642/healthz")
 
     site.host.run("rm", "--recursive", "/var/backups/imagesync")
-    site.play(site.variables())
+    old = [f"/var/backups/imagesync/state-2020010{day}T000000.db" for day in range(1, 7)]
+    for path in old:
+        site.host.write(path, "")
+    foretold = site.play(site.variables(), options=("--check", "--diff"))
+    upgraded = site.play(site.variables())
 
+    assert [task for task, _ in foretold.changed] == [task for task, _ in upgraded.changed]
     assert _accepted(site, imagesync.__version__) == history != []
     assert site.host.ask("systemctl", "is-active", "imagesync.service") == "active"
     assert site.host.ask("/opt/imagesync/imagesync/bin/imagesync", "--version").endswith(imagesync.__version__)
-    (backup,) = site.host.run("find", "/var/backups/imagesync", "-name", "*.db").splitlines()
+    *kept, backup = sorted(site.host.run("find", "/var/backups/imagesync", "-name", "*.db").splitlines())
+    assert kept == old[2:]
     assert site.host.run("stat", "--format=%U:%G", backup) == "imagesync:imagesync\n"
     assert site.play(site.variables()).count == 0
+
+    (going_back,) = (block for block in blocks(root / "docs/ansible.rst", "text") if "DATE" in block)
+    follow(site.host, going_back.replace("/var/backups/imagesync/state-DATE.db", backup))
+    site.play(site.variables(OLD))
+    assert site.host.run("readlink", "/opt/imagesync/imagesync").endswith(f"/{OLD}\n")
+    assert _accepted(site, OLD) == history
+    assert site.host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8642/healthz")
 
 
 def _accepted(site: Site, version: str) -> list[Any]:
@@ -229,21 +270,26 @@ def _accepted(site: Site, version: str) -> list[Any]:
     return [(item["name"], item["version"]) for item in json.loads(said.stdout)["lists"]]
 
 
-def test_the_package_is_installed_once_and_removed_when_nobody_uses_it(site: Site, deb: Path) -> None:
+def test_the_package_is_installed_once_and_removed_when_nobody_uses_it(site: Site, deb: Path, tmp_path: Path) -> None:
     fresh = site.files()
     package = site.variables(imagesync_install="deb", imagesync_deb=str(deb))
     package.pop("imagesync_wheels")
 
-    site.play(package)
+    foretold = site.play(package, options=("--check", "--diff"))
+    first = site.play(package)
     site.await_image("image 0")
     again = site.play(package)
     other = site.operator.play(site.host.address, {**package, "imagesync_version": "0.2.0"})
 
+    assert foretold.changed == first.changed
     assert again.count == 0, again.changed
     assert "is version 0.1.0" in " ".join(other.output.split())
     assert site.host.ask("systemctl", "is-active", "imagesync.service") == "active"
     unit = site.host.ask("systemctl", "show", "--value", "--property=FragmentPath", "imagesync.service")
     assert unit.startswith(("/lib/systemd/", "/usr/lib/systemd/"))
+
+    package |= {"imagesync_version": "0.2.0", "imagesync_deb": str(with_version(deb, "0.2.0", tmp_path))}
+    _the_package_is_upgraded_or_stays(site, package)
 
     gone = {**package, "imagesync_state": "absent", "imagesync_remove_data": True}
     site.host.write("/etc/imagesync/north.yaml", "instance: north\n", mode=0o640, group="imagesync")
@@ -253,9 +299,25 @@ def test_the_package_is_installed_once_and_removed_when_nobody_uses_it(site: Sit
     assert site.host.ask("systemctl", "is-active", "imagesync.service") == "active"
 
     site.host.run("rm", "/etc/imagesync/north.yaml")
-    site.play(gone)
+    foretold = site.play(gone, options=("--check", "--diff"))
+    assert foretold.changed == site.play(gone).changed
     assert site.left(fresh) == []
     assert site.host.attempt("id", "imagesync").returncode
+
+
+def _the_package_is_upgraded_or_stays(site: Site, package: dict[str, Any]) -> None:
+    """First with a port that sshd has, so that the daemon of the new package does not start, then with a free one."""
+    version = ("dpkg-query", "--show", "--showformat=${Version}", "imagesync")
+    broken = site.operator.play(site.host.address, {**package, "imagesync_config": site.config(listen="127.0.0.1:22")})
+    assert (broken.code, site.host.ask(*version)) == (2, imagesync.__version__), broken.output
+    assert "What ran before (imagesync.service) runs again, as it was" in " ".join(broken.output.split())
+    assert site.host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8642/healthz")
+
+    foretold = site.play(package, options=("--check", "--diff"))
+    upgraded = site.play(package)
+    assert [task for task, _ in foretold.changed] == [task for task, _ in upgraded.changed]
+    assert site.host.ask(*version) == "0.2.0"
+    assert site.host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8642/healthz")
 
 
 def test_what_was_there_before_stays_when_it_is_removed(site: Site) -> None:
@@ -272,7 +334,9 @@ def test_what_was_there_before_stays_when_it_is_removed(site: Site) -> None:
     assert site.host.read("/etc/imagesync/credentials/appdb") == "hunter5\n"
     assert site.host.attempt("test", "-e", "/etc/imagesync/imagesync.yaml").returncode
 
-    site.play({**mine, "imagesync_state": "absent", "imagesync_remove_data": True})
+    gone = {**mine, "imagesync_state": "absent", "imagesync_remove_data": True}
+    foretold = site.play(gone, options=("--check", "--diff"))
+    assert foretold.changed == site.play(gone).changed
     assert site.host.attempt("test", "-e", "/etc/imagesync").returncode
     assert site.host.read("/srv/images/theirs.txt") == "theirs\n"
     assert site.host.run("ls", "/opt/imagesync") == "bin\n"
@@ -286,12 +350,12 @@ def test_instances_live_side_by_side_and_leave_nothing(site: Site) -> None:
         imagesync_instance="imagesync-two",
         imagesync_run="timer",
         imagesync_on_calendar="*:*:0/5",
+        imagesync_random_delay="0s",
         imagesync_config=site.config("/srv/two"),
         imagesync_writable=["/srv/two"],
     )
     away = {"imagesync_state": "absent"}
 
-    site.hasten("imagesync-two-sync.timer")
     site.play(daemon, timer)
     site.await_image("image 0")
     site.await_image("image 0", "/srv/two")
@@ -318,13 +382,13 @@ def test_a_cloud_is_filled_on_schedule(site: Site, tmp_path: Path) -> None:
         variables = site.variables(
             imagesync_run="timer",
             imagesync_on_calendar="*:*:0/5",
+            imagesync_random_delay="0s",
             imagesync_trust_files=str(cloud / "certificates"),
             imagesync_clouds=yaml.safe_load((cloud / "clouds.yaml").read_text()),
             imagesync_config={name: config[name] for name in ("subscriptions", "targets")},
             imagesync_writable=[],
         )
 
-        site.hasten("imagesync-sync.timer")
         site.play(variables)
 
         wait_until(lambda: len(images_of(site.host, cloud)) == 4)
@@ -346,7 +410,8 @@ def test_the_chapter_leads_to_a_daemon(site: Site, root: Path, blocks: Callable[
         assert ran.code == 0, ran.output
     (home / "book.yml").write_text(blocks(root / "docs/ansible.rst", "yaml")[0])
     (home / "inventory").write_text(f"[imagesync]\n{site.host.address}\n")
-    offline = {"imagesync_install": "wheels", "imagesync_wheels": str(site.archives[imagesync.__version__])}
+    site.host.copy(root / "build/wheels", "/root")
+    offline = {"imagesync_pip_environment": {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/root/wheels"}}
     told = {**offline, "vault_appdb_token": "hunter2", "vault_mysite_secret": "hunter3"}
     book = ("-i", str(home / "inventory"), "-u", "root", "-e", json.dumps(told), str(home / "book.yml"))
 
@@ -426,8 +491,16 @@ def test_the_lists_of_atrope_are_taken_over_and_its_timer_is_stopped_only_when_a
     taken = yaml.safe_load(site.host.read("/etc/imagesync/conf.d/from-atrope.yaml"))
     assert [item["name"] for item in taken["subscriptions"]] == ["vo.two"]
     assert taken["subscriptions"][0]["endorsers"] == [endorser]
-    assert site.host.read("/etc/imagesync/secrets/vo.two.token") == "hunter2\n"
+    assert [target for target in taken["targets"] if "coexist" in target] == []
+    secrets = ("/etc/imagesync/secrets/vo.two.token", "/etc/imagesync/secrets/glance.password")
+    assert site.host.run("stat", "--format=%a %U", *secrets) == "600 imagesync\n" * 2
+    assert site.host.read(secrets[0]) == "hunter2\n"
 
+    site.host.write("/etc/cron.weekly/images", "#!/bin/sh\natrope dispatch\n")
+    refused = site.operator.play(site.host.address, {**taking, "imagesync_migrate_stop": True})
+    assert "take it out of /etc/cron.weekly/images" in " ".join(refused.output.split())
+    assert (refused.code, site.host.ask("systemctl", "is-active", "atrope.timer")) == (2, "active")
+    site.host.run("rm", "/etc/cron.weekly/images")
     site.play({**taking, "imagesync_migrate_stop": True})
 
     assert site.host.ask("systemctl", "is-active", "atrope.timer") == "inactive"

@@ -4,32 +4,16 @@
 """
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import yaml
-from following import Publisher, site_configuration
+from following import Publisher, bring, site_configuration
 from host.machine import Host
 
 CONFIG = "/etc/imagesync/imagesync.yaml"
 UNIT = "imagesync-sync.service"
 # Beside what the program is linked with: firmware, and the parts that it loads when they are wanted.
 PARTS = ("usr/share/qemu", "usr/share/seabios", "usr/lib/x86_64-linux-gnu/qemu")
-
-
-def bring_qemu(host: Host) -> None:
-    program = shutil.which("qemu-system-x86_64")
-    assert program, "QEMU is missing: .ci/system-packages test"
-    linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-    libraries = [word for line in linked.splitlines() for word in line.split() if word.startswith("/")]
-    files = [name.lstrip("/") for name in (program, *libraries)] + [part for part in PARTS if Path("/", part).exists()]
-    pack = ["tar", "--create", "--dereference", "--directory=/", *files]
-    with subprocess.Popen(pack, stdout=subprocess.PIPE) as packing:
-        into = host.inside("tar", "--extract", "--skip-old-files", "--directory=/")
-        subprocess.run(into, stdin=packing.stdout, check=True, timeout=120)
-    assert packing.returncode == 0
-    host.run("ldconfig")
 
 
 def configuration(publisher: Publisher) -> str:
@@ -43,7 +27,7 @@ def test_what_starts_in_the_unit_is_published_and_what_does_not_is_held_back(
 ) -> None:
     host.copy(deb, "/root")
     host.run("sh", "-c", "apt-get --yes install /root/*.deb", DEBIAN_FRONTEND="noninteractive")
-    bring_qemu(host)
+    bring(host, "qemu-system-x86_64", *PARTS)
     host.copy(publisher.directory / "anchors", "/srv")
     host.run("install", "-d", "-o", "imagesync", "-g", "imagesync", "/srv/images")
     host.write(f"/etc/systemd/system/{UNIT}.d/test.conf", "[Service]\nReadWritePaths=/srv/images\n")

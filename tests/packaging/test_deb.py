@@ -13,7 +13,7 @@ import pytest
 import yaml
 from archives import with_version
 from cloud.processes import wait_until
-from following import Publisher, follow, pages, site_configuration
+from following import QUICK_TIMER, Publisher, follow, pages, site_configuration
 from host.machine import Host
 
 LINTIAN = ["lintian", "--fail-on", "error,warning", "--allow-root"]
@@ -31,13 +31,6 @@ QUICK_PASS = """
 ReadWritePaths=/srv/images
 Environment=IMAGESYNC_LOG_LEVEL=debug
 """
-QUICK_TIMER = """
-[Timer]
-OnCalendar=
-OnCalendar=*:*:0/2
-RandomizedDelaySec=0
-AccuracySec=100ms
-"""
 
 
 @pytest.fixture
@@ -51,6 +44,17 @@ def test_lintian_has_nothing_to_say(deb: Path) -> None:
     assert (judged.returncode, judged.stdout, judged.stderr) == (0, "", "")
 
 
+def test_completions_are_where_the_shells_look_for_them(deb: Path) -> None:
+    listed = subprocess.run(["dpkg-deb", "--contents", str(deb)], capture_output=True, text=True, check=True).stdout
+    packed = {line.split()[5] for line in listed.splitlines() if line.startswith("-rw-r--r-- root/root")}
+
+    assert packed >= {
+        "./usr/share/bash-completion/completions/imagesync",
+        "./usr/share/zsh/vendor-completions/_imagesync",
+        "./usr/share/fish/vendor_completions.d/imagesync.fish",
+    }
+
+
 Blocks = Callable[[Path, str], list[str]]
 
 
@@ -60,10 +64,17 @@ def chapter(root: Path, blocks: Blocks) -> list[str]:
     return blocks(root / "docs" / "installation.rst", "text")
 
 
+@pytest.fixture
+def instance(root: Path, blocks: Blocks) -> str:
+    """Return what the chapter says of the configuration of an instance, the one named north."""
+    (found,) = [text for text in blocks(root / "docs" / "installation.rst", "yaml") if "instance:" in text]
+    return found
+
+
 def test_the_life_of_an_installation(
-    deb: Path, host: Host, publisher: Publisher, chapter: list[str], tmp_path: Path
+    deb: Path, host: Host, publisher: Publisher, chapter: list[str], instance: str, tmp_path: Path
 ) -> None:
-    by_package, with_credentials, by_hand, saving, going_back = chapter
+    by_package, with_credentials, by_hand, saving, saving_etc, restoring, going_back = chapter
     host.copy(deb, "/root")
     follow(host, by_package.splitlines()[0])
     does_nothing_before_it_is_configured(host)
@@ -76,9 +87,12 @@ def test_the_life_of_an_installation(
     reads_its_configuration_again(host)
     stops_in_time(host)
     follows_the_list_by_timer(host, publisher)
+    has_instances(host, publisher, instance)
     publisher.close()
     survives_a_reboot(host)
     follow(host, saving)
+    follow(host, saving_etc)
+    is_restored_from_what_was_saved(host, restoring)
     keeps_the_state_when_upgraded(host, with_version(deb, "0.2.0", tmp_path))
     goes_back_to_the_saved_state(host, going_back)
     leaves_nothing(host)
@@ -213,6 +227,55 @@ def follows_the_list_by_timer(host: Host, publisher: Publisher) -> None:
     log = host.journal("--unit", "imagesync-sync.service")
     assert "under bubblewrap" in log
     host.check_units()
+
+
+def has_instances(host: Host, publisher: Publisher, documented: str) -> None:
+    """A daemon and a timer of one that the chapter tells of, beside which nothing else runs."""
+    site = site_configuration(publisher)
+    (target,) = site["targets"]
+    host.run("install", "-d", "-o", "imagesync", "-g", "imagesync", "/srv/north")
+    configuration = {**site, "targets": [{**target, "path": "/srv/north"}], **yaml.safe_load(documented)}
+    host.write("/etc/imagesync/north.yaml", yaml.safe_dump(configuration), mode=0o640, group="imagesync")
+    for unit in ("imagesync@north.service", "imagesync-sync@north.service"):
+        host.write(f"/etc/systemd/system/{unit}.d/test.conf", "[Service]\nReadWritePaths=/srv/north\n")
+    host.write("/etc/systemd/system/imagesync-sync@north.timer.d/test.conf", QUICK_TIMER)
+    host.run("systemctl", "daemon-reload")
+
+    host.run("systemctl", "start", "imagesync@north.service")
+    wait_until(lambda: host.attempt("test", "-e", "/srv/north/third.qcow2").returncode == 0)
+    assert host.ask("curl", "--silent", "--fail", "http://127.0.0.1:8643/healthz")
+    host.run("systemctl", "stop", "imagesync@north.service")
+    publisher.publish("fourth")
+    host.run("systemctl", "start", "imagesync-sync@north.timer")
+    wait_until(lambda: host.attempt("test", "-e", "/srv/north/fourth.qcow2").returncode == 0)
+    host.run("systemctl", "stop", "imagesync-sync@north.timer", "imagesync-sync@north.service")
+
+    assert host.run("stat", "--format=%U", "/var/lib/imagesync/north/state.db") == "imagesync\n"
+    assert "fourth" not in host.run("ls", "/srv/images")
+    host.check_units()
+    host.run("sh", "-c", "rm -r /srv/north /etc/systemd/system/imagesync*@north.*.d")
+
+
+def is_restored_from_what_was_saved(host: Host, commands: str) -> None:
+    known, before, etc = accepted(host), images(host), directory(host, "/etc/imagesync")
+    host.run("systemctl", "stop", "imagesync.service")
+    host.run("sh", "-c", "rm -r /etc/imagesync/* && rm /var/lib/imagesync/state.db*")
+
+    follow(host, commands)
+    wait_until(lambda: pages(host) == 200)
+
+    assert (accepted(host), images(host), directory(host, "/etc/imagesync")) == (known, before, etc)
+    assert host.run("stat", "--format=%a %U", "/var/backups/imagesync-etc.tar.gz") == "600 root\n"
+    host.run("rm", "/var/backups/imagesync-etc.tar.gz")
+
+
+def directory(host: Host, path: str) -> list[str]:
+    """Return what is in a directory, with modes, owners and sizes of files."""
+    return sorted(
+        host.run(
+            "find", path, "-type", "f", "-printf", "%p %m %u %g %s\n", "-o", "-printf", "%p %m %u %g\n"
+        ).splitlines()
+    )
 
 
 def survives_a_reboot(host: Host) -> None:

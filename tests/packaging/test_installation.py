@@ -139,3 +139,20 @@ def test_ci_runs_make_in_the_checkout_it_lies_in(root: Path, tmp_path: Path, ask
     )
 
     assert ran.stdout == f"{root} true {made}\n"
+
+
+def test_ci_goes_through_all_that_is_long_and_says_what_failed(root: Path, tmp_path: Path) -> None:
+    _program(tmp_path / "make", '#!/bin/sh\necho "$*"\ncase $* in soak | test-lowest*3.13) exit 1 ;; esac\n')
+    for minor in range(11, 20):
+        _program(tmp_path / f"python3.{minor}", f"#!/bin/sh\nexit {int(minor not in {12, 13})}\n")
+    path = f"{tmp_path}:{os.environ['PATH']}"
+
+    ran = subprocess.run(
+        [str(root / ".ci/run"), "nightly"], env={"PATH": path}, capture_output=True, text=True, check=False
+    )
+
+    long = ["test-packaging", "test-boot", "test-live", "fuzz", "mutation", "soak"]
+    ends = [f"{end} PYTHON=python{version}" for version in ("3.12", "3.13") for end in ("test-lowest", "test-newest")]
+    assert ran.stdout.splitlines() == long + ends
+    assert ran.returncode == 1
+    assert ran.stderr == "run: failed: make soak\nrun: failed: make test-lowest PYTHON=python3.13\n"

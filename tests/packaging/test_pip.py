@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 from cloud.processes import wait_until
-from following import Publisher, follow, site_configuration
+from following import QUICK_TIMER, Publisher, follow, site_configuration
 from host.machine import Host
 
 import imagesync
@@ -37,9 +37,12 @@ def test_the_chapters_lead_to_a_pass_on_schedule(
     host.copy(publisher.directory / "anchors", "/srv")
     configuration = yaml.safe_dump(site_configuration(publisher))
     host.write("/etc/imagesync/imagesync.yaml", configuration, mode=0o640, group="imagesync")
+    host.write("/etc/systemd/system/imagesync-sync.timer.d/test.conf", QUICK_TIMER)
     follow(host, starting)
 
     wait_until(lambda: host.attempt("test", "-e", "/srv/images/first.qcow2").returncode == 0)
+    publisher.publish("second")
+    wait_until(lambda: host.attempt("test", "-e", "/srv/images/second.qcow2").returncode == 0)
     assert host.ask("systemctl", "is-active", "imagesync-sync.timer") == "active"
     assert host.run("stat", "--format=%U", "/var/lib/imagesync/state.db") == "imagesync\n"
     host.run("test", "-s", "/opt/imagesync/share/man/man1/imagesync.1")
