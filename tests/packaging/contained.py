@@ -1,8 +1,8 @@
 """Builds the container image of this checkout, runs it over a list server, and prints what was seen as JSON.
 
-``unshare … python contained.py ROOT BASE WORK COMMAND`` in namespaces of its own: nothing that podman does to networks,
-mounts and processes is left behind. ROOT is the repository, BASE a tree of Debian, WORK an empty directory, and COMMAND
-what the documentation says that an operator runs.
+``unshare … python contained.py ROOT BASE WORK RUNNING SAVING RESTORING`` in namespaces of its own: nothing that podman
+does to networks, mounts and processes is left behind. ROOT is the repository, BASE a tree of Debian, WORK an empty
+directory, and the rest what the documentation says that an operator does.
 """
 
 import json
@@ -23,6 +23,7 @@ from imagesync.testing.pki import Authority, write_anchors
 
 LIMITS = '[containers]\ndefault_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]\n'
 NAME = "imagesync"
+VOLUME = "imagesync-state"
 USER = 642
 
 
@@ -93,7 +94,27 @@ def start(podman: Podman, work: Path, command: str) -> None:
     podman.run(*options, "--network=host", f"--volume={work}/images:/srv/images", image)
 
 
-def observe(podman: Podman, work: Path) -> dict[str, object]:
+def follow(podman: Podman, work: Path, commands: str) -> None:
+    """Do what the documentation says with podman's store, on the loopback interface, in WORK."""
+    ours = shlex.join(podman.command)
+    function = f'podman() {{ verb=$1; shift; [ $verb != run ] || set -- --network=host "$@"; {ours} $verb "$@"; }}\n'
+    subprocess.run(
+        ["bash", "-euc", function + commands], cwd=work, env=podman.environment, stdout=sys.stderr, check=True
+    )
+
+
+def restored(podman: Podman, work: Path, restoring: str) -> str:
+    """Lose the volume of the state, restore it, and return what a command says of it."""
+    podman.run("rm", NAME)
+    podman.run("volume", "rm", VOLUME)
+    follow(podman, work, restoring)
+    volumes = (f"--volume={work}/etc:/etc/imagesync:ro", f"--volume={VOLUME}:/var/lib/imagesync")
+    return podman.run(
+        "run", "--rm", "--network=host", *volumes, "localhost/imagesync", "status", "--from-state", "--json"
+    )
+
+
+def observe(podman: Podman, work: Path, saving: str) -> dict[str, object]:
     """Return what is to be seen of a container that runs, and how it ends."""
     images = work / "images"
     wait_until(lambda: sum(path.is_symlink() for path in images.iterdir()) == 2, 240)
@@ -109,6 +130,7 @@ def observe(podman: Podman, work: Path) -> dict[str, object]:
         "root": written.stderr,
         "state": podman.run("exec", NAME, "imagesync", "status", "--from-state", "--json"),
     }
+    follow(podman, work, saving)
     podman.run("stop", "--time=40", NAME)
     seen["exit"] = podman.run("inspect", "--format={{.State.ExitCode}}", NAME).strip()
     seen["log"] = podman.attempt("logs", NAME).stderr
@@ -134,7 +156,8 @@ def main() -> None:
         site(server, work)
         start(podman, work, sys.argv[4])
         try:
-            seen = observe(podman, work)
+            seen = observe(podman, work, sys.argv[5])
+            seen["restored"] = restored(podman, work, sys.argv[6])
         finally:
             podman.attempt("rm", "--force", "--volumes", NAME)
             clean()

@@ -7,9 +7,7 @@ runs took is printed (``pytest -rP``).
 import json
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,82 +15,19 @@ import pytest
 import yaml
 from archives import with_version
 from cloud.processes import wait_until
-from following import bring, follow, images_of, open_cloud
+from following import follow, images_of, open_cloud
 from host.machine import Host
-from role.playbook import Controller, Run, controller
-from role.software import locked
+from role.playbook import controller
+from role.site import BROKEN, OLD, SNIPPET, Site, archive, as_version, start_nginx
 
 import imagesync
 
 HERE = Path(__file__).parent
-OLD = "0.0.9"
-BROKEN = "0.1.1"
+RELOADING = "Have the running daemon read its configuration again"
 SECRETS = {"page": "hunter2", "unused": "hunter3"}
 CLOUDS = {"clouds": {"somewhere": {"auth": {"auth_url": "https://k.example.org/v3", "password": "hunter4"}}}}
 
 pytestmark = pytest.mark.timeout(3600)
-
-
-@dataclass(frozen=True)
-class Site:
-    """A host, who administers it, and a publisher whom it can reach."""
-
-    host: Host
-    operator: Controller
-    directory: Path
-    publisher: subprocess.Popen[str]
-    offer: dict[str, Any]
-    archives: dict[str, Path]
-
-    def variables(self, version: str = imagesync.__version__, **more: Any) -> dict[str, Any]:
-        """Return the variables of an instance with one list and one directory."""
-        return {
-            "imagesync_install": "wheels",
-            "imagesync_version": version,
-            "imagesync_wheels": str(self.archives[version]),
-            "imagesync_trust": "files",
-            "imagesync_trust_files": str(self.directory / "anchors"),
-            "imagesync_trust_anchors": "/etc/test-anchors",
-            "imagesync_config": self.config(),
-            "imagesync_writable": ["/srv/images"],
-            **more,
-        }
-
-    def config(self, path: str = "/srv/images", **daemon: str) -> dict[str, Any]:
-        """Return a configuration; ``daemon`` are options of the daemon."""
-        subscription = {
-            "name": "one",
-            "vo": "vo.example.org",
-            "url": self.offer["url"],
-            "endorsers": [self.offer["endorser"]],
-            "allow_private_addresses": True,
-        }
-        targets = [{"name": "site", "backend": "directory", "path": path}]
-        return {"daemon": {"jitter": "0s", **daemon}, "subscriptions": [subscription], "targets": targets}
-
-    def play(self, *instances: dict[str, Any], options: tuple[str, ...] = ("--diff",)) -> Run:
-        """Run the role, which must succeed."""
-        run = self.operator.play(self.host.address, *instances, options=options)
-        assert run.code == 0, run.output
-        sys.stdout.write(f"{' '.join(options)}: {run.seconds:.1f} s, changed={run.count}\n")
-        return run
-
-    def await_image(self, title: str, where: str = "/srv/images") -> None:
-        """Return once an image is in a catalogue."""
-        wait_until(lambda: self.host.attempt("test", "-e", f"{where}/{title}.qcow2").returncode == 0)
-
-    def files(self) -> set[str]:
-        """Return every path that an installation could have made, but logs and what the system writes by itself."""
-        places = ("/etc", "/opt", "/usr", "/srv", "/var/lib", "/var/cache", "/var/backups")
-        found = self.host.run("find", *places, "-not", "-name", "*.pyc", "-not", "-name", "__pycache__").splitlines()
-        system = ("/var/lib/systemd", "/var/lib/apt", "/var/lib/dpkg", "/var/cache/apt", "/var/cache/debconf")
-        own = (*system, "/etc/.pwd.lock")
-        return {path for path in found if not path.startswith(own) and not path.endswith("-")}
-
-    def left(self, before: set[str]) -> list[str]:
-        """Return what is there now and was not ``before``, but trust anchors and packages of the distribution."""
-        fetching = ("/var/cache/fetch-crl", "/etc/systemd/system/timers.target.wants/fetch-crl.timer")
-        return sorted(path for path in self.files() - before if not path.startswith(("/etc/test-anchors", *fetching)))
 
 
 @pytest.fixture(scope="session")
@@ -101,34 +36,10 @@ def archives(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     where = tmp_path_factory.mktemp("archives")
     breaking = (b"fresh = opened.fresh", b"raise SystemExit('the upgrade breaks')")
     return {
-        imagesync.__version__: _archive(where / "new.tar", wheel),
-        OLD: _archive(where / "old.tar", _as_version(OLD, wheel, where)),
-        BROKEN: _archive(where / "broken.tar", _as_version(BROKEN, wheel, where, breaking)),
+        imagesync.__version__: archive(where / "new.tar", wheel),
+        OLD: archive(where / "old.tar", as_version(OLD, wheel, where)),
+        BROKEN: archive(where / "broken.tar", as_version(BROKEN, wheel, where, breaking)),
     }
-
-
-def _archive(path: Path, wheel: Path) -> Path:
-    with tarfile.open(path, "w") as archive:
-        for file in (*locked(), wheel):
-            archive.add(file, file.name)
-    return path
-
-
-def _as_version(version: str, wheel: Path, where: Path, change: tuple[bytes, bytes] = (b"", b"")) -> Path:
-    """Make a wheel with another version of a wheel. pip does not look at the hashes of the record."""
-    from zipfile import ZipFile
-
-    found = where / wheel.name.replace(imagesync.__version__, version)
-    with ZipFile(wheel) as new, ZipFile(found, "w") as old:
-        for name in new.namelist():
-            content = new.read(name)
-            if name.endswith(("/METADATA", "/RECORD")) or name == "imagesync/__init__.py":
-                content = content.replace(imagesync.__version__.encode(), version.encode())
-            if name == "imagesync/cli/state.py" and change[0]:
-                assert change[0] in content
-                content = content.replace(*change)
-            old.writestr(name.replace(f"imagesync-{imagesync.__version__}", f"imagesync-{version}"), content)
-    return found
 
 
 @pytest.fixture
@@ -179,25 +90,6 @@ def test_a_fresh_host_gets_what_check_mode_said_and_a_second_run_changes_nothing
     assert [task for task, _ in fourth.changed] == ["Write its configuration", RELOADING]
     wait_until(lambda: "configuration reloaded" in site.host.journal("--unit", "imagesync.service"))
     assert site.host.ask("systemctl", "show", "--value", "--property=MainPID", "imagesync.service") == process
-
-
-SNIPPET = "/etc/nginx/imagesync.conf"
-RELOADING = "Have the running daemon read its configuration again"
-NGINX_CONF = f"events {{}}\nhttp {{ server {{ listen 127.0.0.1:8080; include {SNIPPET}*; }} }}\n"
-NGINX_UNIT = """\
-[Service]
-ExecStart=/usr/sbin/nginx -g "daemon off;"
-ExecReload=/usr/sbin/nginx -s reload
-"""
-
-
-def start_nginx(host: Host) -> None:
-    """Run the nginx of this machine on a host, with a server that includes what the role writes."""
-    bring(host, "nginx")
-    host.run("install", "--directory", "/var/log/nginx", "/var/lib/nginx")
-    host.write("/etc/nginx/nginx.conf", NGINX_CONF)
-    host.write("/etc/systemd/system/nginx.service", NGINX_UNIT)
-    host.run("systemctl", "start", "nginx.service")
 
 
 def test_bad_variables_leave_the_old_configuration_and_an_upgrade_keeps_the_state(
@@ -466,7 +358,7 @@ def test_the_lists_and_the_login_of_cloudkeeper_are_taken_over_and_it_is_stopped
     assert site.play({**taking, "imagesync_migrate_stop": True}).count == 0
 
 
-ATROPE_CONF = "[glance]\nauth_url = https://k.example.org/v3\nusername = atrope\npassword = hunter3\nproject_id = {}\n"
+ATROPE_CONF = "[dispatchers]\ndispatcher = glance\n[glance]\nauth_url = https://k.example.org/v3\nusername = atrope\npassword = hunter3\nproject_id = {}\n"
 ATROPE_UNITS = {
     "atrope.service": "[Service]\nType=oneshot\nExecStart=/bin/true\n",
     "atrope.timer": "[Timer]\nOnCalendar=monthly\n[Install]\nWantedBy=timers.target\n",
@@ -491,8 +383,8 @@ def test_the_lists_of_atrope_are_taken_over_and_its_timer_is_stopped_only_when_a
     taken = yaml.safe_load(site.host.read("/etc/imagesync/conf.d/from-atrope.yaml"))
     assert [item["name"] for item in taken["subscriptions"]] == ["vo.two"]
     assert taken["subscriptions"][0]["endorsers"] == [endorser]
-    assert [target for target in taken["targets"] if "coexist" in target] == []
-    secrets = ("/etc/imagesync/secrets/vo.two.token", "/etc/imagesync/secrets/glance.password")
+    assert ["coexist" in target for target in taken["targets"]] == [False]
+    secrets = ("/etc/imagesync/secrets/vo.two.token", "/etc/imagesync/secrets/openstack.password")
     assert site.host.run("stat", "--format=%a %U", *secrets) == "600 imagesync\n" * 2
     assert site.host.read(secrets[0]) == "hunter2\n"
 

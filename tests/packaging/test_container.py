@@ -21,9 +21,9 @@ def seen(
     work = tmp_path_factory.mktemp("container")
     script = 'ip link set lo up && exec "$@"'
     what = [sys.executable, str(root / "tests/packaging/contained.py"), str(root), str(base().tree), str(work)]
-    (command,) = [block for block in blocks(root / "docs/releases.rst", "text") if block.startswith("podman run")]
+    _, _, running, saving, restoring, *_ = blocks(root / "docs/releases.rst", "text")
     ran = subprocess.run(
-        ["unshare", *NAMESPACES, "sh", "-c", script, "sh", *what, command],
+        ["unshare", *NAMESPACES, "sh", "-c", script, "sh", *what, running, saving, restoring],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True, text=True, check=False, timeout=1800,
     )  # fmt: skip
@@ -49,6 +49,13 @@ def test_the_daemon_is_its_first_process_and_nobody_special(seen: dict[str, str]
 
 def test_its_root_cannot_be_written_to(seen: dict[str, str]) -> None:
     assert "Read-only file system" in seen["root"]
+
+
+def test_its_state_is_restored_as_documented(seen: dict[str, str]) -> None:
+    saved, restored = json.loads(seen["state"]), json.loads(seen["restored"])
+
+    assert [target["counts"] for target in restored["targets"]] == [{"published": 2}]
+    assert [one["version"] for one in restored["lists"]] == [one["version"] for one in saved["lists"]]
 
 
 def test_it_ends_when_it_is_stopped(seen: dict[str, str]) -> None:
