@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -73,7 +74,7 @@ def test_a_fresh_host_gets_what_check_mode_said_and_a_second_run_changes_nothing
     assert enabled.split() == ["enabled", "disabled"]
     assert site.host.ask("systemctl", "is-active", "fetch-crl.timer") == "active"
     for port in (8642, 8080):  # the daemon, and nginx in front of it
-        assert site.host.run("curl", "--silent", "--show-error", "--fail", f"http://127.0.0.1:{port}/healthz")
+        site.check_page(port)
     modes = "--format=%n %a %U:%G"
     assert site.host.run(
         "stat", modes, "/etc/imagesync", "/var/lib/imagesync", "/var/cache/imagesync"
@@ -120,7 +121,7 @@ def test_bad_variables_leave_the_old_configuration_and_an_upgrade_keeps_the_stat
     assert _accepted(site, OLD) == history
     assert site.host.run("readlink", "/opt/imagesync/imagesync").endswith(f"/{OLD}\n")
     assert site.host.ask("systemctl", "is-active", "imagesync.service") == "active"
-    assert site.host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8642/healthz")
+    site.check_page()
 
     site.host.run("rm", "--recursive", "/var/backups/imagesync")
     old = [f"/var/backups/imagesync/state-2020010{day}T000000.db" for day in range(1, 7)]
@@ -129,7 +130,7 @@ def test_bad_variables_leave_the_old_configuration_and_an_upgrade_keeps_the_stat
     foretold = site.play(site.variables(), options=("--check", "--diff"))
     upgraded = site.play(site.variables())
 
-    assert [task for task, _ in foretold.changed] == [task for task, _ in upgraded.changed]
+    assert foretold.changed == upgraded.changed
     assert _accepted(site, imagesync.__version__) == history != []
     assert site.host.ask("systemctl", "is-active", "imagesync.service") == "active"
     assert site.host.ask("/opt/imagesync/imagesync/bin/imagesync", "--version").endswith(imagesync.__version__)
@@ -143,7 +144,7 @@ def test_bad_variables_leave_the_old_configuration_and_an_upgrade_keeps_the_stat
     site.play(site.variables(OLD))
     assert site.host.run("readlink", "/opt/imagesync/imagesync").endswith(f"/{OLD}\n")
     assert _accepted(site, OLD) == history
-    assert site.host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8642/healthz")
+    site.check_page()
 
 
 def _accepted(site: Site, version: str) -> list[Any]:
@@ -198,18 +199,20 @@ def test_the_package_is_installed_once_and_removed_when_nobody_uses_it(site: Sit
 
 
 def _the_package_is_upgraded_or_stays(site: Site, package: dict[str, Any]) -> None:
-    """First with a port that sshd has, so that the daemon of the new package does not start, then with a free one."""
+    """First with a port that the publisher has, so that the daemon of the new package does not start."""
     version = ("dpkg-query", "--show", "--showformat=${Version}", "imagesync")
-    broken = site.operator.play(site.host.address, {**package, "imagesync_config": site.config(listen="127.0.0.1:22")})
+    taken = site.config(listen=urlsplit(site.offer["url"]).netloc)
+    broken = site.operator.play(site.host.address, {**package, "imagesync_config": taken})
+    assert ("Install the package", "") in broken.changed, broken.output
     assert (broken.code, site.host.ask(*version)) == (2, imagesync.__version__), broken.output
     assert "What ran before (imagesync.service) runs again, as it was" in " ".join(broken.output.split())
-    assert site.host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8642/healthz")
+    site.check_page()
 
     foretold = site.play(package, options=("--check", "--diff"))
     upgraded = site.play(package)
-    assert [task for task, _ in foretold.changed] == [task for task, _ in upgraded.changed]
+    assert foretold.changed == upgraded.changed
     assert site.host.ask(*version) == "0.2.0"
-    assert site.host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8642/healthz")
+    site.check_page()
 
 
 def test_what_was_there_before_stays_when_it_is_removed(site: Site) -> None:
@@ -315,7 +318,7 @@ def test_the_chapter_leads_to_a_daemon(site: Site, root: Path, blocks: Callable[
         assert run.code == 0, run.output
         sys.stdout.write(f"the playbook of the chapter: {run.seconds:.1f} s, changed={run.count}\n")
     assert (foretold.changed, second.count) == (first.changed, 0)
-    assert site.host.run("curl", "--silent", "--show-error", "--fail", "http://127.0.0.1:8642/healthz")
+    site.check_page()
     said = site.host.attempt("sh", "-euc", by_hand)
     assert "fedcloud" in said.stdout, said.stdout + said.stderr
 

@@ -66,6 +66,10 @@ class Site:
         sys.stdout.write(f"{' '.join(options)}: {run.seconds:.1f} s, changed={run.count}\n")
         return run
 
+    def check_page(self, port: int = 8642) -> None:
+        """Raise HostError unless the daemon's page says that it is well."""
+        self.host.run("curl", "--silent", "--show-error", "--fail", f"http://127.0.0.1:{port}/healthz")
+
     def await_image(self, title: str, where: str = "/srv/images") -> None:
         """Return once an image is in a catalogue."""
         wait_until(lambda: self.host.attempt("test", "-e", f"{where}/{title}.qcow2").returncode == 0)
