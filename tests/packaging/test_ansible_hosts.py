@@ -150,16 +150,8 @@ def test_bad_variables_leave_the_old_configuration_and_an_upgrade_keeps_the_stat
 def _accepted(site: Site, version: str) -> list[Any]:
     """Return the lists that the state has accepted."""
     program = f"/opt/imagesync/versions/{version}/bin/imagesync"
-    said = site.host.attempt(
-        "runuser",
-        "--user=imagesync",
-        "--",
-        program,
-        "--config=/etc/imagesync/imagesync.yaml",
-        "status",
-        "--from-state",
-        "--json",
-    )
+    options = ("--config=/etc/imagesync/imagesync.yaml", "status", "--from-state", "--json")
+    said = site.host.attempt("runuser", "--user=imagesync", "--", program, *options)
     return [(item["name"], item["version"]) for item in json.loads(said.stdout)["lists"]]
 
 
