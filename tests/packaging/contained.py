@@ -97,7 +97,9 @@ def start(podman: Podman, work: Path, command: str) -> None:
 def follow(podman: Podman, work: Path, commands: str) -> None:
     """Do what the documentation says with podman's store, on the loopback interface, in WORK."""
     ours = shlex.join(podman.command)
-    function = f'podman() {{ verb=$1; shift; [ $verb != run ] || set -- --network=host "$@"; {ours} $verb "$@"; }}\n'
+    function = (
+        f'podman() {{ verb=$1; shift; [ $verb != run ] || set -- --network=host "$@"; command {ours} $verb "$@"; }}\n'
+    )
     subprocess.run(
         ["bash", "-euc", function + commands], cwd=work, env=podman.environment, stdout=sys.stderr, check=True
     )

@@ -260,7 +260,7 @@ def has_instances(host: Host, publisher: Publisher, documented: str) -> None:
 def is_restored_from_what_was_saved(host: Host, commands: str) -> None:
     known, before, etc = accepted(host), images(host), directory(host, "/etc/imagesync")
     host.run("systemctl", "stop", "imagesync.service")
-    host.run("sh", "-c", "rm -r /etc/imagesync/* && rm /var/lib/imagesync/state.db*")
+    host.run("sh", "-c", "cd /var/lib/imagesync && rm -rf state.db state.db-wal state.db-shm /etc/imagesync/*")
 
     follow(host, commands)
     wait_until(lambda: pages(host) == 200)
