@@ -22,7 +22,7 @@ from imagesync.boot.verdict import Verdict
 from imagesync.images.confine import STANDARD_PATH
 from imagesync.model import Format
 from imagesync.testing.disks import Disk, Kind, write_disk
-from imagesync.testing.guests import ENDINGS, Guest, Story, write_guest
+from imagesync.testing.guests import BOUNDED, ENDINGS, Guest, Story, write_guest
 
 ROOT = Path(__file__).parents[2]
 FULL = bool(os.environ.get("IMAGESYNC_FULL"))
@@ -38,8 +38,6 @@ MATRIX = [
 ]
 # What shows most in the least time: a whole start, a disk that does not, a boot loader alone.
 SLICE = [(Story.LOGIN, Format.QCOW2, "bios"), (Story.WIPED, Format.RAW, "bios"), (Story.RESETS, Format.RAW, "bios")]
-BOUNDED = {Story.HOSTILE: 240.0, Story.SILENT: 120.0, Story.BLANK: 150.0, Story.UNCLEAR: 150.0}
-"""Seconds for what says nothing that ends the check."""
 
 pytestmark = pytest.mark.timeout(2400)
 
