@@ -20,6 +20,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import Store
 
@@ -311,6 +312,15 @@ def crl_blocks(data: bytes, name: str) -> list[bytes]:
 def load_crl(block: bytes) -> x509.CertificateRevocationList:
     """Return a CRL in PEM or DER; the library raises one of ``NOT_UNDERSTOOD``, also later, when it is looked at."""
     return (x509.load_pem_x509_crl if block.startswith(_PEM_CRL) else x509.load_der_x509_crl)(block)
+
+
+def has_spare_bits(signed: x509.Certificate | x509.CertificateRevocationList) -> bool:
+    """Return whether the signature is no whole number of octets.
+
+    The octet before its value counts the bits that are not used (X.690 section 8.6.2). The library verifies without
+    it, so anybody could make another file, with another fingerprint, of a certificate that a CA signed.
+    """
+    return signed.public_bytes(Encoding.DER)[-len(signed.signature) - 1] != 0
 
 
 def _unread(reading: _Reading) -> dict[Comparable, str]:

@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, VerificationError
 
 from imagesync.errors import UntrustedSignerError
-from imagesync.lists.anchors import Anchors, is_self_signed
+from imagesync.lists.anchors import Anchors, has_spare_bits, is_self_signed
 from imagesync.lists.names import render
 
 MAX_DEPTH = 8
@@ -202,6 +202,8 @@ def _check_issued(certificate: x509.Certificate, issuer: x509.Certificate) -> No
         raise _untrusted(certificate, "its authority key identifier is not that of its CA (RFC 5280 section 4.2.1.1)")
     if any(_has(certificate, oid) for oid in _PROXY):
         raise _untrusted(certificate, "it is a proxy certificate (RFC 3820)")
+    if has_spare_bits(certificate):
+        raise _untrusted(certificate, "its signature is not a whole number of octets")
 
 
 def _check_subject(certificate: x509.Certificate, above: Sequence[x509.Certificate], anchors: Anchors) -> None:

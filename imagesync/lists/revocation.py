@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from imagesync.errors import RevocationUnknownError, RevokedSignerError
-from imagesync.lists.anchors import NOT_UNDERSTOOD, Anchors, CrlMode
+from imagesync.lists.anchors import NOT_UNDERSTOOD, Anchors, CrlMode, has_spare_bits
 from imagesync.lists.names import comparable, render
 
 _FETCH = "run fetch-crl, or have it run regularly; on a host without it, set trust.fetch_crls"
@@ -107,7 +107,7 @@ def _signature_fault(crl: x509.CertificateRevocationList, issuer: x509.Certifica
         return "its CA may not sign CRLs"
     # By hand: is_signature_valid() answers False for SHA-1, and does not say why. Old CAs still sign CRLs so; a forged
     # one could hide a revocation only by a second preimage, and refusing them would push sites to ``crl: off``.
-    if not _signed_by(crl, issuer, algorithm) or not _by_key_of(crl, issuer):
+    if has_spare_bits(crl) or not _signed_by(crl, issuer, algorithm) or not _by_key_of(crl, issuer):
         return "its signature is not by this CA"
     return ""
 

@@ -28,7 +28,6 @@ _MIGRATION_LOCK = 0x696D616765737963
 """Any number that nobody else uses for an advisory lock of the same database."""
 
 _BUSY_SECONDS = 30
-_LONGEST_STATEMENT = 300
 
 
 class Database:
@@ -162,18 +161,9 @@ def _prepare_readonly(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _postgresql(url: sa.URL, *, readonly: bool) -> sa.Engine:
-    # A cluster that was made in the C locale has no encoding; without ours the driver would give bytes for text.
-    client = {"client_encoding": "utf8", "connect_timeout": 10, "application_name": "imagesync"}
-    # A server that is gone without a word, or does not come to an end, must not hold passes up for ever.
-    client |= {"tcp_user_timeout": _BUSY_SECONDS * 1000, "keepalives_idle": _BUSY_SECONDS}
-    options = f"-c timezone=UTC -c default_transaction_read_only={'on' if readonly else 'off'}"
-    options += f" -c lock_timeout={_BUSY_SECONDS}s -c statement_timeout={_LONGEST_STATEMENT}s"
-    return sa.create_engine(
-        url,
-        connect_args={"options": options} | client,
-        pool_pre_ping=True,
-        hide_parameters=True,
-    )
+    from imagesync.state.postgresql import make_engine
+
+    return make_engine(url, readonly=readonly)
 
 
 # --- schema ----------------------------------------------------------------------------------------------------------
@@ -185,9 +175,7 @@ def _make_current(database: Database, *, readonly: bool) -> bool:
         return False
     if readonly:
         raise StateError(database.place, "was not brought up to date yet", "run imagesync state upgrade")
-    with database.write() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+    with database.write() as connection, _alone(connection):
         # Somebody else may have been faster.
         version = _version(connection)
         if version is None and sa.inspect(connection).get_table_names():
@@ -196,6 +184,19 @@ def _make_current(database: Database, *, readonly: bool) -> bool:
         if version != HEAD:
             _migrate(connection, version, database.place)
     return version is None
+
+
+@contextmanager
+def _alone(connection: sa.Connection) -> Iterator[None]:
+    """Keep others from migrating in this transaction, and give it the time for that."""
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    from imagesync.state.postgresql import migrating
+
+    with migrating(connection):
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        yield
 
 
 def _version(connection: sa.Connection) -> str | None:

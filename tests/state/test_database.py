@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -248,3 +249,65 @@ def test_sqlite_is_in_wal_mode(sqlite_place: Any, tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "state" / "state.db")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+# --- a server that does not answer -----------------------------------------------------------------------------------
+@pytest.fixture
+def freeze(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[sa.Connection], None]]:
+    """Return a function that stops the server's process for a connection until the test ends. We are impatient."""
+    from imagesync.state import postgresql
+
+    monkeypatch.setattr(postgresql._Bounded, "limit", 0.5)
+    stopped = []
+
+    def stop(connection: sa.Connection) -> None:
+        stopped.append(connection.execute(sa.text("select pg_backend_pid()")).scalar_one())
+        os.kill(stopped[-1], signal.SIGSTOP)
+
+    yield stop
+    for process in stopped:
+        os.kill(process, signal.SIGCONT)
+
+
+def test_an_answer_that_does_not_come_is_a_state_error(postgresql_place: Any, freeze: Any) -> None:
+    database = connect(postgresql_place.url, postgresql_place.password, readonly=False)
+    with pytest.raises(StateError, match=r"no answer within 0\.5 s"), database.read() as connection:
+        freeze(connection)
+        connection.execute(sa.select(1))
+
+    with database.read() as connection:  # another one
+        assert connection.execute(sa.select(1)).scalar_one() == 1
+    database.close()
+
+
+def test_a_commit_that_is_not_answered_is_a_state_error(postgresql_place: Any, freeze: Any) -> None:
+    database = connect(postgresql_place.url, postgresql_place.password, readonly=False)
+    with pytest.raises(StateError, match=r"no answer within 0\.5 s"), database.write() as connection:
+        freeze(connection)
+    database.close()
+
+
+def test_a_statement_that_takes_long_is_ended_by_the_server(postgresql_place: Any) -> None:
+    database = connect(postgresql_place.url, postgresql_place.password, readonly=False)
+    with pytest.raises(StateError, match="statement timeout"), database.read() as connection:
+        connection.exec_driver_sql("SET LOCAL statement_timeout = '100ms'")
+        connection.exec_driver_sql("SELECT pg_sleep(30)")
+    database.close()
+
+
+def test_statements_have_less_time_than_migrations_and_the_client_waits_for_both(postgresql_place: Any) -> None:
+    from imagesync.state.postgresql import MIGRATION_SECONDS, STATEMENT_SECONDS, migrating
+
+    database = connect(postgresql_place.url, postgresql_place.password, readonly=False)
+    with database.write() as connection:
+        driver: Any = connection.connection.driver_connection
+
+        def times() -> tuple[str, float]:
+            return connection.exec_driver_sql("SHOW statement_timeout").scalar_one(), driver.limit
+
+        with migrating(connection):
+            longer = times()
+        assert longer == (f"{MIGRATION_SECONDS // 60}min", MIGRATION_SECONDS + 10)
+    with database.write() as connection:
+        assert times() == (f"{STATEMENT_SECONDS}s", STATEMENT_SECONDS + 10)
+    database.close()
