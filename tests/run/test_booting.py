@@ -12,9 +12,9 @@ from threading import BoundedSemaphore
 import pytest
 
 from imagesync.backend import ImageKey, Metadata
-from imagesync.boot.check import Result, Wish
+from imagesync.boot.check import Result, Wish, check
 from imagesync.boot.evidence import Evidence
-from imagesync.boot.machine import Firmware, Machine, choose, settings
+from imagesync.boot.machine import Accelerator, Firmware, Machine, choose, settings
 from imagesync.boot.picture import Picture
 from imagesync.boot.verdict import Finding, Verdict
 from imagesync.config.load import load
@@ -48,7 +48,12 @@ def state(tmp_path: Path) -> Iterator[Repository]:
 @pytest.fixture
 def bench(state: Repository, tmp_path: Path) -> Bench:
     store = Store(tmp_path / "cache", max_bytes=None, reserve_bytes=0)
-    return Bench(store, Notebook(state, NOW), BoundedSemaphore(1), 5.0, STANDARD_PATH)
+    return Bench(store, Notebook(state, NOW), BoundedSemaphore(1), 5.0, STANDARD_PATH, translated)
+
+
+def translated(wish: Wish, work: Path, tick: Callable[[float], None]) -> Result:
+    """Start an image without KVM: on machines that are virtual themselves that is tried in vain, for seconds."""
+    return check(replace(wish, accelerators=(Accelerator.TCG,)), work, tick)
 
 
 @pytest.fixture
