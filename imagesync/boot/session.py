@@ -39,7 +39,8 @@ _PARTING = 3.0
 _LAST = 5.0
 _TICK = 1.0
 _TEXT_SCREENS = {(720, 400), (640, 400)}
-_TEXT_AT, _TEXT_SIZE = 0xB8000, 80 * 25 * 2
+# All of the VGA's window: kernels scroll by moving the place in it from which the screen is shown.
+_TEXT_AT, _TEXT_SIZE = 0xB8000, 1 << 15
 
 # Whatever the other side of the socket sends ends in one of these: the client asserts and indexes as well.
 _TROUBLE = (

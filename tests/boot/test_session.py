@@ -305,7 +305,9 @@ def test_the_words_on_a_text_screen_count(played: Callable[..., Seen]) -> None:
                     file.write(b"P6\\n720 400\\n255\\n" + bytes(720 * 400 * 3 - 900) + b"\\xff" * 900)
             if command["execute"] == "pmemsave":
                 with open("text", "wb") as file:
-                    file.write(bytes(byte for letter in b"guest login: ".ljust(2000) for byte in (letter, 7)))
+                    memory = bytearray(b" \\x07" * (1 << 14))
+                    memory[160 * 180 : 160 * 180 + 26 : 2] = b"guest login: "  # far below what is shown at first
+                    file.write(memory[: command["arguments"]["size"]])
             inner(command)
     """)
 
