@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import TextIO, cast
@@ -14,6 +15,8 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from imagesync.plan.render import printable
 
 _TRACEBACK = "exception"
+_PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+"""Those of syslog, by level."""
 _LONGEST, _LONGEST_TRACEBACK = 4000, 64_000
 """Characters of one value. Of more than that beginning and end are kept."""
 
@@ -73,6 +76,31 @@ def _told(on_line: Callable[[], None] | None) -> Iterable[Processor]:
 
 
 def _processors(*, json_lines: bool) -> Iterable[Processor]:
+    *before, renderer = _steps(json_lines=json_lines)
+    yield from before
+    yield _with_priority(renderer) if _is_journal() else renderer
+
+
+def _is_journal() -> bool:
+    """Return whether standard error leads to the journal (systemd.exec(5), ``JOURNAL_STREAM``)."""
+    try:
+        there = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}"
+
+
+def _with_priority(render: Processor) -> Processor:
+    """Let the journal know the level of a line (sd-daemon(3)), so that ``journalctl -p err`` finds it."""
+
+    def rendered(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        priority = _PRIORITIES.get(event.get("level", ""), 6)
+        return f"<{priority}>{render(logger, method, event)!s}"
+
+    return rendered
+
+
+def _steps(*, json_lines: bool) -> Iterable[Processor]:
     yield structlog.contextvars.merge_contextvars
     yield structlog.processors.add_log_level
     yield structlog.processors.TimeStamper(fmt="iso", utc=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -47,9 +51,10 @@ class _Plugin(click.Command):
 @_limit("--critical", "-c", default="72h", text="The same, critical.")
 @_limit("--fetch-warning", default="24h", text="A list that was not fetched and verified for this long.")
 @_limit("--fetch-critical", default="72h", text="The same, critical.")
+@_limit("--timeout", "-t", default="10s", text="The answer is UNKNOWN when it takes longer.")
 @as_json
 @click.pass_context
-def probe(ctx: click.Context, /, *, as_json: bool, **limits: timedelta) -> None:
+def probe(ctx: click.Context, /, *, as_json: bool, timeout: timedelta, **limits: timedelta) -> None:
     """Say in one line whether all is well, as Nagios and ARGO plug-ins do.
 
     Looks at when lists were made, last verified, and end; at images that are missing or outdated; and at whether the
@@ -60,16 +65,42 @@ def probe(ctx: click.Context, /, *, as_json: bool, **limits: timedelta) -> None:
     """
     from imagesync.run.probe import unknown
 
+    seconds = timeout.total_seconds()
+    late = unknown(f"no answer within {seconds:g} s: the state hangs, or the machine is busy")
+    with _within(seconds, lambda: _say(late, as_json=as_json)):
+        try:
+            said = _answer(ctx.obj, limits)
+        except ImagesyncError as error:
+            said = unknown(str(error))
+    _say(said, as_json=as_json)
+    ctx.exit(int(said.code))
+
+
+@contextmanager
+def _within(seconds: float, say: Callable[[], None]) -> Iterator[None]:
+    """End the process as UNKNOWN, with what ``say`` says, when this takes longer, whatever it waits for."""
+
+    def give_up() -> None:
+        say()
+        sys.stdout.flush()
+        os._exit(3)
+
+    timer = Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
     try:
-        said = _answer(ctx.obj, limits)
-    except ImagesyncError as error:
-        said = unknown(str(error))
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def _say(said: Answer, *, as_json: bool) -> None:
     if as_json:
         problems = [{"level": code.name.lower(), "text": text} for code, text in said.problems]
         write_json({"exit": int(said.code), "text": said.text, "problems": problems, "performance": list(said.data)})
     else:
         click.echo(said.line())
-    ctx.exit(int(said.code))
 
 
 def _answer(options: Options, given: Mapping[str, timedelta]) -> Answer:

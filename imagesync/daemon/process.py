@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 _TICK = 0.5
 _LONGEST_LINE = 1 << 20
 _LAST_WORDS = 30.0
-"""Seconds that a child has to end after it closed its pipe."""
+"""Seconds that a child has to end after it closed its pipe, and after it was killed."""
 
 EventSink = Callable[[Mapping[str, Any]], None]
 
@@ -184,13 +184,16 @@ class _Watched:
         # While its leader is not reaped the group's number is nobody else's; afterwards it is while a member lives.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.child.pid, signal.SIGKILL)
-        self.child.wait()
+        with suppress(subprocess.TimeoutExpired):  # the system itself may hold it: a mount or a disk that is dead
+            self.child.wait(_LAST_WORDS)
         if self.child.stdin:
             self.child.stdin.close()
 
     def ending(self, why: str) -> Ending:
         """Return how it ended, when it has."""
-        code = self.child.returncode
+        code: int | None = self.child.returncode
+        if code is None:
+            return Ending(None, f"{why}, and cannot be killed: a disk or mount that it waits for is dead", self.report)
         if why:
             return Ending(None, f"{why}, and was killed", self.report)
         if code < 0:

@@ -6,9 +6,11 @@ import os
 import queue
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
+from typing import Any
 
 import structlog
 
@@ -17,6 +19,7 @@ from imagesync.daemon.notify.commands import Hook
 from imagesync.daemon.notify.outbox import Outbox
 from imagesync.daemon.passes import HOUSEKEEPING, Passes, Site
 from imagesync.daemon.schedule import Schedule
+from imagesync.daemon.stop import heeding
 from imagesync.daemon.systemd import Notifier
 from imagesync.daemon.web.plans import Plans
 from imagesync.daemon.web.site import Web
@@ -34,6 +37,9 @@ _TICK = 1.0
 _STEP = 30.0
 """Seconds by which the clock must have been set for that to matter."""
 
+_STUCK = 300.0
+"""Seconds in which a pass begins whose turn it is, and what is over is noted: a state that hangs is given up sooner."""
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -47,6 +53,7 @@ class _State:
     status: str = ""
     hastened: set[str] = field(default_factory=set)
     offset: float = 0.0
+    moved: float = field(default_factory=time.monotonic)
     received: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
 
 
@@ -76,7 +83,7 @@ class Service:
     def serve(self) -> None:
         """Run until SIGTERM or Ctrl-C. Must be called in the main thread; returns within the budget of the stop."""
         before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
-        try:
+        with heeding(self.passes.stop), self._ending(before):
             self.passes.recall(self.site)
             self._arrange(self.site)
             self.schedule.start()
@@ -85,10 +92,20 @@ class Service:
             log.info("daemon started", lists=len(self.site.rhythms()) - 1, pid=os.getpid())
             while self._next_signal() not in {signal.SIGTERM, signal.SIGINT}:
                 self._look()
+
+    @contextmanager
+    def _ending(self, before: Mapping[signal.Signals, Any]) -> Iterator[None]:
+        """End everything, and give signals back to those who received them."""
+        try:
+            yield
         finally:
             self._end()
             for number, receiver in before.items():
                 signal.signal(number, receiver)
+
+    def is_alive(self) -> bool:
+        """Return whether what is due begins: the scheduler lives, and nothing holds its turn without being a pass."""
+        return self.schedule.is_alive() and time.monotonic() - self._state.moved < _STUCK
 
     def _end(self) -> None:
         self._notifier.tell("STOPPING=1")
@@ -131,9 +148,6 @@ class Service:
 
     # --- signals ---
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a receiver
-        if number != signal.SIGHUP:
-            # The time runs from now on, whatever the main thread is at.
-            self.passes.stop.ask()
         self._state.received.put(number)
 
     def _next_signal(self) -> int:
@@ -173,7 +187,7 @@ class Service:
             hasten=self._hasten,
             plans=Plans(program, lambda: self.site, self.passes.stop),
             began=program.clock(),
-            is_alive=self.schedule.is_alive,
+            is_alive=self.is_alive,
         )
 
     def _outlook(self) -> Outlook:
@@ -187,6 +201,8 @@ class Service:
         )
 
     def _look(self) -> None:
+        if self.schedule.is_idle() or self.passes.live.running():
+            self._state.moved = time.monotonic()
         self._watch_clock()
         self._feed()
         self.web.tend(self.site.config)
@@ -206,10 +222,10 @@ class Service:
             self._arrange(self.site)
 
     def _feed(self) -> None:
-        """Tell the watchdog that all is well, while the scheduler's own thread shows that it is."""
+        """Tell the watchdog that all is well, while passes begin when they are due."""
         now = time.monotonic()
         due = now - self._state.fed >= self._notifier.watchdog / 3
-        if self._notifier.watchdog and due and self.schedule.is_alive():
+        if self._notifier.watchdog and due and self.is_alive():
             self._notifier.tell("WATCHDOG=1")
             self._state.fed = now
 

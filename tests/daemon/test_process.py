@@ -1,6 +1,7 @@
 """A child is watched, heard, and never left behind."""
 
 import os
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -11,7 +12,7 @@ from threading import Thread
 import psutil
 import pytest
 
-from imagesync.daemon.process import Launch, Patience, supervise
+from imagesync.daemon.process import Launch, Patience, _Watched, supervise
 from imagesync.daemon.stop import Stop
 
 PATIENT = Patience(30, 30)
@@ -153,7 +154,7 @@ def test_the_lifeline_ends_with_the_parent(tmp_path):
     script.write_text(dedent(PREAMBLE) + "print(os.getpid(), flush=True)\nsys.stdin.read()\n")
     parent = f"""
         import os
-        from imagesync.daemon.process import Launch, Patience, supervise
+        from imagesync.daemon.process import Launch, Patience, _Watched, supervise
         from imagesync.daemon.stop import Stop
         launch = Launch([{sys.executable!r}, {str(script)!r}], dict(os.environ), "")
         supervise(launch, Patience(60, 60), Stop(), print)
@@ -199,3 +200,19 @@ def test_a_program_that_is_missing_is_an_error_of_the_system_and_leaves_nothing(
         supervise(Launch([str(tmp_path / "none")], {}, ""), PATIENT, Stop(), print)
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+class Undying(subprocess.Popen):
+    """Stands for a child that the system itself holds, as a dead disk does, which cannot be had here."""
+
+    def wait(self, timeout=None):
+        raise subprocess.TimeoutExpired(self.args, timeout)
+
+
+def test_a_child_that_cannot_be_killed_is_told_and_not_waited_for():
+    child = Undying([sys.executable, "-c", ""], start_new_session=True)
+    watched = _Watched(child, Patience(1, 1), Stop(), lambda event: None)
+    watched.end()
+
+    assert "showed no life, and cannot be killed: a disk" in watched.ending("showed no life").why
+    super(Undying, child).wait()

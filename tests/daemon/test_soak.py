@@ -42,6 +42,10 @@ def test_growth_is_noticed(soak):
 
     assert soak.growth(flat) == []
     assert [line.split()[0] for line in soak.growth(flat + grown)] == ["memory", "descriptors", "threads", "state"]
+    leak = [
+        soak.Figures(100 << 20, 10, 5, 1 << 20, number, 0, opened=20 + number % 3 * 9 + number) for number in range(8)
+    ]
+    assert [line.partition(" from")[0] for line in soak.growth(leak)] == ["what is open"]
     dead = [soak.Figures(100 << 20, 10, 5, 1 << 20, number, 0, 9, number) for number in range(4)]
     assert soak.growth(dead)[0].startswith("what the page did not give")
     assert soak.growth(flat[:1] * 4)[0].startswith("nothing")

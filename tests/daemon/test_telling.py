@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from structlog.testing import capture_logs
 
 from imagesync.config.load import load
 from imagesync.daemon.notify.commands import Hook
@@ -234,6 +235,52 @@ def test_a_message_that_cannot_be_dropped_is_not_delivered_again(place, at_work)
         until(lambda: not box._inbox.complaint)
 
     assert place.texts() == ["one"]
+
+
+def test_what_cannot_be_delivered_is_tried_again_later_and_later(place, at_work):
+    times = [NOW]
+    broken = {"name": "ops", "command": ["sh", "-c", f"echo >> {place.root}/tries; test -e {place.root}/mended"]}
+    place.change("one")
+    box = at_work(broken, clock=lambda: times[-1])
+
+    def tries():
+        file = place.root / "tries"
+        return len(file.read_text()) if file.exists() else 0
+
+    for number, wait in enumerate((30, 60, 120), start=1):
+        until(lambda number=number: tries() == number)
+        with place.open() as state:
+            until(lambda state=state: waiting(state, now=times[-1]) is None)
+            assert waiting(state, now=times[-1] + timedelta(seconds=wait - 1)) is None
+            assert waiting(state, now=times[-1] + timedelta(seconds=wait)) == ["one"]
+        times.append(times[-1] + timedelta(seconds=wait))
+        (place.root / "mended").touch() if number == 3 else None
+        box._wake_posts()
+    with place.open() as state:
+        until(lambda: waiting(state, now=NOW + timedelta(days=1)) is None)
+
+    assert tries() == 4
+
+
+def test_what_cannot_be_delivered_for_days_is_given_up_and_logged(place, at_work):
+    place.change("one")
+    with place.open() as state, capture_logs() as lines:
+        box = at_work({"name": "ops", "command": ["false"]})
+        until(lambda: waiting(state, now=NOW + timedelta(hours=1)) == ["one"] and waiting(state) is None)
+        box._posts[0]._clock = lambda: NOW + GIVE_UP + timedelta(seconds=1)
+        box._wake_posts()
+        until(lambda: waiting(state, now=NOW + timedelta(days=30)) is None)
+
+    assert [line["event"] for line in lines].count("notification given up") == 1
+
+
+def test_a_slow_receiver_delays_no_other(place, at_work):
+    place.change("one")
+    slow = {"name": "slow", "command": ["sh", "-c", f"echo > {place.root}/begun; sleep 60"], "timeout": "60s"}
+    at_work(slow, place.writes(), budget=Budget(0.2, 1))
+    until((place.root / "begun").exists)
+    place.change("two", run="r2")
+    until(lambda: place.texts() == ["one", "two"])
 
 
 def test_that_the_state_cannot_be_written_is_told_past_it_once_and_when_it_is_over(place, at_work):

@@ -43,6 +43,10 @@ class Seed:
     signature: bytes
     payload: SignedPayload
 
+    def envelope(self, signature: bytes) -> bytes:
+        """Return the message with another signature."""
+        return bytes(forge.envelope(self.part, signature))
+
 
 class Trial:
     """Changes messages and judges them; ``accepted`` counts those that still verify."""
@@ -70,10 +74,19 @@ class Trial:
         """
         seed = dice.choice(self.seeds)
         message = MUTATIONS[kind](seed, self.seeds, dice)
-        begin = time.process_time()
         if kind == "json":
             self._parse(SignedPayload(message, message, seed.payload.signer, None))
             message = forge.envelope(message, seed.signature)
+        self.judge(message)
+        return message
+
+    def judge(self, message: bytes) -> None:
+        """Judge a changed message.
+
+        Raises:
+            AssertionError: It is accepted with other content or another signer, or takes too long.
+        """
+        begin = time.process_time()
         try:
             found = self._verify(message)
         except TrustError:
@@ -84,7 +97,6 @@ class Trial:
             assert _said(found) in self.signed, message
             self._parse(found)
         assert time.process_time() - begin < LONGEST, message
-        return message
 
     @staticmethod
     def _parse(payload: SignedPayload) -> None:

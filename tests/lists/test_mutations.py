@@ -50,6 +50,17 @@ def test_no_changed_message_passes_for_another(trial: Any, commit: str, kind: st
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_MEMORY
 
 
+def test_no_bit_of_a_signature_gives_another_signer(trial: Any, commit: str) -> None:
+    """Other ones for each commit; all of a message take a minute."""
+    dice = Random(commit)
+    seed = dice.choice(trial.seeds)
+
+    for bit in dice.sample(range(8 * len(seed.signature)), 700):
+        signature = bytearray(seed.signature)
+        signature[bit // 8] ^= 1 << bit % 8
+        trial.judge(seed.envelope(bytes(signature)))
+
+
 def test_some_changes_do_not_matter(trial: Any) -> None:
     # Else the changes were so coarse that nothing was tested behind the envelope.
     before = trial.accepted

@@ -72,6 +72,9 @@ def test_the_rules_fire_when_they_should_and_only_then(monitoring: Path) -> None
     ran = _promtool("test", "rules", "imagesync.rules.test.yml", where=monitoring)
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    tried = yaml.safe_load((monitoring / "imagesync.rules.test.yml").read_text())["tests"]
+    fired = {one["alertname"] for test in tried for one in test.get("alert_rule_test", ()) if one["exp_alerts"]}
+    assert fired == {rule["alert"] for rule in _rules(monitoring)}
 
 
 def test_the_rules_ask_for_metrics_that_there_are(monitoring: Path, metrics: set[str]) -> None:

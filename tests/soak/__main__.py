@@ -34,6 +34,8 @@ def main(minutes: float) -> int:
             print(f"{elapsed:7.0f} s  {figures[-1][1]}", flush=True)  # noqa: T201 - a program for people
         steady = [figure for at, figure in figures if at > minutes * 60 * WARM_UP]
         found = growth(steady)
+    for what, figure in (("before", steady[0]), ("after", steady[-1])):
+        print(f"{what:>7}    {figure}")  # noqa: T201
     for line in found:
         print(f"GREW: {line}")  # noqa: T201
     return 1 if found else 0

@@ -49,6 +49,7 @@ class Figures:
     """What is measured of the daemon: bytes, and counts. ``passes`` were begun so far.
 
     ``answers`` are pages that were given, ``refusals`` requests without an answer or with one that tells of an error.
+    ``opened`` are all descriptors, also those that a pass or a look at the state has for a while.
     """
 
     memory: int
@@ -59,11 +60,12 @@ class Figures:
     failed: int
     answers: int = 0
     refusals: int = 0
+    opened: int = 0
 
     def __str__(self) -> str:
         """Return one line."""
         return (
-            f"memory {self.memory / MIB:6.1f} MiB  descriptors {self.descriptors:3}  threads {self.threads:2}  "
+            f"memory {self.memory / MIB:6.1f} MiB  descriptors {self.descriptors:3} of {self.opened:3}  threads {self.threads:2}  "
             f"state {self.state / MIB:6.2f} MiB  passes {self.passes:5}  not good {self.failed:5}  "
             f"pages {self.answers:6}  not given {self.refusals:4}"
         )
@@ -81,6 +83,10 @@ def growth(figures: Sequence[Figures]) -> list[str]:
         before, after = (max(getattr(one, name) for one in part) for part in (early, late))
         if after - before > limit:
             found.append(f"{name} from {before} to {after}, allowed are {limit} more")
+    # What comes and goes is not always there: the fewest tell what stays.
+    before, after = (min(one.opened for one in part) for part in (early, late))
+    if after - before > limits["descriptors"]:
+        found.append(f"what is open from {before} to {after}, allowed are {limits['descriptors']} more")
     if late[-1].refusals:
         found.append(f"what the page did not give: from 0 to {late[-1].refusals}")
     if late[-1].passes <= early[0].passes:
@@ -193,6 +199,11 @@ class Site:
             "trust": {"anchors": str(self._anchors)},
             "limits": {"attempts": 1},
             "guard": {"min_images": 999},
+            # One who cannot be told, and one who is told everything.
+            "notifications": [
+                {"name": "dead", "webhook": {"url": "http://127.0.0.1:1/"}},
+                {"name": "alive", "command": ["sh", "-c", "exec cat > /dev/null"]},
+            ],
             "history": "20s",
             "daemon": {"jitter": "0", "housekeeping": "10s", "listen": f"127.0.0.1:{self._port}"},
             "subscriptions": [
@@ -269,11 +280,13 @@ class Site:
         with self._daemon.oneshot():
             memory = self._daemon.memory_info().rss
             threads = self._daemon.num_threads()
-        descriptors = len([one for one in Path(f"/proc/{self._daemon.pid}/fd").iterdir() if self._is_steady(one)])
+        opened = list(Path(f"/proc/{self._daemon.pid}/fd").iterdir())
+        descriptors = len([one for one in opened if self._is_steady(one)])
         self._read_on()
         begun, failed = self._counts["begun"], self._counts["failed"]
         size = sum(one.stat().st_size for one in self._root.glob("state.db*") if one.is_file())
-        return Figures(memory, descriptors, threads, size, begun, failed, self._answers, self._refusals)
+        pages = (self._answers, self._refusals)
+        return Figures(memory, descriptors, threads, size, begun, failed, *pages, len(opened))
 
     @staticmethod
     def _is_steady(descriptor: Path) -> bool:

@@ -21,6 +21,7 @@ from imagesync.plan.render import printable
 _TAIL = 500
 _KEPT = 1 << 16
 _TICK = 0.5
+_TO_DIE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     # While the leader is not reaped its number cannot be anybody else's.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    with suppress(subprocess.TimeoutExpired):  # the system itself may hold it: a mount or a disk that is dead
+        child.wait(_TO_DIE)
     if child.stderr:
         child.stderr.close()

@@ -8,6 +8,7 @@ from itertools import islice
 
 from imagesync.config.schema import Config
 from imagesync.errors import ImagesyncError
+from imagesync.http.url import redact
 from imagesync.model import Digest, ImageId
 from imagesync.run.denial import raw_entries
 from imagesync.run.proof import Link, path_of
@@ -118,5 +119,11 @@ def _entry(blob: bytes | None, identifier: ImageId) -> dict[str, str]:
     for entry in islice(raw_entries(blob) if blob else (), _ENTRIES):
         if str(entry.get("dc:identifier")) == identifier:
             plain = ((str(key), value) for key, value in entry.items() if isinstance(value, str | int | float))
-            return {key: str(value) for key, value in islice(plain, _KEYS) if not key.startswith(_HIDDEN)}
+            shown = islice(plain, _KEYS)
+            return {key: _shown(key, str(value)) for key, value in shown if not key.startswith(_HIDDEN)}
     return {}
+
+
+def _shown(key: str, value: str) -> str:
+    """Return a value of the list; an address may carry a secret."""
+    return redact(value) if key == "hv:uri" else value

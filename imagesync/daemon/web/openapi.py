@@ -70,7 +70,7 @@ _SCHEMAS = {
     ),
     "Image": _object(
         {"ref": _TEXT, "key": _TEXT, "title": _TEXT, "state": _TEXT, "reason": _TEXT, "since": _TIME}
-        | {"digest": _MAYBE, "format": _TEXT, "vo": _TEXT, "signer": _TEXT, "list": _MAYBE}
+        | {"digest": _MAYBE, "format": _TEXT, "vo": _TEXT, "signer": _TEXT, "list": _MAYBE, "boot": _MAYBE}
         | {"failures": _COUNT, "retry_at": _TIME},
     ),
     "Pause": _object(

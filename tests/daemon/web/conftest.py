@@ -65,6 +65,8 @@ class Place:
     next: dict = field(default_factory=dict)
     troubles: dict = field(default_factory=dict)
     complaint: str = ""
+    state: str = ""
+    is_alive: bool = True
     hastened: list = field(default_factory=list)
     live: Live = field(default_factory=Live)
     options: dict = field(default_factory=dict)
@@ -141,6 +143,11 @@ class Place:
             state.finish_run(f"run-{number}", began + timedelta(seconds=90), code, report)
         return self
 
+    def made(self, artifact):
+        with open_state(self.url) as state:
+            state.remember(artifact)
+        return self
+
     def described(self, image, **properties):
         key = ImageKey("", ListId("list-fedcloud"), ImageId(image))
         with open_state(self.url) as state:
@@ -167,12 +174,13 @@ class Place:
             plans._plan, plans._begun = Plan(self.now - HOUR / 60, self.planned), self.now
         return Window(
             site=lambda: site,
-            outlook=lambda: Outlook(dict(self.next), dict(self.troubles), self.complaint),
+            outlook=lambda: Outlook(dict(self.next), dict(self.troubles), self.complaint, self.state),
             live=self.live,
             clock=lambda: self.now,
             hasten=self.hastened.append,
             plans=plans,
             began=self.now - DAY,
+            is_alive=lambda: self.is_alive,
         )
 
     def open(self, rules=None):

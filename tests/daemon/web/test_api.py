@@ -9,6 +9,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from prometheus_client.parser import text_string_to_metric_families
 
+from imagesync import __version__
 from imagesync.daemon.web.access import Rules
 from imagesync.daemon.web.app import make_app
 from imagesync.daemon.web.openapi import description
@@ -53,6 +54,19 @@ def test_every_route_for_programs_is_described():
 
     programs = {path for path in GETS if path.startswith("/api/")} | {"/healthz", "/readyz", "/metrics"}
     assert set(description()["paths"]) == programs | {"/api/v1/lists/{name}/sync"}
+
+
+def test_every_key_of_the_status_is_described(place):
+    place.accept(entries=[{"dc:identifier": "one"}]).hold().ran().passed().paused("list", "fedcloud")
+    status, schemas = place.open().get("/api/v1/status").json(), description()["components"]["schemas"]
+
+    for name, found in (
+        ("Status", status),
+        ("List", status["lists"][0]),
+        ("Target", status["targets"][0]),
+        ("Image", status["targets"][0]["images"][0]),
+    ):
+        assert set(found) == set(schemas[name]["properties"]), name
 
 
 def test_the_status_has_the_keys_of_the_command(place):
@@ -109,6 +123,22 @@ def test_it_is_ready_when_every_list_was_looked_at_also_in_vain(place):
     )
 
 
+def test_it_is_not_alive_when_what_is_due_does_not_begin(place):
+    place.is_alive = False
+
+    assert place.open().get("/healthz").status_code == 503
+
+
+def test_it_is_not_ready_while_the_state_cannot_be_written(place):
+    place.state = "state.db: cannot be written: disk full"
+    client = place.accept().ran().open(Rules(local=True))
+    answer = client.get("/readyz", headers={"host": "localhost"})
+
+    assert (answer.status_code, "disk full" in answer.text) == (503, True)
+    assert "disk full" in client.get("/", headers={"host": "localhost"}).text
+    assert _metrics(place.open())["imagesync_state_usable",] == 0
+
+
 # --- metrics ----------------------------------------------------------------------------------------------------------
 def _metrics(client):
     text = client.get("/metrics").text
@@ -137,6 +167,31 @@ def test_metrics_say_what_the_state_says(place):
     assert found["imagesync_list_verdict", "fedcloud", "trusted"] == 1
     assert found["imagesync_back_offs", "image"] == found["imagesync_back_offs", "list"] == 1
     assert found["imagesync_target_failed", "site"] == 0
+    assert found["imagesync_pass_success_timestamp_seconds", "fedcloud"] == (place.now - HOUR).timestamp() + 90
+    assert found["imagesync_list_images", "fedcloud"] == 1
+    assert found["imagesync_running_passes",] == 0
+    assert found["imagesync_start_time_seconds",] == (place.now - 24 * HOUR).timestamp()
+    assert found["imagesync_state_usable",] == found["imagesync_configuration_in_force",] == 1
+    assert found["imagesync_clock_trusted",] == 1
+    (build,) = [name for name in found if name[0] == "imagesync_build_info"]
+    assert __version__ in build
+
+
+def test_metrics_say_what_is_wrong(place):
+    place.complaint = "configuration not reloaded: x"
+    place.live.begin("fedcloud", place.now)
+    found = _metrics(
+        place.accept()
+        .ran(lists=[("fedcloud", "refused", "rollback: lower")], code=3, error="backend-unavailable")
+        .open()
+    )
+
+    assert found["imagesync_list_verdict", "fedcloud", "refused"] == 1
+    assert found["imagesync_list_verdict", "fedcloud", "trusted"] == 0
+    assert found["imagesync_configuration_in_force",] == 0
+    assert found["imagesync_running_passes",] == 1
+    assert found["imagesync_target_failed", "site"] == 1
+    assert ("imagesync_pass_success_timestamp_seconds", "fedcloud") not in found
 
 
 def test_revocation_lists_count_as_the_last_pass_had_them_not_as_the_first(place):

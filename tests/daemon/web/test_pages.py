@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from imagesync.daemon.web.access import POLICY, Rules
-from imagesync.model import Digest
-from imagesync.state import BootRecord, open_state
+from imagesync.model import Digest, Fingerprint, Format
+from imagesync.state import ArtifactRecord, BootRecord, open_state
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NASTY = "<script>alert(1)</script>\x1b]0;x\x07\u202ejavascript:alert(1)\x00"
@@ -41,11 +41,14 @@ def test_what_is_not_is_said_with_since_why_and_next(place):
 
 
 def test_a_list_page_has_the_chain_the_versions_and_the_ends(place):
-    text = main_of(place.accept().ran().open().get("/lists/fedcloud"))
+    crl = {"matter": "crl-expiry", "subject": "the CRL of Test CA", "at": "2026-11-22T13:00:00Z"}
+    text = main_of(place.accept().ran(ends=[crl]).open().get("/lists/fedcloud"))
 
     assert "/DC=org/DC=example/CN=Robot: endorser signed the list" in text
     assert "/DC=org/DC=example/CN=Test CA is trusted" in text
     assert "Expires 2026-12-22 12:00 in 30 d" in text
+    assert "the CRL of Test CA 2026-11-22 13:00 in 1 h" in text
+    assert re.search(r"As received 1 2026-11-22 12:00 now 2026-11-22 12:00 now", text)
     assert "https://lists.example/fedcloud" in text
     assert "signature" not in text
 
@@ -70,13 +73,21 @@ def test_a_message_of_another_list_is_not_given(place):
 
 def test_an_image_page_has_the_chain_of_digests_and_what_the_list_says(place):
     entry = {"dc:identifier": "one", "dc:description": "A web server", "sl:checksum:sha512": "ab" * 64}
-    client = place.accept(entries=[entry | {"ad:user:fullname": "Jane"}]).hold(digest="cd" * 64).ran().open()
-    text = main_of(client.get(f"/targets/site/{ref_of(client)}"))
+    entry |= {"ad:user:fullname": "Jane", "hv:uri": "https://images.example/one.vmdk?signature=s3cret"}
+    made = ArtifactRecord(
+        Fingerprint("f"), Digest("ab" * 64), Format.VMDK, Digest("cd" * 64), Format.QCOW2, 3 << 20, 8 << 30
+    )
+    client = place.accept(entries=[entry]).hold(digest="cd" * 64, format="qcow2").made(made).ran().open()
+    answer = client.get(f"/targets/site/{ref_of(client)}")
+    text = main_of(answer)
 
     assert "A web server" in text
-    assert "The list names " + "ab" * 64 in text
-    assert "Stored on site " + "cd" * 64 in text
-    assert "Jane" not in text
+    assert f"The list names {'ab' * 64} https://images.example/one.vmdk" in text
+    assert f"Downloaded and verified {'ab' * 64} vmdk" in text
+    assert f"Converted {'cd' * 64} qcow2, 3.0 MiB, a disk of 8.0 GiB" in text
+    assert f"Stored on site {'cd' * 64} qcow2, the same bytes" in text
+    assert "Jane" not in answer.text
+    assert "s3cret" not in answer.text
 
 
 def test_the_properties_of_an_image_are_shown_as_they_were_written(place):

@@ -201,8 +201,32 @@ def test_a_pass_that_is_stuck_is_killed_and_said_to_be(quiet, start):
 def test_a_one_shot_sync_may_run_beside_it(quiet, start):
     with start() as daemon:
         daemon.idle()
-        assert quiet.sync().code in {0, 6}
+        assert quiet.sync().code == 0
         assert daemon.stop() == 0
+
+
+def test_it_removes_what_is_due_by_itself(quiet, start):
+    quiet.options["daemon"] |= {"housekeeping": "1s"}
+    quiet.configure()
+    long_ago = datetime.now(UTC) - timedelta(days=3000)
+    with open_state(f"sqlite:///{quiet.root / 'state.db'}", None) as state:
+        state.begin_run("old", "sync", long_ago)
+        state.finish_run("old", long_ago, 0, {})
+        with start():
+            until(lambda: state.run("old") is None)
+
+
+def test_lines_have_a_priority_in_the_journal(quiet, start, tmp_path):
+    (tmp_path / "daemon.log").touch()
+    there = (tmp_path / "daemon.log").stat()
+    quiet.shaky.server.misbehave(quiet.shaky.path, Replaced(b"no list"))
+    with start(JOURNAL_STREAM=f"{there.st_dev}:{there.st_ino}") as daemon:
+        daemon.idle()
+        lines = daemon.log().splitlines()
+
+    assert any(line.startswith("<6>timestamp=") and "pass began" in line for line in lines)
+    assert any(line.startswith("<3>timestamp=") and "pass failed" in line for line in lines)
+    assert all(line[0] == "<" for line in lines)
 
 
 def test_the_watchdog_is_fed(quiet, start):

@@ -1,6 +1,7 @@
 """The exact forms of what ``sync``, ``plan`` and ``status`` say, which other programs rely on."""
 
 import json
+import os
 import re
 import sqlite3
 from contextlib import closing
@@ -213,3 +214,14 @@ def test_an_image_that_failed_from_the_beginning_is_late_to_the_probe(provider, 
     said = provider.given("probe")
 
     assert (said.code, "1 images missing or outdated on site" in said.out) == (code, code > 0), said.out
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_probe_that_would_wait_for_long_is_unknown(provider, options):
+    provider.config.unlink()
+    os.mkfifo(provider.config)
+    said = provider.run("probe", "--timeout", "1s", *options)
+
+    assert said.code == 3
+    assert "no answer within 1 s" in (said.json["text"] if options else said.out)
+    assert options or said.out.startswith("IMAGESYNC UNKNOWN - ")
