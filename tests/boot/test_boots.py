@@ -100,7 +100,7 @@ def test_a_guest_gets_its_verdict(
             assert "guest: seed instance-id: imagesync-boot-check" in console
             assert "guest: network\n" in console
             assert result.machine.firmware is (Firmware.BIOS if machine == "bios" else Firmware.UEFI)
-            assert result.screen.ink > 0.01
+            assert machine == "arm" or result.screen.ink > 0.01  # there the kernel has only the serial console
             assert machine != "bios" or "] virtio_blk virtio" in _on_screen(result)
         case Story.WRITES:
             assert "guest: overwrote the disk" in console

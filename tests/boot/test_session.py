@@ -279,7 +279,8 @@ def test_a_link_in_place_of_the_screen_is_not_followed(played: Callable[..., See
 
 
 def test_the_last_screen_with_something_on_it_is_kept(played: Callable[..., Seen]) -> None:
-    seen = played("""
+    seen = played(
+        """
         looks = 0
         def answer(command, inner=answer):
             global looks
@@ -288,8 +289,12 @@ def test_the_last_screen_with_something_on_it_is_kept(played: Callable[..., Seen
                 drawn = {2: 40, 3: 41}.get(looks, 0)
                 with open("screen.ppm", "wb") as file:
                     file.write(b"P6\\n100 60\\n255\\n" + b"\\xff" * 3 * drawn + bytes(3 * (6000 - drawn)))
+                if looks == 5:
+                    event("SHUTDOWN", guest=True, reason="guest-shutdown")
             inner(command)
-    """)
+    """,
+        replace(QUICK, total=60.0),
+    )
 
     assert seen.picture is not None
     assert (seen.picture.points.count(b"\xff"), seen.evidence.dark) == (3 * 41, True)
