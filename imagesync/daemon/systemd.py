@@ -41,4 +41,4 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """Show ``text`` in ``systemctl status``; one line of 200 characters at most, that steers no terminal."""
-        self.tell("STATUS=" + short(" ".join(text.split()), _LONGEST))
+        self.tell("STATUS=" + short(text, _LONGEST))

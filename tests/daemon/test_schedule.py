@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from imagesync.daemon.schedule import Rhythm, Schedule
 
 HOUR = timedelta(hours=1)
-HANG = 20
+HANG = 90
 
 
 @contextmanager

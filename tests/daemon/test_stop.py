@@ -18,7 +18,7 @@ from imagesync.cli import stopping
 from imagesync.daemon.stop import Budget, Stop
 
 UNIT = Path(__file__).parents[2] / "packaging" / "systemd" / "imagesync.service"
-HANG = 30
+HANG = 90
 CHILDREN, WHOLE = 1.5, 15.0
 """Seconds of the scaled budget."""
 
@@ -47,7 +47,7 @@ DAEMON = """
 DEAF = """
     import os, signal, subprocess, sys, time
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     while True:
         print(os.getpid(), other.pid, file=open(sys.argv[0] + ".pids", "w"), flush=True)
         os.write(int(sys.argv[sys.argv.index("--events") + 1]), b'{"event": "alive"}\\n')
@@ -79,7 +79,7 @@ def site(tmp_path):
         "subscriptions": [{"name": "a", "vo": "a", "url": "https://list.example/a", "endorsers": [endorser]}],
         "daemon": {"listen": f"127.0.0.1:{port}", "jitter": "0"},
         "notifications": [
-            {"name": "ops", "command": ["sh", "-c", f"echo $$ > {tmp_path / 'hook'}; exec sleep 60"], "timeout": "60s"}
+            {"name": "ops", "command": ["sh", "-c", f"echo $$ > {tmp_path / 'hook'}; exec sleep 600"], "timeout": "600s"}
         ],
     }
     (tmp_path / "imagesync.yaml").write_text(yaml.safe_dump(config))

@@ -25,7 +25,7 @@ from imagesync.daemon.stop import Budget, Stop
 from imagesync.state import ChangeRecord, MessageRecord, open_state
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-HANG = 30
+HANG = 90
 TARGETS = [{"name": "site", "error": None, "actions": []}]
 
 
@@ -276,7 +276,7 @@ def test_what_cannot_be_delivered_for_days_is_given_up_and_logged(place, at_work
 
 def test_a_slow_receiver_delays_no_other(place, at_work):
     place.change("one")
-    slow = {"name": "slow", "command": ["sh", "-c", f"echo > {place.root}/begun; sleep 60"], "timeout": "60s"}
+    slow = {"name": "slow", "command": ["sh", "-c", f"echo > {place.root}/begun; sleep 600"], "timeout": "600s"}
     at_work(slow, place.writes(), budget=Budget(0.2, 1))
     until((place.root / "begun").exists)
     place.change("two", run="r2")

@@ -61,7 +61,7 @@ class Event:
         """
         about = (self.kind, self.at, self.subscription, self.target, self.key, self.text)
         digest = hashlib.sha256("\0".join(about).encode("utf-8", "replace")).hexdigest()
-        lines = {name: short(" ".join(getattr(self, name).split())) for name in ("text", "title")}
+        lines = {name: short(getattr(self, name)) for name in ("text", "title")}
         return {"id": digest[:24], **asdict(self), **lines, "kind": str(self.kind)}
 
 

@@ -21,8 +21,7 @@ def shown(value: object, most: int = LONGEST) -> object:
         return value
     if value is None:
         return ""
-    text = str(value)[: 4 * most]
-    return short(" ".join(text.split()), most)
+    return short(str(value), most)
 
 
 def size(count: float) -> str:

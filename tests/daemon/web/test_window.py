@@ -21,7 +21,7 @@ from imagesync.daemon.web.window import Glances
 from imagesync.errors import StateError
 from imagesync.run.survey import Survey
 
-HANG = 20
+HANG = 90
 
 
 class Gated(Survey):

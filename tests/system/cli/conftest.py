@@ -31,7 +31,7 @@ from imagesync.testing.disks import Disk, Kind, write_disk
 from imagesync.testing.list_server import ListServer, PublishedList, identity_of
 from imagesync.testing.pki import Authority, ec_key, write_anchors, write_identity
 
-HANG = 60
+HANG = 150
 KIB = 1 << 10
 
 

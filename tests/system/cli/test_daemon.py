@@ -15,7 +15,7 @@ from imagesync.run.wiring import DAEMON
 from imagesync.state import PassRecord, open_state
 from imagesync.testing.faults import Held, Replaced, Slow, Status
 
-HANG = 60
+HANG = 150
 
 
 def until(truth):

@@ -18,7 +18,7 @@ from playwright.sync_api import sync_playwright
 
 from imagesync.testing.faults import Held, Slow, Tampered
 
-HANG = 60
+HANG = 150
 HOSTILE = (
     '"><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[31m\u202egnp.exe javascript:alert(3) ' + "long " * 2000
 )

@@ -12,7 +12,7 @@ from cloud.turns import commit, everything
 from imagesync.testing.disks import Kind
 from imagesync.testing.faults import Held
 
-HANG = 60
+HANG = 150
 PROMISED = 30
 """Seconds in which a daemon that is asked to ends."""
 

@@ -6,7 +6,7 @@ from textwrap import dedent
 
 import pytest
 
-HANG = 60
+HANG = 150
 
 
 def waiting(kill, step="pass"):

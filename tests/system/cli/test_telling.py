@@ -6,7 +6,7 @@ import time
 from imagesync.state import open_state
 from imagesync.testing.faults import Held
 
-HANG = 60
+HANG = 150
 
 
 def until(truth):
