@@ -79,7 +79,11 @@ def site(tmp_path):
         "subscriptions": [{"name": "a", "vo": "a", "url": "https://list.example/a", "endorsers": [endorser]}],
         "daemon": {"listen": f"127.0.0.1:{port}", "jitter": "0"},
         "notifications": [
-            {"name": "ops", "command": ["sh", "-c", f"echo $$ > {tmp_path / 'hook'}; exec sleep 600"], "timeout": "600s"}
+            {
+                "name": "ops",
+                "command": ["sh", "-c", f"echo $$ > {tmp_path / 'hook'}; exec sleep 600"],
+                "timeout": "600s",
+            }
         ],
     }
     (tmp_path / "imagesync.yaml").write_text(yaml.safe_dump(config))
