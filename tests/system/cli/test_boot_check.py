@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -64,14 +65,21 @@ def _started(site):
     return max(one["at"] for story in site.given("why", "bad", "--json").json["images"] for one in story["boot_checks"])
 
 
-def test_nothing_is_left_of_a_check_at_the_shell_that_is_ended(tmp_path):
+def _name(process):
+    with suppress(psutil.NoSuchProcess):
+        return process.name()
+    return ""
+
+
+def test_nothing_is_left_of_a_check_at_the_shell_that_is_ended(tmp_path, ending):
     image = write_disk(tmp_path / "one.img", Kind.RAW, Disk("one\r\nwaits", 1280 * KIB))
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     command = [sys.executable, "-m", "imagesync", "-c", tmp_path / "none", "image", "boot", image, "--ram", "512"]
-    with subprocess.Popen(command, env=os.environ | {"TMPDIR": str(scratch)}, stderr=subprocess.PIPE) as process:
+    environment = os.environ | {"TMPDIR": str(scratch)}
+    with ending(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)) as process:
         children = []
-        while not any(child.name().startswith("qemu-system") for child in children):
+        while not any(_name(child).startswith("qemu-system") for child in children):
             assert process.poll() is None
             children = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
