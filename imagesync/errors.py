@@ -198,9 +198,17 @@ class ConversionError(ContentError):
 
 
 class BootCheckError(ContentError):
-    """The image was started, as the target demands, and did not pass: a verdict says what became of it."""
+    """The image was started, as the target demands, and did not pass: ``verdict`` says what became of it."""
 
     retry = Retry.LATER
+
+    def __init__(self, subject: str, verdict: str, why: str, seconds: float) -> None:
+        """Say what was seen, in how many seconds of this pass."""
+        hint = "imagesync why shows what it wrote; tell the publisher, or set boot_check to report"
+        super().__init__(subject, f"it was started and did not pass, {verdict}: {why}", hint)
+        self.verdict = verdict
+        self.why = why
+        self.seconds = seconds
 
 
 class ToolMissingError(ContentError):

@@ -29,7 +29,7 @@ from imagesync.boot.machine import (
     choose,
     firmware_files,
 )
-from imagesync.boot.picture import png
+from imagesync.boot.picture import Picture
 from imagesync.boot.session import Launch, Patience, Seen, watch
 from imagesync.boot.verdict import Finding, Verdict
 from imagesync.errors import ConversionError, ToolMissingError, UnsupportedFormatError
@@ -58,8 +58,9 @@ class Wish:
     """An inspected image to start. ``properties`` as Nova names them; ``ram`` in MiB, 0 for unknown.
 
     ``patience`` is for an idle machine with KVM and scaled for others; ``path`` is where programs are looked for.
-    ``accelerator`` is one, or nothing for the best that works; ``kvm`` says that KVM may be. ``timeout`` is in seconds
-    of this machine for all attempts together, in place of the scaled ones.
+    ``accelerators`` are tried in turn until one gives a certain verdict, without any those that work here; ``kvm`` says
+    that KVM may be among these. ``timeout`` is in seconds of this machine for all attempts together, in place of the
+    scaled ones.
     """
 
     image: Path
@@ -68,7 +69,7 @@ class Wish:
     properties: Mapping[str, str] = field(default_factory=dict)
     ram: int = 0
     patience: Patience = field(default_factory=Patience)
-    accelerator: Accelerator | None = None
+    accelerators: tuple[Accelerator, ...] = ()
     kvm: bool = True
     timeout: float | None = None
     path: str = STANDARD_PATH
@@ -76,7 +77,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of it. ``seconds`` are those of all attempts; ``screen`` is a PNG file.
+    """What became of it. ``seconds`` are those of all attempts.
 
     ``sandbox`` is the confinement in force; ``kvm_failed`` says why KVM is not worth another attempt on this machine.
     """
@@ -85,7 +86,7 @@ class Result:
     machine: Machine
     evidence: Evidence
     seconds: float
-    screen: bytes | None
+    screen: Picture | None
     sandbox: str
     kvm_failed: str = ""
 
@@ -118,18 +119,18 @@ def check(wish: Wish, work: Path, tick: Callable[[float], None] = lambda _second
     """
     machine, begins = settle(wish, work)
     seen: list[Seen] = []
-    left = wish.timeout
-    for accelerator in _accelerators(wish, machine):
-        seen.append(_attempt(replace(wish, timeout=left), (machine, accelerator, begins), work, tick))
-        left = None if left is None else max(left - seen[-1].evidence.seconds, 1.0)
-        if seen[-1].finding.verdict not in _UNCERTAIN:
+    left, sandbox = wish.timeout, ""
+    for accelerator in wish.accelerators or _accelerators(wish, machine):
+        last, sandbox = _attempt(replace(wish, timeout=left), (machine, accelerator, begins), work, tick)
+        seen.append(last)
+        left = None if left is None else left - last.evidence.seconds
+        if last.finding.verdict not in _UNCERTAIN or (left is not None and left < 1.0):
             break
         # KVM inside of another virtual machine may fail, or crawl: that is not the image's fault.
-        log.info("%s under %s: %s", wish.subject, accelerator, seen[-1].finding.why)
+        log.info("%s under %s: %s", wish.subject, accelerator, last.finding.why)
     last = seen[-1]
     spent = round(sum(one.evidence.seconds for one in seen), 1)
-    picture = png(last.picture) if last.picture else None
-    return Result(last.finding, machine, last.evidence, spent, picture, _sandbox(wish, work), _failed(seen))
+    return Result(last.finding, machine, last.evidence, spent, last.picture, sandbox, _failed(seen))
 
 
 def _failed(seen: list[Seen]) -> str:
@@ -137,13 +138,7 @@ def _failed(seen: list[Seen]) -> str:
     return seen[0].finding.why if len(seen) > 1 and seen[-1].finding.verdict not in _UNCERTAIN else ""
 
 
-def _sandbox(wish: Wish, work: Path) -> str:
-    return confine(Limits(_GIB, 1, _GIB), wish.image.absolute(), work.absolute(), wish.path).name
-
-
 def _accelerators(wish: Wish, machine: Machine) -> tuple[Accelerator, ...]:
-    if wish.accelerator is not None:
-        return (wish.accelerator,)
     native = os.uname().machine == machine.architecture
     return (Accelerator.KVM, Accelerator.TCG) if native and wish.kvm and kvm_works() else (Accelerator.TCG,)
 
@@ -215,7 +210,8 @@ def kvm_works() -> bool:
 
 def _attempt(
     wish: Wish, how: tuple[Machine, Accelerator, tuple[str, ...]], work: Path, tick: Callable[[float], None]
-) -> Seen:
+) -> tuple[Seen, str]:
+    """Return what was seen, and the name of the confinement."""
     machine, accelerator, begins = how
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     patience = wish.patience.scaled(translated=accelerator is Accelerator.TCG, load=load)
@@ -224,13 +220,13 @@ def _attempt(
     seed.write_bytes(file_system(_SEED, 1 << 18, "cidata"))
     disks = Disks(wish.image.absolute(), wish.format, seed, _firmware(machine))
     program = find(f"qemu-system-{machine.architecture}", wish.path, _PACKAGES[machine.architecture][0])
-    prefix = confine(_limits(machine, accelerator, patience), disks.image, work.absolute(), wish.path).prefix
+    sandbox = confine(_limits(machine, accelerator, patience), disks.image, work.absolute(), wish.path)
 
     def command(wires: Wires) -> tuple[str, ...]:
-        return (*prefix, program, *arguments(machine, accelerator, disks, wires))
+        return (*sandbox.prefix, program, *arguments(machine, accelerator, disks, wires))
 
     variables = environment(wish.path) | {"TMPDIR": str(work.absolute())}  # where QEMU puts what the guest writes
-    return watch(Launch(command, variables, work, str(accelerator), begins, tick), patience)
+    return watch(Launch(command, variables, work, str(accelerator), begins, tick), patience), sandbox.name
 
 
 def _limits(machine: Machine, accelerator: Accelerator, patience: Patience) -> Limits:

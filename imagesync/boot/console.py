@@ -58,4 +58,5 @@ def screen_text(memory: bytes, columns: int = 80) -> str:
     """Return the characters of a text screen from its memory, where an attribute follows each character."""
     characters = memory[::2].decode("cp437")
     shown = "".join(c if c.isprintable() else " " for c in characters)
-    return "\n".join(shown[at : at + columns].rstrip() for at in range(0, len(shown), columns)).strip("\n")
+    lines = "\n".join(shown[at : at + columns].rstrip() for at in range(0, len(shown), columns))
+    return _EMPTY_LINES.sub("\n\n", lines).strip("\n")

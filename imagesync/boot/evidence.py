@@ -34,7 +34,7 @@ class Screen:
     """The last screen that had something on it.
 
     ``ink`` is the share of points that have not the commonest colour. ``text`` is what stood in the memory of a text
-    screen, and empty for graphics.
+    screen, what has scrolled out of sight included, and empty for graphics.
     """
 
     width: int

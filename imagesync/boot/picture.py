@@ -45,8 +45,28 @@ def read_ppm(data: bytes) -> Picture | None:
     return Picture(width, height, points)
 
 
-def png(picture: Picture) -> bytes:
-    """Return a PNG file (ISO/IEC 15948)."""
+def png(picture: Picture, most: int | None = None) -> bytes:
+    """Return a PNG file (ISO/IEC 15948), smaller by halves until it has at most ``most`` bytes."""
+    file = _png(picture)
+    while most is not None and len(file) > most and picture.width * picture.height > 1:
+        picture = _halved(picture)
+        file = _png(picture)
+    return file
+
+
+def _halved(picture: Picture) -> Picture:
+    """Return every second point of every second row."""
+    width, step = -(-picture.width // 2), picture.width * 3
+    rows = []
+    for at in range(0, len(picture.points), 2 * step):
+        row = bytearray(width * 3)
+        for colour in range(3):
+            row[colour::3] = picture.points[at + colour : at + step : 6]
+        rows.append(bytes(row))
+    return Picture(width, len(rows), b"".join(rows))
+
+
+def _png(picture: Picture) -> bytes:
     step = picture.width * 3
     rows = b"".join(b"\0" + picture.points[at : at + step] for at in range(0, len(picture.points), step))
     header = struct.pack(">IIBBBBB", picture.width, picture.height, 8, 2, 0, 0, 0)

@@ -30,14 +30,17 @@ from imagesync.boot.verdict import Finding, Verdict
 from imagesync.images.process import end, meaning
 
 # What goes wrong is in the evidence; the client's own account of it has a traceback for whoever debugs the client.
-logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
+# An end by the operator it even calls critical.
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL + 1)
 
 _EVENTS = ("RESET", "SHUTDOWN", "GUEST_PANICKED", "STOP", "POWERDOWN", "WATCHDOG", "BLOCK_IO_ERROR")
 _MOST_EVENTS = 100
 _PARTING = 3.0
+_LAST = 5.0
 _TICK = 1.0
 _TEXT_SCREENS = {(720, 400), (640, 400)}
-_TEXT_AT, _TEXT_SIZE = 0xB8000, 80 * 25 * 2
+# All of the VGA's window: kernels scroll by moving the place in it from which the screen is shown.
+_TEXT_AT, _TEXT_SIZE = 0xB8000, 1 << 15
 
 # Whatever the other side of the socket sends ends in one of these: the client asserts and indexes as well.
 _TROUBLE = (
@@ -48,12 +51,19 @@ _TROUBLE = (
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait, in seconds: in all, with nothing happening, for an answer of QEMU's, between two looks."""
+    """How long to wait, in seconds: in all, with nothing happening, for an answer of QEMU's, between two looks.
+
+    An answer may end a few seconds after the whole.
+    """
 
     total: float = 120.0
     quiet: float = 15.0
     step: float = 10.0
     interval: float = 1.0
+
+    def step_at(self, seconds: float) -> float:
+        """Return how long an answer may take that is asked for after so many seconds."""
+        return min(self.step, max(self.total - seconds, _LAST))
 
     def scaled(self, *, translated: bool, load: float) -> Patience:
         """Return it for a machine whose processors have ``load`` tasks each to run, and translate the guest or not."""
@@ -220,9 +230,9 @@ def _received(source: int) -> bytes:
 async def _followed(run: _Run, control: socket.socket) -> Seen:
     try:
         run.client.register_listener(run.listener)
-        await _attended(run, asyncio.wait_for(run.client.connect(control), run.patience.step))
+        await _attended(run, asyncio.wait_for(run.client.connect(control), run.patience.step_at(0.0)))
     except _TROUBLE as error:
-        await _note(run, f"no answer from QEMU in {run.patience.step:.0f} s", error)
+        await _note(run, f"no answer from QEMU in {run.seconds:.0f} s", error)
     finding = None
     while finding is None:
         await _attended(run, _look(run))
@@ -301,10 +311,11 @@ def _time(run: _Run, event: Mapping[str, Any]) -> float:
 
 
 async def _ask(run: _Run, command: str, arguments: Mapping[str, object] | None = None) -> Any:  # noqa: ANN401 - JSON
+    wait = run.patience.step_at(run.seconds)
     try:
-        return await asyncio.wait_for(run.client.execute(command, arguments), run.patience.step)
+        return await asyncio.wait_for(run.client.execute(command, arguments), wait)
     except TimeoutError as error:
-        raise TimeoutError(f"{command} had no answer in {run.patience.step:.0f} s") from error
+        raise TimeoutError(f"{command} had no answer in {wait:.0f} s") from error
 
 
 def _reads(blocks: Any) -> tuple[int, int]:  # noqa: ANN401 - JSON

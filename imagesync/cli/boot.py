@@ -13,6 +13,7 @@ from imagesync.cli.context import Options, as_json, environment, write_json
 
 if TYPE_CHECKING:
     from imagesync.boot.check import Result, Wish
+    from imagesync.boot.picture import Picture
     from imagesync.boot.session import Patience
     from imagesync.config.schema import Config
     from imagesync.images.examine import Examination
@@ -94,7 +95,7 @@ def boot(ctx: click.Context, /, *, file: Path, as_json: bool, screenshot: Path |
 
 def _started(
     file: Path, found: Examination, work: Path, wish: Mapping[str, Any]
-) -> tuple[dict[str, Any], bytes | None]:
+) -> tuple[dict[str, Any], Picture | None]:
     """Return the report, and the screen, of an image that is started unless it is refused."""
     from imagesync.boot.check import check
 
@@ -128,7 +129,7 @@ def _wish(file: Path, found: Examination, wish: Mapping[str, Any]) -> Wish:
         properties=wish["properties"],
         ram=wish["ram"],
         patience=wish["patience"],
-        accelerator=Accelerator(wish["accelerator"]) if wish["accelerator"] else None,
+        accelerators=(Accelerator(wish["accelerator"]),) if wish["accelerator"] else (),
         timeout=wish["timeout"],
         path=environment().get("PATH", STANDARD_PATH),
     )
@@ -160,16 +161,17 @@ def _report(file: Path, result: Result) -> dict[str, Any]:
     }
 
 
-def _keep(screenshot: Path, screen: bytes) -> None:
+def _keep(screenshot: Path, screen: Picture) -> None:
     """Write the picture.
 
     Raises:
         ConfigError: it cannot be written.
     """
+    from imagesync.boot.picture import png
     from imagesync.errors import ConfigError
 
     try:
-        screenshot.write_bytes(screen)
+        screenshot.write_bytes(png(screen))
     except OSError as error:
         detail = f"cannot be written: {(error.strerror or '').lower()}"
         raise ConfigError(str(screenshot), detail, "name a file in a directory that you may write to") from error

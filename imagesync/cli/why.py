@@ -212,4 +212,5 @@ def _rest(items: list[Any], shown: int, what: str) -> None:
 def _say(line: str) -> None:
     from imagesync.plan.render import short
 
-    click.echo(short(line, 1000))
+    text = line.lstrip(" ")
+    click.echo(" " * (len(line) - len(text)) + short(text, 1000))

@@ -151,7 +151,8 @@ class Limits(Section):
     )
     heavy_work: Annotated[tuple[Span, ...], BeforeValidator(one_or_more)] = Field(
         default=(),
-        description="Times of the day, by this machine's clock, at which images are downloaded and converted.",
+        description="Times of the day, by this machine's clock, at which images are downloaded and converted, and "
+        "started for boot checks.",
         json_schema_extra={"default_text": "always"},
     )
     convert_timeout: Duration = Field(default=timedelta(hours=4), description="How long one conversion may take.")

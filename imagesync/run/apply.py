@@ -26,7 +26,14 @@ from threading import Event
 import structlog
 
 from imagesync.backend import Backend, ImageKey, Metadata, OwnedImage, Progress, Retirement, State
-from imagesync.errors import BackendBrokenError, BackendConflictError, ImagesyncError, NoSpaceError, StoredDigestError
+from imagesync.errors import (
+    BackendBrokenError,
+    BackendConflictError,
+    BootCheckError,
+    ImagesyncError,
+    NoSpaceError,
+    StoredDigestError,
+)
 from imagesync.images.artifact import Artifact, BootCheck
 from imagesync.model import ListId
 from imagesync.plan.guard import guard
@@ -300,9 +307,13 @@ def _attempt(action: Action, work: Callable[[], Outcome]) -> Outcome:
             outcome = work()
         except ImagesyncError as error:
             log.error("image failed", cause=error.reason, reason=str(error))
-            outcome = Outcome(action, Ending.FAILED, error)
+            outcome = Outcome(action, Ending.FAILED, error, boot=_failed_check(error))
         except Exception as error:
             log.exception("image failed unexpectedly")
             detail = f"unexpected {type(error).__name__}: {error}"
             outcome = Outcome(action, Ending.FAILED, BackendBrokenError(action.title, detail, "report it with the log"))
     return replace(outcome, seconds=round(time.monotonic() - started, 3))
+
+
+def _failed_check(error: ImagesyncError) -> BootCheck | None:
+    return BootCheck(error.verdict, error.why, error.seconds) if isinstance(error, BootCheckError) else None

@@ -12,6 +12,7 @@ from threading import BoundedSemaphore
 
 from imagesync.boot.check import Result, Wish, check, surroundings
 from imagesync.boot.machine import asked, settings
+from imagesync.boot.picture import png
 from imagesync.boot.rules import EDITION
 from imagesync.boot.session import Patience
 from imagesync.boot.verdict import Verdict
@@ -40,13 +41,17 @@ _ROOM = 2 << 30
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What starting takes: room in the cache, the notebook, one turn after another, patience in seconds, a PATH."""
+    """What starting takes: room in the cache, the notebook, one turn after another, patience in seconds, a PATH.
+
+    ``check`` starts an image.
+    """
 
     store: Store
     notebook: Notebook
     turn: BoundedSemaphore
     patience: float
     path: str
+    check: Callable[[Wish, Path, Callable[[float], None]], Result] = check
 
 
 def start(bench: Bench, wanted: Wanted, artifact: Artifact, mode: BootMode, tick: Callable[[], None]) -> BootCheck:
@@ -73,8 +78,7 @@ def start(bench: Bench, wanted: Wanted, artifact: Artifact, mode: BootMode, tick
             return BootCheck(str(Verdict.INCONCLUSIVE), str(error), 0.0)
         machine = circumstances(bench, wanted, artifact.format)  # with what this start taught of KVM
         record = _record(bench, wanted, artifact, result, machine)
-        if known is None or result.finding.verdict is not Verdict.INCONCLUSIVE:  # which takes no verdict's place
-            bench.notebook.state.boots.note(record)
+        _note(bench, record)
     return _judged(wanted, record, mode, result.seconds)
 
 
@@ -140,7 +144,7 @@ def _result(bench: Bench, wanted: Wanted, artifact: Artifact, tick: Callable[[],
     store = bench.store
     # What the guest writes goes to a file without a name; the claim is on one that nobody makes, and stays whole.
     with store.workspace() as work, store.room(_ROOM, work / "written"), store.errors():
-        result = check(wish, work, lambda _seconds: tick())
+        result = bench.check(wish, work, lambda _seconds: tick())
     if result.kvm_failed:
         _remember(bench, result.kvm_failed)
     return result
@@ -167,7 +171,6 @@ def _mark(bench: Bench) -> Path:
 
 def _record(bench: Bench, wanted: Wanted, artifact: Artifact, result: Result, machine: str) -> BootRecord:
     finding, evidence = result.finding, result.evidence
-    screen = result.screen if result.screen and len(result.screen) <= _SCREEN else None
     return BootRecord(
         digest=artifact.digest,
         machine=machine,
@@ -179,8 +182,18 @@ def _record(bench: Bench, wanted: Wanted, artifact: Artifact, result: Result, ma
         accelerator=evidence.accelerator,
         seconds=result.seconds,
         console=(evidence.console or evidence.firmware)[-_CONSOLE:],
-        screen=screen,
+        screen=png(result.screen, _SCREEN) if result.screen else None,
     )
+
+
+def _note(bench: Bench, record: BootRecord) -> None:
+    """Keep a check. One that says nothing takes the place of another such one, and of no verdict."""
+    boots = bench.notebook.state.boots
+    if record.verdict == Verdict.INCONCLUSIVE:
+        known = boots.one(record.digest, record.machine)
+        if known is not None and known.verdict != Verdict.INCONCLUSIVE:
+            return
+    boots.note(record)
 
 
 def _judged(wanted: Wanted, record: BootRecord, mode: BootMode, seconds: float) -> BootCheck:
@@ -198,7 +211,5 @@ def _judged(wanted: Wanted, record: BootRecord, mode: BootMode, seconds: float) 
         record.why,
     )
     if mode is BootMode.REQUIRE and not verdict.passed:
-        detail = f"it was started and did not pass, {verdict}: {record.why}"
-        hint = "imagesync why shows what it wrote; tell the publisher, or set boot_check to report"
-        raise BootCheckError(wanted.title, detail, hint)
+        raise BootCheckError(wanted.title, str(verdict), record.why, seconds)
     return BootCheck(str(verdict), record.why, seconds)

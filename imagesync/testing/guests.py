@@ -75,6 +75,9 @@ ENDINGS = {
 }
 """The verdict that each of them must get."""
 
+BOUNDED = {Story.HOSTILE: 240.0, Story.SILENT: 120.0, Story.BLANK: 150.0, Story.UNCLEAR: 150.0}
+"""Seconds after which the check of what says nothing that ends it is to end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Guest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from imagesync.boot.check import Result, Wish, check, kvm_works
 from imagesync.boot.machine import _CONTROLLERS, Accelerator, Firmware
 from imagesync.boot.session import Patience
 from imagesync.boot.verdict import Verdict
+from imagesync.images.confine import STANDARD_PATH
 from imagesync.model import Format
 from imagesync.testing.disks import Disk, Kind, write_disk
-from imagesync.testing.guests import ENDINGS, Guest, Story, write_guest
+from imagesync.testing.guests import BOUNDED, ENDINGS, Guest, Story, write_guest
 
 ROOT = Path(__file__).parents[2]
 FULL = bool(os.environ.get("IMAGESYNC_FULL"))
@@ -36,8 +38,6 @@ MATRIX = [
 ]
 # What shows most in the least time: a whole start, a disk that does not, a boot loader alone.
 SLICE = [(Story.LOGIN, Format.QCOW2, "bios"), (Story.WIPED, Format.RAW, "bios"), (Story.RESETS, Format.RAW, "bios")]
-BOUNDED = {Story.HOSTILE: 120.0, Story.SILENT: 120.0, Story.BLANK: 150.0, Story.UNCLEAR: 150.0}
-"""Seconds for what says nothing that ends the check."""
 
 pytestmark = pytest.mark.timeout(2400)
 
@@ -72,7 +72,7 @@ def start(tmp_path: Path) -> Callable[..., Result]:
         work = tmp_path / "machine"
         work.mkdir()
         before = hashlib.sha512(image.read_bytes()).digest()
-        options: dict[str, object] = {"accelerator": Accelerator.TCG, "patience": QUICK} | wish
+        options: dict[str, object] = {"accelerators": (Accelerator.TCG,), "patience": QUICK} | wish
         result = check(Wish(image, kind, image.name, **options), work)  # type: ignore[arg-type]  # of several kinds
         assert hashlib.sha512(image.read_bytes()).digest() == before
         assert sorted(path.name for path in work.iterdir()) == ["seed"]
@@ -100,30 +100,88 @@ def test_a_guest_gets_its_verdict(
             assert "guest: seed instance-id: imagesync-boot-check" in console
             assert "guest: network\n" in console
             assert result.machine.firmware is (Firmware.BIOS if machine == "bios" else Firmware.UEFI)
+            assert machine == "arm" or result.screen.ink > 0.01  # there the kernel has only the serial console
+            assert machine != "bios" or "] virtio_blk virtio" in _on_screen(result)
         case Story.WRITES:
             assert "guest: overwrote the disk" in console
             assert "guest: tried the network" in console
             assert "bytes from" not in console
         case Story.HOSTILE:
+            assert result.evidence.last.said > 1 << 20
+            assert "<script>alert(1)</script>\nguest: a flood of words" in console
+            assert "bytes are left out]\n" in console
             assert len(console) < 200_000
             assert all(c.isprintable() or c == "\n" for c in console)
+
+
+def _on_screen(result: Result) -> str:
+    return result.evidence.screen.text if result.evidence.screen else ""
+
+
+FORMATS = {
+    Kind.VMDK_STREAM: Format.VMDK,
+    Kind.VHD: Format.VHD,
+    Kind.VMDK_SPARSE: Format.VMDK,
+    Kind.VDI: Format.VDI,
+    Kind.VHD_FIXED: Format.VHD,
+    Kind.VHDX: Format.VHDX,
+}
+# The boot sector of a disk says so itself; a guest with a prompt would be given time to switch itself off.
+SAYS = "small\r\nMissing operating system"
+STARTED = "imagesync: small\nMissing operating system"
+
+
+@pytest.mark.parametrize(("kind", "form"), FORMATS.items() if FULL else [*FORMATS.items()][:2])
+def test_a_disk_in_any_format_is_started_from(
+    kind: Kind, form: Format, tmp_path: Path, start: Callable[..., Result]
+) -> None:
+    result = start(write_disk(tmp_path / f"disk{kind.suffix}", kind, Disk(SAYS)), form)
+
+    assert (result.finding.verdict, result.evidence.console.strip()) == (Verdict.NO_BOOTABLE_DEVICE, STARTED)
+
+
+def test_a_guest_s_word_to_pvpanic_is_a_panic(tmp_path: Path, start: Callable[..., Result]) -> None:
+    sector = bytes.fromhex("b001 ba0505 ee f4 ebfd")  # mov al, 1; mov dx, 505h; out dx, al; halt: hlt; jmp halt
+    disk = tmp_path / "disk.img"
+    disk.write_bytes(sector.ljust(510, b"\0") + b"\x55\xaa" + bytes(1 << 20))
+
+    finding = start(disk).finding
+
+    assert (finding.verdict, finding.rule) == (Verdict.PANIC, "panic-event")
+
+
+def test_where_kvm_does_not_work_an_image_is_started_without_it(tmp_path: Path) -> None:
+    disk = write_disk(tmp_path / "disk.img", Kind.RAW, Disk(SAYS))
+    work = tmp_path / "machine"
+    work.mkdir()
+    emulator = work / "qemu-system-x86_64"  # the one directory of ours that the sandbox has
+    real = shutil.which(emulator.name)
+    emulator.write_text(f'#!/bin/sh\ncase "$*" in *"-accel kvm"*) echo no KVM >&2; exit 1 ;; esac\nexec {real} "$@"\n')
+    emulator.chmod(0o755)
+    both = (Accelerator.KVM, Accelerator.TCG)
+
+    result = check(Wish(disk, Format.RAW, "x", accelerators=both, path=f"{work}:{STANDARD_PATH}"), work)
+
+    assert (result.evidence.console.strip(), result.evidence.accelerator) == (STARTED, "tcg")
+    assert result.kvm_failed.startswith("QEMU ended with status 1: ")
+    assert result.seconds >= result.evidence.seconds
 
 
 @pytest.mark.parametrize("model", _CONTROLLERS if FULL else ["virtio-scsi"])
 def test_a_disk_on_any_scsi_controller_is_started_from(
     model: str, tmp_path: Path, start: Callable[..., Result]
 ) -> None:
-    disk = write_disk(tmp_path / "disk.img", Kind.RAW, Disk("small\r\nguest login:"))
+    disk = write_disk(tmp_path / "disk.img", Kind.RAW, Disk(SAYS))
 
     result = start(disk, properties={"hw_disk_bus": "scsi", "hw_scsi_model": model})
 
-    assert (result.finding.verdict, result.machine.scsi) == (Verdict.LOGIN, model)
+    assert (result.evidence.console.strip(), result.machine.scsi) == (STARTED, model)
 
 
 def test_without_a_choice_the_best_accelerator_that_works_gives_the_verdict(
     guest: Callable[..., Path], start: Callable[..., Result]
 ) -> None:
-    result = start(guest(Story.WIPED), accelerator=None, patience=Patience(quiet=2.0, step=10.0))
+    result = start(guest(Story.WIPED), accelerators=(), patience=Patience(quiet=2.0, step=10.0))
 
     assert kvm_works() or result.evidence.accelerator == "tcg"
     assert result.finding.verdict is Verdict.NO_BOOTABLE_DEVICE

@@ -53,7 +53,9 @@ def test_firmware_follows_the_image_s_word_and_then_its_disk(
 
 @pytest.mark.parametrize(("ram", "memory"), [(0, 1024), (1, 512), (2048, 2048), (1 << 20, 4096)])
 def test_memory_is_what_the_image_asks_for_within_bounds(ram: int, memory: int) -> None:
-    assert choose({}, (), ram).memory == memory
+    machine = choose({}, (), ram)
+    assert machine.memory == memory
+    assert f" -m {memory}M " in line(machine)
 
 
 def test_an_architecture_that_nobody_emulates_is_named() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 import zlib
+from hashlib import shake_128
+from itertools import chain
 
 import pytest
 
@@ -17,14 +19,26 @@ def test_a_ppm_file_becomes_a_png_file_with_the_same_points() -> None:
     picture = read_ppm(b"P6\n3 2\n255\n" + points)
     assert picture == Picture(3, 2, points)
 
-    data = png(picture)
+    assert content(png(picture)) == (3, 2, b"\0" + points[:9] + b"\0" + points[9:])
 
-    width, height = struct.unpack(">II", data[16:24])
-    start = data.index(b"IDAT")
-    size = struct.unpack(">I", data[start - 4 : start])[0]
-    rows = zlib.decompress(data[start + 4 : start + 4 + size])
-    assert data.startswith(b"\x89PNG\r\n\x1a\n")
-    assert (width, height, rows) == (3, 2, b"\0" + points[:9] + b"\0" + points[9:])
+
+def content(file: bytes) -> tuple[int, int, bytes]:
+    """Return width, height and rows of a PNG file, each row with its filter in front."""
+    assert file.startswith(b"\x89PNG\r\n\x1a\n")
+    start = file.index(b"IDAT")
+    size = struct.unpack(">I", file[start - 4 : start])[0]
+    return *struct.unpack(">II", file[16:24]), zlib.decompress(file[start + 4 : start + 4 + size])
+
+
+def test_a_picture_is_made_smaller_until_its_file_fits() -> None:
+    numbered = Picture(5, 3, bytes(number for point in range(15) for number in (point, 50 + point, 100 + point)))
+    noise = Picture(301, 201, shake_128(b"").digest(301 * 201 * 3))
+
+    half = [(0, 50, 100), (2, 52, 102), (4, 54, 104), (10, 60, 110), (12, 62, 112), (14, 64, 114)]
+    rows = b"\0" + bytes(chain(*half[:3])) + b"\0" + bytes(chain(*half[3:]))
+    assert content(png(numbered, len(png(numbered)) - 1)) == (3, 2, rows)
+    assert content(png(noise, len(png(noise))))[:2] == (301, 201)
+    assert [content(png(noise, most))[:2] for most in (100_000, 20_000, 1)] == [(151, 101), (76, 51), (1, 1)]
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,35 @@ def test_a_machine_that_ignores_its_power_button_and_quit_is_killed(played: Call
     assert seen.finding.verdict is Verdict.LOGIN
 
 
+LISTENING = """
+    def answer(command, inner=answer):
+        with open("commands", "a") as file:
+            print(command["execute"], file=file)
+        inner(command)
+        if command["execute"] == "system_powerdown":
+            event("SHUTDOWN", guest=True, reason="guest-shutdown")
+    def greet(inner=greet):
+        inner()
+        console.sendall(b"@SAID@")
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "ends"),
+    [("guest login: ", ["system_powerdown", "quit"]), ("Kernel panic - not syncing: x", ["quit"])],
+    ids=["one that runs", "one that failed"],
+)
+def test_only_a_guest_that_runs_is_asked_to_switch_itself_off(
+    said: str, ends: list[str], played: Callable[..., Seen], tmp_path: Path
+) -> None:
+    seen = played(LISTENING.replace("@SAID@", said))
+
+    commands = (tmp_path / "commands").read_text().split()
+    assert seen.finding.verdict.passed == (len(ends) == 2)
+    assert [word for word in commands if word in {"system_powerdown", "quit"}] == ends
+    assert commands[-1] == "quit"
+
+
 def test_gigabytes_on_the_console_are_read_and_not_kept(played: Callable[..., Seen]) -> None:
     seen = played("""
         import threading
@@ -219,7 +248,7 @@ def test_a_flood_of_events_is_bounded(played: Callable[..., Seen]) -> None:
                 event("WATCHDOG", action="none")
     """)
 
-    assert len(seen.evidence.events) <= 100
+    assert [event.name for event in seen.evidence.events] == ["WATCHDOG"] * 100
 
 
 def test_the_firmware_s_words_and_events_are_kept(played: Callable[..., Seen]) -> None:
@@ -249,6 +278,30 @@ def test_a_link_in_place_of_the_screen_is_not_followed(played: Callable[..., See
     assert (seen.picture, seen.evidence.screen, seen.finding.verdict) == (None, None, Verdict.READING)
 
 
+def test_the_last_screen_with_something_on_it_is_kept(played: Callable[..., Seen]) -> None:
+    seen = played(
+        """
+        looks = 0
+        def answer(command, inner=answer):
+            global looks
+            if command["execute"] == "screendump":
+                looks += 1
+                drawn = {2: 40, 3: 41}.get(looks, 0)
+                with open("screen.ppm", "wb") as file:
+                    file.write(b"P6\\n100 60\\n255\\n" + b"\\xff" * 3 * drawn + bytes(3 * (6000 - drawn)))
+                if looks == 5:
+                    event("SHUTDOWN", guest=True, reason="guest-shutdown")
+            inner(command)
+    """,
+        replace(QUICK, total=60.0),
+    )
+
+    assert seen.picture is not None
+    assert (seen.picture.points.count(b"\xff"), seen.evidence.dark) == (3 * 41, True)
+    assert seen.evidence.screen is not None
+    assert seen.evidence.screen.ink == round(41 / 6000, 5)
+
+
 def test_the_words_on_a_text_screen_count(played: Callable[..., Seen]) -> None:
     seen = played("""
         def answer(command, inner=answer):
@@ -257,7 +310,9 @@ def test_the_words_on_a_text_screen_count(played: Callable[..., Seen]) -> None:
                     file.write(b"P6\\n720 400\\n255\\n" + bytes(720 * 400 * 3 - 900) + b"\\xff" * 900)
             if command["execute"] == "pmemsave":
                 with open("text", "wb") as file:
-                    file.write(bytes(byte for letter in b"guest login: ".ljust(2000) for byte in (letter, 7)))
+                    memory = bytearray(b" \\x07" * (1 << 14))
+                    memory[160 * 180 : 160 * 180 + 26 : 2] = b"guest login: "  # far below what is shown at first
+                    file.write(memory[: command["arguments"]["size"]])
             inner(command)
     """)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from imagesync.boot import console as texts
-from imagesync.boot import verdict as rules
+from imagesync.boot import rules
 from imagesync.boot.console import HEAD, TAIL
 from imagesync.boot.evidence import Evidence, Happening, Sample, Screen, from_json
 from imagesync.boot.rules import RULES, judge
@@ -272,6 +272,10 @@ def test_every_verdict_passes_or_fails_or_is_no_verdict() -> None:
 
 
 PATTERNS = [one for module in (rules, texts) for one in vars(module).values() if isinstance(one, re.Pattern)]
+
+
+def test_the_patterns_of_rules_and_console_are_all_looked_at() -> None:
+    assert {rules._LOGIN, rules._LOADER, texts._STRINGS} < set(PATTERNS)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda one: one.pattern[:20].replace("\x1b", "ESC"))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from imagesync.config.schema import Config
 from imagesync.config.urls import check_place
 from imagesync.errors import ConfigError
 from imagesync.model import Format, Identity
+from imagesync.run.settings import BootMode, Scope
+from imagesync.run.wiring import task
 
 Problems = Callable[..., list[str]]
 Load = Callable[..., Config]
@@ -35,6 +37,32 @@ def test_a_small_configuration_has_defaults_for_the_rest(loaded: Load, tmp_path:
     (target,) = config.targets
     assert target.formats == (Format.QCOW2, Format.RAW)
     assert target.delete_after == timedelta(days=30)
+
+
+@pytest.mark.parametrize(
+    ("subscription", "target", "mode"),
+    [
+        ("", "", "off"),
+        ("report", "", "report"),
+        ("", "require", "require"),
+        ("require", "report", "report"),
+        ("require", "off", "off"),
+        ("off", "require", "require"),
+    ],
+)
+def test_whether_images_are_started_is_said_by_the_target_and_else_by_the_subscription(
+    subscription: str, target: str, mode: str, files: Any, minimal: str
+) -> None:
+    of_list = f"    boot_check: {subscription}\n" if subscription else ""
+    of_target = f", boot_check: {target}" if target else ""
+    files.write(minimal.replace("    vo:", f"{of_list}    vo:").replace("path: images", f"path: images{of_target}"))
+
+    config = files.load()
+
+    (made,) = task(config, Scope(), datetime.now(UTC)).targets
+    assert config.boot_check_for(config.subscriptions[0], config.targets[0]) == mode
+    assert made.boot_check("fedcloud") is BootMode(mode)
+    assert made.boot_check("another") is BootMode.OFF
 
 
 def test_hours_for_heavy_work_may_be_one_word(files: Any, minimal: str) -> None:

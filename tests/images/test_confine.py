@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,16 @@ def test_bubblewrap_is_used_where_it_works(tmp_path: Path) -> None:
     assert found.name == "bubblewrap"
     assert "--unshare-all --die-with-parent --cap-drop ALL --ro-bind /usr /usr" in words
     assert words.endswith(f"--bind {tmp_path} {tmp_path} --ro-bind {tmp_path}/in {tmp_path}/in --chdir {tmp_path} --")
+
+
+def test_of_devices_only_those_that_are_asked_for_are_in_the_sandbox(tmp_path: Path) -> None:
+    path = tools(tmp_path / "tools", "exit 0")
+    words = " ".join(confine(replace(LIMITS, devices=(Path("/dev/kvm"),)), tmp_path / "in", tmp_path, path).prefix)
+
+    _, own, rest = words.partition(" --dev /dev ")
+    assert own
+    assert " --dev-bind /dev/kvm /dev/kvm " in rest
+    assert "--dev-bind" not in confine(LIMITS, tmp_path / "in", tmp_path, path).prefix
 
 
 def test_the_prefix_starts_a_program(tmp_path: Path) -> None:

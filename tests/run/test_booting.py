@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import shake_128
 from pathlib import Path
 from threading import BoundedSemaphore
 
 import pytest
 
 from imagesync.backend import ImageKey, Metadata
-from imagesync.boot.machine import settings
-from imagesync.errors import BootCheckError, StoreError, ToolMissingError
+from imagesync.boot.check import Result, Wish, check
+from imagesync.boot.evidence import Evidence
+from imagesync.boot.machine import Accelerator, Firmware, Machine, choose, settings
+from imagesync.boot.picture import Picture
+from imagesync.boot.verdict import Finding, Verdict
+from imagesync.config.load import load
+from imagesync.errors import BootCheckError, StoreError, ToolMissingError, UnsupportedFormatError
 from imagesync.images.artifact import Artifact
 from imagesync.images.claims import outstanding
 from imagesync.images.confine import STANDARD_PATH
@@ -22,6 +28,7 @@ from imagesync.plan.spec import Wanted
 from imagesync.run import booting
 from imagesync.run.booting import FAILED_AGAIN, Bench, circumstances, hold_back, start
 from imagesync.run.notebook import Notebook
+from imagesync.run.preparation import _pace
 from imagesync.run.settings import BootMode
 from imagesync.state import BootRecord, ImageRecord, MetadataRecord, open_state
 from imagesync.state.repository import Repository
@@ -41,7 +48,12 @@ def state(tmp_path: Path) -> Iterator[Repository]:
 @pytest.fixture
 def bench(state: Repository, tmp_path: Path) -> Bench:
     store = Store(tmp_path / "cache", max_bytes=None, reserve_bytes=0)
-    return Bench(store, Notebook(state, NOW), BoundedSemaphore(1), 5.0, STANDARD_PATH)
+    return Bench(store, Notebook(state, NOW), BoundedSemaphore(1), 5.0, STANDARD_PATH, translated)
+
+
+def translated(wish: Wish, work: Path, tick: Callable[[float], None]) -> Result:
+    """Start an image without KVM: on machines that are virtual themselves that is tried in vain, for seconds."""
+    return check(replace(wish, accelerators=(Accelerator.TCG,)), work, tick)
 
 
 @pytest.fixture
@@ -100,11 +112,13 @@ def test_what_does_not_start_is_held_back_where_it_has_to_and_told_elsewhere(
 ) -> None:
     ready = artifact(NOTHING)
 
-    with pytest.raises(
-        BootCheckError, match="An image: it was started and did not pass, no-bootable-device: Operating"
-    ):
+    said = "An image: it was started and did not pass, no-bootable-device: Operating"
+    with pytest.raises(BootCheckError, match=said) as told:
         start(bench, wanted, ready, BootMode.REQUIRE, quiet)
+    with pytest.raises(BootCheckError, match=said) as again:
+        hold_back(bench, wanted, (Format.RAW,))
 
+    assert told.value.seconds > 0 == again.value.seconds
     assert start(bench, wanted, ready, BootMode.REPORT, quiet).verdict == "no-bootable-device"
 
 
@@ -120,6 +134,20 @@ def test_a_missing_program_stops_only_what_has_to_pass(
     assert told.verdict == "inconclusive"
     assert "is not installed" in told.why
     assert state.boots.of({wanted.image.sha512}) == ()
+
+
+def test_a_machine_that_is_not_to_be_had_stops_only_what_has_to_pass(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact]
+) -> None:
+    foreign = replace(wanted, image=replace(wanted.image, architecture="s390x"), metadata=Metadata("x", {}))
+    ready = artifact(PROMPT)
+
+    with pytest.raises(UnsupportedFormatError, match="no machine for the architecture 's390x'"):
+        start(bench, foreign, ready, BootMode.REQUIRE, quiet)
+    told = start(bench, foreign, ready, BootMode.REPORT, quiet)
+
+    assert (told.verdict, told.seconds) == ("inconclusive", 0.0)
+    assert "no machine for the architecture 's390x'" in told.why
 
 
 def test_a_broken_cache_stops_only_what_has_to_pass(
@@ -295,6 +323,96 @@ def test_a_check_that_says_nothing_takes_no_verdict_s_place(
 
     assert start(bench, wanted, artifact(PROMPT), BootMode.REPORT, quiet).verdict == "inconclusive"
     assert [*state.boots.verdicts().values()] == ["panic"]
+
+
+# --- checks that are played ------------------------------------------------------------------------------------------
+@dataclass
+class Played:
+    """Starts nothing, and says what a test wants; keeps what it was asked for."""
+
+    verdict: Verdict = Verdict.LOGIN
+    why: str = "as played"
+    screen: Picture | None = None
+    kvm_failed: str = ""
+    wishes: list[Wish] = field(default_factory=list)
+
+    def __call__(self, wish: Wish, _work: Path, _tick: Callable[[float], None]) -> Result:
+        self.wishes.append(wish)
+        finding, evidence = Finding(self.verdict, "a-rule", self.why), Evidence("tcg", ("MBR",), 5.0)
+        return Result(finding, Machine(), evidence, 3.0, self.screen, "bubblewrap", self.kvm_failed)
+
+
+def test_the_machine_has_what_the_list_says_and_the_configured_patience(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact]
+) -> None:
+    played = Played()
+    asked = Metadata("x", {"architecture": "x86_64", "hw_firmware_type": "uefi", "title": "x"})
+
+    start(
+        replace(bench, check=played),
+        replace(wanted, image=replace(wanted.image, ram_min=2048), metadata=asked),
+        artifact(PROMPT),
+        BootMode.REPORT,
+        quiet,
+    )
+
+    (wish,) = played.wishes
+    assert (wish.ram, wish.patience.total, wish.kvm) == (2048, 5.0, True)
+    assert wish.properties == {"architecture": "x86_64", "hw_firmware_type": "uefi"}
+    assert choose(wish.properties, (), wish.ram) == Machine(firmware=Firmware.UEFI, memory=2048)
+
+
+def test_of_checks_that_say_nothing_the_newest_is_kept(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact], state: Repository
+) -> None:
+    for why in ("no room", "QEMU was killed"):
+        bench = replace(bench, check=Played(Verdict.INCONCLUSIVE, why))
+        start(bench, wanted, artifact(PROMPT), BootMode.REPORT, quiet)
+
+    assert [one.why for one in state.boots.of({wanted.image.sha512})] == ["QEMU was killed"]
+
+
+def test_a_large_screen_is_kept_in_a_smaller_picture(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact], state: Repository
+) -> None:
+    ready = artifact(PROMPT)
+    noise = Picture(1000, 600, shake_128(b"").digest(1000 * 600 * 3))
+
+    start(replace(bench, check=Played(screen=noise)), wanted, ready, BootMode.REPORT, quiet)
+
+    record = state.boots.one(ready.digest, circumstances(bench, wanted, Format.RAW))
+    assert record is not None
+    assert record.screen is not None
+    assert record.screen[16:24] == (500).to_bytes(4) + (300).to_bytes(4)
+    assert len(record.screen) < 1 << 20
+
+
+def test_kvm_that_failed_is_remembered_and_told_once(
+    bench: Bench,
+    wanted: Wanted,
+    artifact: Callable[[str], Artifact],
+    state: Repository,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = replace(bench, notebook=replace(bench.notebook, now=datetime.now(UTC)))
+    played, ready = Played(kvm_failed="QEMU ended"), artifact(PROMPT)
+
+    start(replace(bench, check=played), wanted, ready, BootMode.REPORT, quiet)
+    played.kvm_failed = ""
+    start(replace(bench, check=played), wanted, replace(ready, digest=Digest("c" * 128)), BootMode.REPORT, quiet)
+
+    assert [wish.kvm for wish in played.wishes] == [True, False]
+    assert [one.machine.endswith(" without-kvm") for one in state.boots.of({wanted.image.sha512})] == [True, True]
+    assert [line for line in caplog.messages if "KVM" in line] == [
+        "KVM does not work here, images are started without it for a day: QEMU ended"
+    ]
+
+
+def test_by_default_one_image_is_started_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "imagesync.yaml").write_text("{}")
+    turn = _pace(load(tmp_path / "imagesync.yaml", {"HOME": str(tmp_path)})).boot
+
+    assert [turn.acquire(blocking=False), turn.acquire(blocking=False)] == [True, False]
 
 
 def test_waiting_for_a_turn_can_be_interrupted(

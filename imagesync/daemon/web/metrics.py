@@ -119,11 +119,11 @@ class _State(Collector):
 
 
 def _boots(config: Config) -> Iterator[Metric]:
-    """Yield how many files were started, and how long that took, by verdict."""
+    """Yield how many boot checks are remembered, and how long they took, by verdict."""
     with open_configured_state(config, readonly=True) as state:
         totals = state.boots.totals()
-    counts = GaugeMetricFamily("imagesync_boot_checks", "Files that were started, by verdict", labels=["verdict"])
-    spent = GaugeMetricFamily("imagesync_boot_check_seconds", "Time that starting them took", labels=["verdict"])
+    counts = GaugeMetricFamily("imagesync_boot_checks", "Boot checks that are remembered", labels=["verdict"])
+    spent = GaugeMetricFamily("imagesync_boot_check_seconds", "Time that these took", labels=["verdict"])
     for verdict, (number, seconds) in sorted(totals.items()):
         counts.add_metric([verdict], number)
         spent.add_metric([verdict], seconds)
