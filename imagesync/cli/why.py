@@ -212,5 +212,4 @@ def _rest(items: list[Any], shown: int, what: str) -> None:
 def _say(line: str) -> None:
     from imagesync.plan.render import short
 
-    text = line.lstrip(" ")
-    click.echo(" " * (len(line) - len(text)) + short(text, 1000))
+    click.echo(short(line, 1000))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from imagesync.plan.render import short
+from imagesync.plan.render import one_line
 
 _LONGEST = 200
 
@@ -41,4 +41,4 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """Show ``text`` in ``systemctl status``; one line of 200 characters at most, that steers no terminal."""
-        self.tell("STATUS=" + short(text, _LONGEST))
+        self.tell("STATUS=" + one_line(text, _LONGEST))

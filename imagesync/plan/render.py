@@ -68,10 +68,14 @@ def _lines(actions: Iterable[Action]) -> Iterator[str]:
         yield f"{action.kind:<8}  {printable(action.title or str(action.key))}  ({printable(action.reason)})"
 
 
+def one_line(text: str, most: int = 1000) -> str:
+    """Return ``text`` without its line ends and needless blanks, as ``short``."""
+    return short(" ".join(text[: 4 * most].split()), most)
+
+
 def short(text: str, most: int = 1000) -> str:
-    """Return ``text`` as one line of at most ``most`` characters, as ``printable``: how a stranger's text is shown."""
-    line = " ".join(text[: 4 * most].split())
-    return printable(line if len(line) <= most else f"{line[: most - 1]}…")
+    """Return ``text`` cut to ``most`` characters, as ``printable``: what a line shows of a stranger's text."""
+    return printable(text if len(text) <= most else f"{text[: most - 1]}…")
 
 
 def printable(text: str) -> str:

@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from imagesync.plan.render import short
+from imagesync.plan.render import one_line, short
 from imagesync.plan.spec import timestamp
 from imagesync.plan.values import Cause
 from imagesync.run.changes import PUBLISHED, TITLE, WITHDRAWN
@@ -61,7 +61,7 @@ class Event:
         """
         about = (self.kind, self.at, self.subscription, self.target, self.key, self.text)
         digest = hashlib.sha256("\0".join(about).encode("utf-8", "replace")).hexdigest()
-        lines = {name: short(getattr(self, name)) for name in ("text", "title")}
+        lines = {name: one_line(getattr(self, name)) for name in ("text", "title")}
         return {"id": digest[:24], **asdict(self), **lines, "kind": str(self.kind)}
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from imagesync.plan.render import short
+from imagesync.plan.render import one_line
 
 LONGEST = 300
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -21,7 +21,7 @@ def shown(value: object, most: int = LONGEST) -> object:
         return value
     if value is None:
         return ""
-    return short(str(value), most)
+    return one_line(str(value), most)
 
 
 def size(count: float) -> str:
