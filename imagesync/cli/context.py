@@ -75,6 +75,20 @@ def environment() -> Mapping[str, str]:
     return os.environ
 
 
+def is_journal() -> bool:
+    """Return whether standard error leads to the journal (systemd.exec(5), ``JOURNAL_STREAM``)."""
+    try:
+        there = os.fstat(2)
+    except OSError:
+        return False
+    return environment().get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}"
+
+
+def complain(text: str) -> None:
+    """Say on standard error what went wrong, to the journal as an error (sd-daemon(3))."""
+    click.echo(f"{'<3>' if is_journal() else ''}{text}", err=True)
+
+
 def whoami() -> str:
     """Return who is at work, as far as the environment says."""
     from socket import gethostname

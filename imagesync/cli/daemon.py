@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from imagesync.cli.context import INTERRUPTED, Options, clock, environment, new_run_id
+from imagesync.cli.context import INTERRUPTED, Options, clock, complain, environment, new_run_id
 
 if TYPE_CHECKING:
     from imagesync.daemon.passes import Site
@@ -78,7 +78,7 @@ def _alone(site: Site) -> Iterator[None]:
         except LockedError:
             raise
         except StateError as error:
-            click.echo(f"imagesync: whether another daemon is at work is not known: {error}", err=True)
+            complain(f"imagesync: whether another daemon is at work is not known: {error}")
         yield
 
 
@@ -89,7 +89,7 @@ def _raise_limit_of_descriptors() -> None:
 
 
 def _abandon() -> None:
-    click.echo("not everything ended in time; the next run cleans up", err=True)
+    complain("not everything ended in time; the next run cleans up")
     os._exit(INTERRUPTED)
 
 

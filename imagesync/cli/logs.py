@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import TextIO, cast
@@ -12,6 +11,7 @@ from typing import TextIO, cast
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from imagesync.cli.context import is_journal
 from imagesync.plan.render import printable
 
 _TRACEBACK = "exception"
@@ -78,16 +78,7 @@ def _told(on_line: Callable[[], None] | None) -> Iterable[Processor]:
 def _processors(*, json_lines: bool) -> Iterable[Processor]:
     *before, renderer = _steps(json_lines=json_lines)
     yield from before
-    yield _with_priority(renderer) if _is_journal() else renderer
-
-
-def _is_journal() -> bool:
-    """Return whether standard error leads to the journal (systemd.exec(5), ``JOURNAL_STREAM``)."""
-    try:
-        there = os.fstat(2)
-    except OSError:
-        return False
-    return os.environ.get("JOURNAL_STREAM") == f"{there.st_dev}:{there.st_ino}"
+    yield _with_priority(renderer) if is_journal() else renderer
 
 
 def _with_priority(render: Processor) -> Processor:

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from imagesync import __version__
-from imagesync.cli.context import INTERRUPTED, Options, write_json
+from imagesync.cli.context import INTERRUPTED, Options, complain, write_json
 from imagesync.errors import (
     ConfigError,
     ImagesyncError,
@@ -142,6 +142,6 @@ def code_of(error: ImagesyncError) -> int:
 def _show(error: ImagesyncError) -> None:
     problems = error.problems if isinstance(error, ConfigError) else (str(error),)
     for problem in problems:
-        click.echo(f"imagesync: {problem}", err=True)
+        complain(f"imagesync: {problem}")
     if "--json" in sys.argv:
         write_json({"exit": code_of(error), "problems": list(problems)})

@@ -81,9 +81,11 @@ def _within(seconds: float, say: Callable[[], None]) -> Iterator[None]:
     """End the process as UNKNOWN, with what ``say`` says, when this takes longer, whatever it waits for."""
 
     def give_up() -> None:
-        say()
-        sys.stdout.flush()
-        os._exit(3)
+        try:
+            say()
+            sys.stdout.flush()
+        finally:
+            os._exit(3)
 
     timer = Timer(seconds, give_up)
     timer.daemon = True

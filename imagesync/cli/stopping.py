@@ -12,9 +12,7 @@ from threading import Event, Thread, main_thread
 from types import FrameType
 from typing import Any
 
-import click
-
-from imagesync.cli.context import INTERRUPTED
+from imagesync.cli.context import INTERRUPTED, complain
 
 _GRACE = 5.0
 """Seconds that running steps have to clean up after being asked to stop."""
@@ -78,5 +76,5 @@ class _Watch:
                 return
             if not self.received.is_set():
                 signal.pthread_kill(main_thread().ident or 0, number[0])
-        click.echo("interrupted; the next run cleans up", err=True)
+        complain("interrupted; the next run cleans up")
         os._exit(INTERRUPTED)

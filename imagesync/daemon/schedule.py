@@ -62,7 +62,7 @@ class Schedule:
     def __init__(self, run: Callable[[str], None], *, beat: float = _BEAT) -> None:
         """Call ``run`` with the name of what is due; show life every ``beat`` seconds."""
         self._run, self._every = run, beat
-        self._turn = Lock()
+        self._turn, self._counting = Lock(), Lock()
         self._beat = time.monotonic()
         self._scheduler = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(1), "pulse": ThreadPoolExecutor(1)},
@@ -111,7 +111,8 @@ class Schedule:
 
     def is_idle(self) -> bool:
         """Return whether nothing runs or waits for its turn."""
-        return self._begun == self._ended
+        with self._counting:
+            return self._begun == self._ended
 
     def is_alive(self) -> bool:
         """Return whether the scheduler starts jobs when they are due."""
@@ -128,7 +129,8 @@ class Schedule:
         if event.job_id == _PULSE:
             return
         # That a job ended may be told before that it was submitted, so that only counts can be compared.
-        (self._begun if event.code == EVENT_JOB_SUBMITTED else self._ended)[event.job_id] += 1
+        with self._counting:
+            (self._begun if event.code == EVENT_JOB_SUBMITTED else self._ended)[event.job_id] += 1
 
     def _names(self) -> set[str]:
         return {job.id for job in self._jobs()}

@@ -6,11 +6,10 @@ import os
 import queue
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
 
 import structlog
 
@@ -82,8 +81,7 @@ class Service:
 
     def serve(self) -> None:
         """Run until SIGTERM or Ctrl-C. Must be called in the main thread; returns within the budget of the stop."""
-        before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
-        with heeding(self.passes.stop), self._ending(before):
+        with heeding(self.passes.stop), self._receiving():
             self.passes.recall(self.site)
             self._arrange(self.site)
             self.schedule.start()
@@ -94,8 +92,9 @@ class Service:
                 self._look()
 
     @contextmanager
-    def _ending(self, before: Mapping[signal.Signals, Any]) -> Iterator[None]:
-        """End everything, and give signals back to those who received them."""
+    def _receiving(self) -> Iterator[None]:
+        """Receive signals, and end everything before they are given back to those who received them."""
+        before = {number: signal.signal(number, self._receive) for number in _SIGNALS}
         try:
             yield
         finally:

@@ -56,7 +56,8 @@ class Database:
         """Yield a connection inside a transaction that is committed unless something is raised.
 
         Raises:
-            StateError: it failed; nothing of the transaction was kept.
+            StateError: it failed, and nothing of the transaction was kept; of a server that did not answer at its very
+                end nobody knows.
         """
         with converted(self.place), self._writer.begin() as connection:
             yield connection
@@ -175,7 +176,9 @@ def _make_current(database: Database, *, readonly: bool) -> bool:
         return False
     if readonly:
         raise StateError(database.place, "was not brought up to date yet", "run imagesync state upgrade")
-    with database.write() as connection, _alone(connection):
+    with database.write() as connection:
+        if connection.dialect.name == "postgresql":
+            _be_alone(connection)
         # Somebody else may have been faster.
         version = _version(connection)
         if version is None and sa.inspect(connection).get_table_names():
@@ -186,17 +189,12 @@ def _make_current(database: Database, *, readonly: bool) -> bool:
     return version is None
 
 
-@contextmanager
-def _alone(connection: sa.Connection) -> Iterator[None]:
+def _be_alone(connection: sa.Connection) -> None:
     """Keep others from migrating in this transaction, and give it the time for that."""
-    if connection.dialect.name != "postgresql":
-        yield
-        return
-    from imagesync.state.postgresql import migrating
+    from imagesync.state.postgresql import give_time_to_migrate
 
-    with migrating(connection):
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
-        yield
+    give_time_to_migrate(connection)
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
 
 
 def _version(connection: sa.Connection) -> str | None:

@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from threading import Timer
+from threading import Event, Timer
 from typing import Any
 
 import psycopg
@@ -39,29 +39,35 @@ class _Bounded(psycopg.Connection[Any]):
         Raises:
             psycopg.OperationalError: there is no answer within the limit, or as psycopg says.
         """
-        with _hung_up_after(self.limit, self.fileno()) as timer:
+        with _hung_up_after(self.limit, self.fileno()) as late:
             try:
                 return super().wait(gen, *how, **more)
             except psycopg.OperationalError as error:
-                if timer.finished.is_set():
+                if late.is_set():
                     raise psycopg.OperationalError(f"no answer within {self.limit:g} s") from error
                 raise
 
 
 @contextmanager
-def _hung_up_after(seconds: float, descriptor: int) -> Iterator[Timer]:
+def _hung_up_after(seconds: float, descriptor: int) -> Iterator[Event]:
+    """Hang up when this takes longer, and set the event that is given."""
+    late = Event()
     # Of its own: the number of the connection's may be somebody else's by then.
     with socket.socket(fileno=os.dup(descriptor)) as connection:
 
         def hang_up() -> None:
+            late.set()
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
         timer = Timer(seconds, hang_up)
         timer.daemon = True
-        timer.start()
         try:
-            yield timer
+            timer.start()
+        except RuntimeError as error:
+            raise psycopg.OperationalError(f"nobody can watch over it: {error}") from error
+        try:
+            yield late
         finally:
             timer.cancel()
             timer.join()
@@ -89,13 +95,8 @@ def _connect(_dialect: object, _record: object, positional: list[Any], named: di
     return _Bounded.connect(*positional, **named)
 
 
-@contextmanager
-def migrating(connection: sa.Connection) -> Iterator[None]:
-    """Give the statements of a transaction the time of those that change the schema."""
+def give_time_to_migrate(connection: sa.Connection) -> None:
+    """Give the statements of a transaction the time of those that change the schema, until the client closes."""
     driver: Any = connection.connection.driver_connection
     connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{MIGRATION_SECONDS}s'")
     driver.limit = MIGRATION_SECONDS + _LATE
-    try:
-        yield
-    finally:
-        driver.limit = _Bounded.limit

@@ -228,6 +228,11 @@ def test_lines_have_a_priority_in_the_journal(quiet, start, tmp_path):
     assert any(line.startswith("<3>timestamp=") and "pass failed" in line for line in lines)
     assert all(line[0] == "<" for line in lines)
 
+    quiet.config.write_text("subscriptons: []\n")
+    with start(wait=False, JOURNAL_STREAM=f"{there.st_dev}:{there.st_ino}") as daemon:
+        daemon.process.wait(HANG)
+        assert daemon.log().splitlines()[-1].startswith("<3>imagesync: ")
+
 
 def test_the_watchdog_is_fed(quiet, start):
     with start(WATCHDOG_USEC="3000000") as daemon:
