@@ -3,16 +3,41 @@
 import doctest
 import re
 import subprocess
+import sys
 import textwrap
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from cloud.turns import not_yet
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["cloud.fixtures"]
+
+
+def _patient(install: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return a ``sys.settrace`` that waits while another thread is at it.
+
+    CPython 3.11 refuses that, and an audit hook, such as filelock's, lets other threads run in the middle of it. A
+    thread that is measured by coverage would end before it began.
+    """
+
+    def installed(function: Any) -> None:
+        while True:
+            try:
+                install(function)
+            except RuntimeError:
+                time.sleep(0.001)
+            else:
+                return
+
+    return installed
+
+
+sys.settrace = _patient(sys.settrace)
 
 # How fast a shared machine is says nothing about the code.
 settings.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

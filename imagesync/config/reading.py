@@ -26,7 +26,22 @@ class UnreadableError(Exception):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML without the surprises of 1.1 for identifiers: no octal, no base 60, no dates. Booleans stay."""
+    """Safe YAML without the surprises of 1.1 for identifiers: no octal, no base 60, no dates. Booleans stay.
+
+    What is nested too deep is refused on the way down, before it is a matter of how deep Python can go.
+    """
+
+    _depth = -1
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:  # noqa: ANN401 - as PyYAML has it
+        self._depth += 1
+        try:
+            if self._depth > MAX_DEPTH:
+                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call] # PyYAML's
+                raise yaml.MarkedYAMLError(problem=f"is nested deeper than {MAX_DEPTH} levels", problem_mark=mark)
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -76,8 +91,6 @@ def parse(text: bytes) -> dict[str, Any]:
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UnreadableError((f"is no YAML: {' '.join(str(error).split())}",)) from error
-    except RecursionError as error:
-        raise UnreadableError((f"is nested deeper than {MAX_DEPTH} levels",)) from error
 
 
 def _parse(text: bytes) -> dict[str, Any]:
@@ -105,9 +118,9 @@ class _Inspection:
         self._sizes: dict[int, int] = {}
 
     def problems(self, root: yaml.Node) -> Iterator[str]:
-        """Yield what is wrong; the first problem of size or depth is the last one."""
+        """Yield what is wrong; an alias without end, or too many values, is all that is said."""
         try:
-            size = self._size(root, 0)
+            size = self._size(root)
         except UnreadableError as error:
             yield from error.problems
             return
@@ -116,17 +129,15 @@ class _Inspection:
             return
         yield from _bad_keys(root, set())
 
-    def _size(self, node: yaml.Node, depth: int) -> int:
+    def _size(self, node: yaml.Node) -> int:
         """Return how many values ``node`` stands for, aliases replaced; counted once per node."""
         known = self._sizes.get(id(node))
         if known is not None:
             if known < 0:
                 raise UnreadableError((_place(node.start_mark) + "an alias refers to what it is in",))
             return known
-        if depth > MAX_DEPTH:
-            raise UnreadableError((_place(node.start_mark) + f"is nested deeper than {MAX_DEPTH} levels",))
         self._sizes[id(node)] = -1
-        size = 1 + sum(self._size(child, depth + 1) for child in _children(node))
+        size = 1 + sum(self._size(child) for child in _children(node))
         self._sizes[id(node)] = size
         return size
 

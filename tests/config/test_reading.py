@@ -71,7 +71,8 @@ def test_keys_that_are_no_text_are_refused(file: Path) -> None:
         (b"a: \x00", "is no YAML: "),
         ("a: &a [*a]", "line 1: an alias refers to what it is in"),
         ("a: " + "[" * 100 + "]" * 100, "line 1: is nested deeper than 40 levels"),
-        ("a: " + "[" * 5000, "is nested deeper than 40 levels"),
+        ("a: " + "[" * 5000, "line 1: is nested deeper than 40 levels"),
+        ("- " * 5000, "line 1: is nested deeper than 40 levels"),
         (b"#" * (MAX_BYTES + 1), "is larger than 4 MiB"),
     ],
 )
