@@ -88,11 +88,18 @@ def make_engine(url: sa.URL, *, readonly: bool) -> sa.Engine:
         hide_parameters=True,
     )
     sa.event.listen(engine, "do_connect", _connect)
+    sa.event.listen(engine, "checkin", _be_as_before)
     return engine
 
 
 def _connect(_dialect: object, _record: object, positional: list[Any], named: dict[str, Any]) -> _Bounded:
     return _Bounded.connect(*positional, **named)
+
+
+def _be_as_before(connection: _Bounded | None, _record: object) -> None:
+    """Take the time to migrate away from a connection whose transaction is over."""
+    if connection is not None:
+        vars(connection).pop("limit", None)
 
 
 def give_time_to_migrate(connection: sa.Connection) -> None:

@@ -308,4 +308,5 @@ def test_statements_have_less_time_than_migrations_and_the_client_waits_for_both
         assert times() == (f"{STATEMENT_SECONDS}s", STATEMENT_SECONDS + 10)
         give_time_to_migrate(connection)
         assert times() == (f"{MIGRATION_SECONDS // 60}min", MIGRATION_SECONDS + 10)
+    assert driver.limit == STATEMENT_SECONDS + 10
     database.close()
