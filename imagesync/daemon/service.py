@@ -18,7 +18,6 @@ from imagesync.daemon.notify.commands import Hook
 from imagesync.daemon.notify.outbox import Outbox
 from imagesync.daemon.passes import HOUSEKEEPING, Passes, Site
 from imagesync.daemon.schedule import Schedule
-from imagesync.daemon.stop import heeding
 from imagesync.daemon.systemd import Notifier
 from imagesync.daemon.web.plans import Plans
 from imagesync.daemon.web.site import Web
@@ -26,6 +25,7 @@ from imagesync.daemon.web.window import Window
 from imagesync.errors import ImagesyncError
 from imagesync.plan.render import short
 from imagesync.run.situation import Outlook
+from imagesync.signals import ENDING, hearing
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +39,7 @@ _STEP = 30.0
 _STUCK = 300.0
 """Seconds in which a pass begins whose turn it is, and what is over is noted: a state that hangs is given up sooner."""
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = (*ENDING, signal.SIGHUP)
 
 
 @dataclass(slots=True)
@@ -81,14 +81,14 @@ class Service:
 
     def serve(self) -> None:
         """Run until SIGTERM or Ctrl-C. Must be called in the main thread; returns within the budget of the stop."""
-        with heeding(self.passes.stop), self._receiving():
+        with hearing(lambda _: self.passes.stop.ask()), self._receiving():
             self.passes.recall(self.site)
             self._arrange(self.site)
             self.schedule.start()
             self.web.arrange(self.site.config)
             self._notifier.tell("READY=1")
             log.info("daemon started", lists=len(self.site.rhythms()) - 1, pid=os.getpid())
-            while self._next_signal() not in {signal.SIGTERM, signal.SIGINT}:
+            while self._next_signal() not in ENDING:
                 self._look()
 
     @contextmanager

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import signal
-import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event, Thread
 
@@ -34,7 +31,7 @@ class Stop:
         self._asked = Event()
 
     def ask(self) -> None:
-        """Let everything end. May be called by the receiver of a signal, whatever it interrupts."""
+        """Let everything end. May be called by the receiver of a signal, and from any thread."""
         if not self._at:
             self._at = time.monotonic()
             self._asked.set()
@@ -56,30 +53,3 @@ class Stop:
             abandon()
 
         Thread(target=run, name="stop", daemon=True).start()
-
-
-@contextmanager
-def heeding(stop: Stop) -> Iterator[None]:
-    """Ask for ``stop`` as soon as SIGTERM or SIGINT arrives, for which receivers have to be set.
-
-    These run only when the main thread is back in Python, and it may wait for a database first. So the interpreter also
-    writes each signal to a socket (``signal.set_wakeup_fd``), which a thread reads. Must be called in the main thread.
-    """
-    ours, theirs = socket.socketpair()
-    theirs.settimeout(0)
-
-    def listen() -> None:
-        while number := ours.recv(1):
-            if number[0] in {signal.SIGTERM, signal.SIGINT}:
-                stop.ask()
-
-    with ours, theirs:
-        thread = Thread(target=listen, name="signals", daemon=True)
-        thread.start()
-        before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(before)
-            theirs.shutdown(socket.SHUT_WR)
-            thread.join()

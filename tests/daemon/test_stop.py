@@ -172,16 +172,16 @@ def test_the_budget_fits_what_is_promised_and_what_the_unit_allows():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_it_is_heeded_also_while_the_main_thread_does_not_come_back_to_python(tmp_path, number):
+def test_it_is_heard_also_while_the_main_thread_does_not_come_back_to_python(tmp_path, number):
     busy = f"""
         import sqlite3
-        from imagesync.daemon.stop import heeding
+        from imagesync.signals import hearing
         stop.budget = Budget(0.1, 0.3)
         signal.signal({int(number)}, lambda *_: None)
         holder, other = (sqlite3.connect({str(tmp_path / "state.db")!r}, timeout=60) for _ in range(2))
         holder.execute("BEGIN IMMEDIATE")
         threading.Timer(0.3, os.kill, (os.getpid(), {int(number)})).start()
-        with heeding(stop):
+        with hearing(lambda _: stop.ask()):
             other.execute("BEGIN IMMEDIATE")
     """
     command = [sys.executable, "-c", dedent(PREAMBLE) + dedent(busy)]
