@@ -83,6 +83,56 @@ def test_what_is_no_longer_arranged_is_gone_and_may_be_moved_without_harm():
         assert schedule.next_times().keys() == {"b"}
 
 
+def test_what_is_arranged_again_is_due_as_before():
+    """Else what is rare would never begin where the configuration is reloaded more often than that."""
+    soon = now() + HOUR / 2
+    with running(print) as schedule:
+        schedule.arrange({"a": Rhythm(HOUR)}, timedelta())
+        schedule.move("a", soon)
+        schedule.arrange({"a": Rhythm(HOUR)}, timedelta())
+
+        assert schedule.next_times()["a"] == soon
+
+
+def test_what_is_arranged_again_waits_no_longer_than_its_rhythm():
+    with running(print) as schedule:
+        schedule.arrange({"a": Rhythm(HOUR)}, timedelta())
+        schedule.move("a", now() + 1000 * HOUR)  # as before the clock was set back
+        schedule.arrange({"a": Rhythm(HOUR)}, timedelta())
+
+        assert schedule.next_times()["a"] <= now() + HOUR
+
+
+def test_what_was_missed_is_made_up_for_once():
+    """As after a machine slept for ten hours, or its clock was set ahead."""
+    ran = []
+    with running(ran.append) as schedule:
+        schedule.arrange({"a": Rhythm(HOUR)}, timedelta())
+        schedule.move("a", now() - 10 * HOUR)
+        until(lambda: ran and schedule.is_idle())
+
+        assert ran == ["a"]
+        assert now() < schedule.next_times()["a"] <= now() + HOUR
+
+
+def test_what_still_runs_does_not_begin_again():
+    gate, ran = threading.Event(), []
+
+    def run(name):
+        ran.append(name)
+        gate.wait(HANG)
+
+    with running(run) as schedule:
+        schedule.arrange({"a": Rhythm(timedelta(seconds=1))}, timedelta())
+        until(lambda: ran)
+        time.sleep(2.5)  # two more are due
+        schedule.arrange({"a": Rhythm(HOUR)}, timedelta())
+        gate.set()
+        until(schedule.is_idle)
+
+    assert ran == ["a"]
+
+
 def test_jitter_is_at_most_a_tenth_of_the_interval():
     trigger = Rhythm(timedelta(minutes=10)).trigger(HOUR)
 

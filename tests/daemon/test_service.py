@@ -2,14 +2,16 @@
 
 import socket
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import yaml
 
 from imagesync.config.load import load, snapshot
 from imagesync.daemon.passes import Passes, Program, Site
 from imagesync.daemon.service import Service
 from imagesync.daemon.systemd import Notifier
+from imagesync.state import PassRecord
 
 
 @pytest.fixture
@@ -26,12 +28,31 @@ def manager(tmp_path):
 
 
 @pytest.fixture
-def service(tmp_path, now, manager):
+def clock(now):
+    """Return a clock that goes by what is in its ``ahead`` of the right time, and otherwise stands still."""
+
+    def clock():
+        return now + clock.ahead
+
+    clock.ahead = timedelta()
+    return clock
+
+
+@pytest.fixture
+def service(tmp_path, clock, manager):
+    endorser = {"dn": "/CN=a", "ca": "/CN=b"}
+    subscription = {"name": "list", "vo": "a", "url": "https://list.example/a", "endorsers": [endorser], "every": "6h"}
+    config = {
+        "state": f"sqlite:///{tmp_path / 'state.db'}",
+        "cache": str(tmp_path / "cache"),
+        "subscriptions": [subscription],
+        "daemon": {"jitter": "0"},
+    }
     file = tmp_path / "imagesync.yaml"
-    file.write_text(f"state: sqlite:///{tmp_path}/state.db\ncache: {tmp_path}/cache\n")
+    file.write_text(yaml.safe_dump(config))
     site = Site(load(file, {}), snapshot(file))
     notifier = Notifier(str(tmp_path / "notify"), watchdog=3.0)
-    service = Service(site, Passes(Program(["false"], {}, lambda: now)), lambda: site, notifier)
+    service = Service(site, Passes(Program(["false"], {}, clock)), lambda: site, notifier)
     service.schedule.start()
     yield service
     service.schedule.stop()
@@ -80,3 +101,50 @@ def test_a_scheduler_that_stands_still_is_death(service, manager):
 
     assert not service.is_alive()
     assert not fed(service, manager)
+
+
+YEAR = timedelta(days=365)
+
+
+@pytest.fixture
+def planned(service, clock, monkeypatch):
+    """Let the list's last pass be a minute old by a clock, and return how to see for when the next one is planned."""
+    moved = {}
+    monkeypatch.setattr(service.schedule, "move", moved.__setitem__)
+    monkeypatch.setattr(service.schedule, "wake", lambda at: moved.update(woken=at))
+
+    def planned(ahead):
+        clock.ahead = ahead
+        moved.clear()
+        service._look()
+        return moved
+
+    clock.ahead = YEAR
+    digest = service.site.settings("list")
+    service.passes.known["list"] = PassRecord("list", clock() - timedelta(minutes=1), 0, 0, None, digest)
+    return planned
+
+
+def test_nothing_is_planned_anew_while_the_clock_only_drifts(planned):
+    planned(YEAR)
+
+    assert planned(YEAR + timedelta(seconds=10)) == {}
+
+
+def test_a_clock_that_was_set_back_lets_lists_be_due_at_once(planned, now):
+    """Else they would wait for a time that is a year ahead now."""
+    planned(YEAR)
+
+    assert planned(timedelta()) == {"woken": now, "list": now}
+
+
+def test_a_clock_that_was_set_ahead_lets_what_is_overdue_be_due_at_once(planned, now):
+    planned(YEAR)
+
+    assert planned(2 * YEAR) == {"woken": now + 2 * YEAR, "list": now + 2 * YEAR}
+
+
+def test_a_clock_that_was_set_within_the_interval_changes_no_due_time(planned, now):
+    planned(YEAR)
+
+    assert planned(YEAR + timedelta(hours=1))["list"] == now + YEAR + timedelta(hours=6, minutes=-1)
