@@ -18,8 +18,8 @@ def hearing(heard: Callable[[int], None]) -> Iterator[None]:
 
     For these signals receivers have to be set. Such a receiver runs only when the main thread is back in Python, which
     may wait for a database first; and a signal in the moment before it waits for a lock does not end the wait. So the
-    interpreter also writes each signal to a socket (``signal.set_wakeup_fd``), which the thread reads. Must be called in
-    the main thread; on the way out, it waits for ``heard`` to return.
+    interpreter also writes each signal to a socket (``signal.set_wakeup_fd``), which the thread reads. Must be called
+    in the main thread; on the way out, it waits for ``heard`` to return.
     """
     ours, theirs = socket.socketpair()
     theirs.settimeout(0)
