@@ -152,6 +152,7 @@ def test_each_tag_runs_its_own_tasks_alone() -> None:
     assert [task["name"] for task in _read("tasks/main.yml") if "block" in task and "tags" in task] == []
 
 
+DEBIAN = {"os_family": "Debian", "distribution": "Debian", "distribution_version": "12"}
 ENTERPRISE_LINUX = {"os_family": "RedHat", "distribution": "Rocky", "distribution_version": "9.4"}
 
 
@@ -178,6 +179,14 @@ ENTERPRISE_LINUX = {"os_family": "RedHat", "distribution": "Rocky", "distributio
         (
             {"imagesync_boot_check": True, "ansible_facts": ENTERPRISE_LINUX},
             "imagesync_boot_check: boot checks do not work on Enterprise Linux",
+        ),
+        (
+            {"imagesync_run": "timer", "imagesync_on_calendar": "teatime", "ansible_facts": DEBIAN},
+            'imagesync_on_calendar: systemd does not understand "teatime"; try systemd-analyze calendar "teatime"',
+        ),
+        (
+            {"imagesync_run": "timer", "imagesync_random_delay": "a bit", "ansible_facts": DEBIAN},
+            'imagesync_random_delay: systemd does not understand "a bit"; try systemd-analyze timespan "a bit"',
         ),
         ({"imagesync_writable": ["images"]}, "imagesync_writable: write absolute paths"),
         ({"imagesync_secrets": {"../x": "hunter2"}}, "imagesync_secrets: names are names of files"),
