@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from host.base import base
@@ -14,19 +15,18 @@ NAMESPACES = ("--net", "--mount", "--ipc", "--uts", "--pid", "--fork", "--kill-c
 
 
 @pytest.fixture(scope="module")
-def seen(
-    root: Path, tmp_path_factory: pytest.TempPathFactory, blocks: Callable[[Path, str], list[str]]
-) -> dict[str, str]:
+def seen(root: Path, blocks: Callable[[Path, str], list[str]]) -> dict[str, str]:
     """Return what was seen of one container over its life."""
-    work = tmp_path_factory.mktemp("container")
     script = 'ip link set lo up && exec "$@"'
-    what = [sys.executable, str(root / "tests/packaging/contained.py"), str(root), str(base().tree), str(work)]
     _, _, running, saving, restoring, *_ = blocks(root / "docs/releases.rst", "text")
-    ran = subprocess.run(
-        ["unshare", *NAMESPACES, "sh", "-c", script, "sh", *what, running, saving, restoring],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True, text=True, check=False, timeout=1800,
-    )  # fmt: skip
+    # Not in pytest's directory: podman wants a path of at most 50 characters.
+    with TemporaryDirectory(prefix="imagesync-") as work:
+        what = [sys.executable, str(root / "tests/packaging/contained.py"), str(root), str(base().tree), work]
+        ran = subprocess.run(
+            ["unshare", *NAMESPACES, "sh", "-c", script, "sh", *what, running, saving, restoring],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True, text=True, check=False, timeout=1800,
+        )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     return dict(json.loads(ran.stdout))
 
