@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from imagesync.config.secrets import SecretRef
 from imagesync.config.values import Duration, Flag, Name, Section, Text
+from imagesync.errors import ConfigError
 
 Kind = Literal["failure", "refused", "held", "attention", "recovery", "published", "withdrawn"]
 KINDS: tuple[Kind, ...] = ("failure", "refused", "held", "attention", "recovery", "published", "withdrawn")
@@ -19,18 +20,51 @@ KINDS: tuple[Kind, ...] = ("failure", "refused", "held", "attention", "recovery"
 class Webhook(Section):
     """An HTTP server that takes JSON by POST."""
 
-    url: Annotated[str, Field(strict=True)] = Field(description="Where to: https or http, without user and password.")
+    url: Annotated[str, Field(strict=True)] | None = Field(
+        default=None, description="Where to: https or http, without user and password."
+    )
+    url_from: SecretRef | None = Field(
+        default=None, description="Where the URL is, in place of ``url``: that of many chat services is a secret."
+    )
     secret: SecretRef | None = Field(
         default=None, description="Signs each message: HMAC-SHA256 in the header ``X-Imagesync-Signature``."
     )
 
     @field_validator("url")
     @classmethod
-    def _check_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in {"https", "http"} or not parts.hostname or "@" in parts.netloc:
-            raise ValueError("is no URL to post to: write https://HOST/PATH, without user and password")
+    def _check_url(cls, value: str | None) -> str | None:
+        if value is not None and not _can_be_posted_to(value):
+            raise ValueError(f"{_NO_URL}: {_URL_HINT}")
         return value
+
+    @model_validator(mode="after")
+    def _be_somewhere(self) -> Self:
+        if (self.url is None) == (self.url_from is None):
+            raise ValueError("needs exactly one of url, url_from")
+        return self
+
+    def address(self) -> str:
+        """Return the URL as it is now.
+
+        Raises:
+            ConfigError: what ``url_from`` refers to cannot be read, or is no URL.
+        """
+        if self.url_from is None:
+            return self.url or ""
+        if not _can_be_posted_to(url := self.url_from.value()):
+            raise ConfigError(str(self.url_from), _NO_URL, _URL_HINT)
+        return url
+
+
+_NO_URL, _URL_HINT = "is no URL to post to", "write https://HOST/PATH, without user and password"
+
+
+def _can_be_posted_to(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in {"https", "http"} and bool(parts.hostname) and "@" not in parts.netloc
 
 
 class Email(Section):

@@ -40,8 +40,8 @@ def hook_of(stop=None, **environment):
 
 
 def receiver(**how):
-    context = {"environment": {"SECRET": "s3cret"}, "directory": None}
-    return Receiver.model_validate({"name": "ops", **how}, context=context)
+    environment = how.pop("environment", {"SECRET": "s3cret"})
+    return Receiver.model_validate({"name": "ops", **how}, context={"environment": environment, "directory": None})
 
 
 # --- webhook ----------------------------------------------------------------------------------------------------------
@@ -114,6 +114,33 @@ def test_nobody_at_the_port_is_no_delivery():
 def test_a_secret_that_cannot_be_read_is_said(hook):
     with pytest.raises(DeliveryError, match="NONE"):
         send(receiver(webhook={"url": hook.url, "secret": {"env": "NONE"}}), MESSAGE, hook_of())
+
+
+def test_an_address_may_be_a_secret_itself(hook):
+    send(receiver(webhook={"url_from": {"env": "CHAT"}}, environment={"CHAT": hook.url}), MESSAGE, hook_of())
+
+    assert [path for path, _, _ in hook.got] == ["/secret-path"]
+
+
+@pytest.mark.parametrize(
+    "url", ["secret-path", "ftp://chat.example/secret-path", "https://[secret-path", "https://a@b/"]
+)
+def test_a_secret_that_is_no_address_is_said_and_not_shown(url):
+    with pytest.raises(DeliveryError, match="env CHAT: is no URL to post to") as caught:
+        send(receiver(webhook={"url_from": {"env": "CHAT"}}, environment={"CHAT": url}), MESSAGE, hook_of())
+
+    assert url not in str(caught.value)
+
+
+@pytest.mark.parametrize("webhook", [{}, {"url": "https://chat.example/", "url_from": {"env": "SECRET"}}])
+def test_a_webhook_has_exactly_one_address(webhook):
+    with pytest.raises(ValueError, match="needs exactly one of url, url_from"):
+        receiver(webhook=webhook)
+
+
+def test_an_address_that_cannot_be_split_is_refused():
+    with pytest.raises(ValueError, match="is no URL to post to: write"):
+        receiver(webhook={"url": "https://[chat.example/"})
 
 
 @contextmanager

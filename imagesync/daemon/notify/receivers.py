@@ -87,6 +87,7 @@ class _Gate:
 
 
 def _post(webhook: Webhook, message: Message, seconds: float) -> None:
+    url = webhook.address()
     body = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
     headers = {"Content-Type": "application/json", "User-Agent": f"imagesync/{__version__}"}
     if webhook.secret:
@@ -96,16 +97,16 @@ def _post(webhook: Webhook, message: Message, seconds: float) -> None:
         try:
             # The body of the answer is of no interest: it is not read.
             with session.post(
-                webhook.url, data=body, headers=headers, timeout=seconds, allow_redirects=False, stream=True
+                url, data=body, headers=headers, timeout=seconds, allow_redirects=False, stream=True
             ) as answer:
                 status = answer.status_code
         except (requests.RequestException, OSError, ValueError) as error:
             why = watchdog.expired or type(error).__name__
-            raise DeliveryError(_host(webhook.url), f"cannot be reached: {why}") from error
+            raise DeliveryError(_host(url), f"cannot be reached: {why}") from error
     if watchdog.expired:  # in the middle of the headers, which look complete then
-        raise DeliveryError(_host(webhook.url), f"has not answered: {watchdog.expired}")
+        raise DeliveryError(_host(url), f"has not answered: {watchdog.expired}")
     if not 200 <= status < 300:
-        raise DeliveryError(_host(webhook.url), f"answers with status {status}")
+        raise DeliveryError(_host(url), f"answers with status {status}")
 
 
 def _host(url: str) -> str:
