@@ -88,14 +88,15 @@ class Schedule:
 
     def arrange(self, jobs: Mapping[str, Rhythm], jitter: timedelta) -> None:
         """Have exactly these jobs. One that is there already is due no later than it was, nor than a new one is."""
-        times = self.next_times()
+        before = self.next_times()
         for name in self._names() - jobs.keys():
             self._scheduler.remove_job(name)
         for name, rhythm in jobs.items():
             trigger = rhythm.trigger(jitter)
-            new = trigger.get_next_fire_time(None, datetime.now(UTC))
-            kept = {"next_run_time": min(new, times[name])} if new and name in times else {}
-            self._scheduler.add_job(self._take, trigger, args=(name,), id=name, replace_existing=True, **kept)
+            self._scheduler.add_job(self._take, trigger, args=(name,), id=name, replace_existing=True)
+        for name, at in self.next_times().items():
+            if name in before and before[name] < at:
+                self.move(name, before[name])
 
     def move(self, name: str, at: datetime) -> None:
         """Let ``name`` be due at a time; its own rhythm goes on from there. What is not arranged is left alone."""
