@@ -95,8 +95,10 @@ def execute(options: Options, wish: Wish, shown_on: Display | None = None) -> tu
     """
     from imagesync.cli.context import clock, environment
     from imagesync.cli.display import display
+    from imagesync.run.history import is_followed
     from imagesync.run.hours import Hours
     from imagesync.run.report import as_json, exit_code
+    from imagesync.run.situation import GOOD_CODES
     from imagesync.run.sync import run_pass
     from imagesync.run.wiring import open_ports, task
 
@@ -112,7 +114,10 @@ def execute(options: Options, wish: Wish, shown_on: Display | None = None) -> tu
         result = run_pass(work, ports)
         report = as_json(result, run_id)
         if not wish.dry:
-            ports.state.finish_run(run_id, clock(), report["exit"], report)
+            ended = clock()
+            ports.state.finish_run(run_id, ended, report["exit"], report)
+            verdicts = {item["name"]: item["verdict"] for item in report["lists"] if is_followed(item)}
+            ports.state.standings.note(verdicts, now, ended, good=report["exit"] in GOOD_CODES)
     return result, report, exit_code(result)
 
 

@@ -85,13 +85,15 @@ class Passes:
     inbox: Inbox = field(default_factory=Inbox)
     crashed: Counter[str] = field(default_factory=Counter)
 
-    def recall(self, site: Site) -> None:
-        """Read from the state when the last passes were."""
+    def recall(self, site: Site) -> int | None:
+        """Read from the state when the last passes were; return the number of the newest run, if it is known."""
         try:
             with open_configured_state(site.config) as state:
                 self.known.update(state.last_passes())
+                return max((head.number for head in state.run_heads(1)), default=0)
         except ImagesyncError as error:
             log.error("state cannot be read, every list is looked at", reason=str(error))
+            return None
 
     def forget(self, site: Site) -> None:
         """Forget what was wrong with subscriptions that are followed no more."""

@@ -50,6 +50,7 @@ class _State:
     complaint: str = ""
     fed: float = 0.0
     status: str = ""
+    past: int | None = None
     hastened: set[str] = field(default_factory=set)
     offset: float = 0.0
     moved: float = field(default_factory=time.monotonic)
@@ -82,7 +83,7 @@ class Service:
     def serve(self) -> None:
         """Run until SIGTERM or Ctrl-C. Must be called in the main thread; returns within the budget of the stop."""
         with hearing(lambda _: self.passes.stop.ask()), self._receiving():
-            self.passes.recall(self.site)
+            self._state.past = self.passes.recall(self.site)
             self._arrange(self.site)
             self.schedule.start()
             self.web.arrange(self.site.config)
@@ -187,6 +188,7 @@ class Service:
             plans=Plans(program, lambda: self.site, self.passes.stop),
             began=program.clock(),
             is_alive=self.is_alive,
+            past=lambda: self._state.past,
         )
 
     def _outlook(self) -> Outlook:

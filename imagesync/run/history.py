@@ -53,7 +53,8 @@ class TargetWord:
 class RunDigest:
     """A run and what it came to. Sizes are in bytes.
 
-    ``failures`` counts what failed, by what it was (``image``, ``list``, ``target``) and the reason.
+    ``failures`` counts what failed, by what it was (``image``, ``list``, ``target``) and the reason. ``number`` grows
+    from run to run.
     """
 
     id: str
@@ -69,6 +70,7 @@ class RunDigest:
     failures: Mapping[tuple[str, str], int] = field(default_factory=dict)
     downloaded: int = 0
     uploaded: int = 0
+    number: int = 0
 
     @property
     def seconds(self) -> float | None:
@@ -92,6 +94,7 @@ def digest(head: RunRecord, report: Mapping[str, Any] | None) -> RunDigest:
         started=head.started,
         finished=head.finished,
         exit=head.exit,
+        number=head.number,
         clock=str(report.get("clock") or ""),
         lists=tuple(_list(item) for item in report.get("lists", ()) if is_followed(item)),
         targets=tuple(_target(item) for item in report.get("targets", ())),

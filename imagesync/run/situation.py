@@ -15,7 +15,7 @@ from imagesync.model import Accepted, ImageKey, ListId, Unknown, Verdict
 from imagesync.run.history import ListWord, RunDigest, TargetWord
 from imagesync.run.notice import End, Notice, NoticeRules, notices
 from imagesync.run.pausing import Pauses, in_force
-from imagesync.state import ImageRecord, PassRecord, PauseRecord
+from imagesync.state import ImageRecord, ListStandingRecord, PassRecord, PauseRecord
 
 GOOD_CODES = frozenset({0, 4})
 """Exit codes of a pass that did what it could; a guard that holds removals back shows in the images."""
@@ -45,8 +45,9 @@ class Kept:
 class Facts:
     """What the state says. By subscription: what was accepted, the SHA-256 of that message, ends, and passes.
 
-    ``ends`` stand in where no run that is looked back on tells of them. ``failing`` is since when a target fails;
-    ``boots`` are verdicts of boot checks, by target and image.
+    ``ends`` stand in where no run that is looked back on tells of them. ``failing`` is since when a target fails, and
+    ``standings`` where lists stand, both for longer than that; ``boots`` are verdicts of boot checks, by target and
+    image.
     """
 
     accepted: Mapping[str, Accepted] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class Facts:
     runs: tuple[RunDigest, ...] = ()
     pauses: tuple[PauseRecord, ...] = ()
     failing: Mapping[str, datetime] = field(default_factory=dict)
+    standings: Mapping[str, ListStandingRecord] = field(default_factory=dict)
     boots: Mapping[str, Mapping[ImageKey, str]] = field(default_factory=dict)
 
 
@@ -76,13 +78,17 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True)
 class ListStanding:
-    """Where a list stands. ``word`` is what the last pass said of it, ``since`` when its verdict began."""
+    """Where a list stands. ``word`` is what the last pass said of it, ``since`` when its verdict began.
+
+    ``good`` is when the last pass over it ended that did what it could.
+    """
 
     followed: Followed
     accepted: Accepted | None
     message: str
     word: ListWord | None
     since: datetime | None
+    good: datetime | None
     ends: tuple[End, ...]
     notices: tuple[Notice, ...]
     last: PassRecord | None
@@ -194,13 +200,15 @@ def _list(one: Followed, facts: Facts, outlook: Outlook, now: datetime) -> ListS
     words = [(run, word) for run in facts.runs for word in run.lists if word.name == one.name]
     word = words[0][1] if words else None
     ends = next((said.ends for _, said in words if said.ends), facts.ends.get(one.name, ()))
+    standing = facts.standings.get(one.name)
     unknown = Unknown(one.name, one.vo, None, Verdict.UNAVAILABLE, "")
     return ListStanding(
         followed=one,
         accepted=accepted,
         message=facts.messages.get(one.name, ""),
         word=word,
-        since=_since([(run.started, said.verdict) for run, said in words]),
+        since=_lasting(standing, words),
+        good=standing.good if standing else None,
         ends=ends,
         notices=notices(unknown, accepted, _of_chain(ends), one.rules, now) if one.enabled else (),
         last=facts.passes.get(one.name),
@@ -211,6 +219,14 @@ def _list(one: Followed, facts: Facts, outlook: Outlook, now: datetime) -> ListS
 def _of_chain(ends: Sequence[End]) -> Sequence[End]:
     """Return the ends without the signer's own certificate, the first, of which what was accepted tells."""
     return ends[1:]
+
+
+def _lasting(standing: ListStandingRecord | None, words: Sequence[tuple[RunDigest, ListWord]]) -> datetime | None:
+    """Return since when a list has the verdict of the last pass: what is noted of it reaches further back than runs."""
+    seen = _since([(run.started, said.verdict) for run, said in words])
+    if seen is None or standing is None or standing.verdict != words[0][1].verdict:
+        return seen
+    return min(seen, standing.since)
 
 
 def _since(told: Sequence[tuple[datetime, str | bool]]) -> datetime | None:

@@ -59,6 +59,7 @@ class Survey:
             runs=tuple(self._recent(config, state)),
             pauses=state.pauses(),
             failing=state.failing(),
+            standings=state.standings.all(),
             boots={target.name: state.boots.standing(target.name) for target in config.targets},
         )
 

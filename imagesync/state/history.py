@@ -12,10 +12,14 @@ import sqlalchemy as sa
 from imagesync.state.records import ActionRecord, RunRecord
 from imagesync.state.tables import action, run
 
+_HEAD = (run.c.id, run.c.kind, run.c.started, run.c.finished, run.c.exit, run.c.number)
+_NEWEST_FIRST = (run.c.number.desc(), run.c.id)
+
 
 def begin(connection: sa.Connection, run_id: str, kind: str, at: datetime) -> None:
     """Note that a run began."""
-    connection.execute(sa.insert(run), {"id": run_id, "kind": kind, "started": at})
+    number = sa.select(sa.func.coalesce(sa.func.max(run.c.number), 0) + 1).scalar_subquery()
+    connection.execute(sa.insert(run).values(id=run_id, kind=kind, started=at, number=number))
 
 
 def finish(connection: sa.Connection, run_id: str, at: datetime, outcome: tuple[int, Mapping[str, Any]]) -> None:
@@ -30,15 +34,13 @@ def finish(connection: sa.Connection, run_id: str, at: datetime, outcome: tuple[
 
 def runs(connection: sa.Connection, limit: int) -> tuple[RunRecord, ...]:
     """Return the newest ``limit`` runs, the newest first."""
-    columns = (run.c.id, run.c.kind, run.c.started, run.c.finished, run.c.exit, run.c.report)
-    rows = connection.execute(sa.select(*columns).order_by(run.c.started.desc(), run.c.id).limit(limit))
+    rows = connection.execute(sa.select(*_HEAD, run.c.report).order_by(*_NEWEST_FIRST).limit(limit))
     return tuple(RunRecord(*row) for row in rows)
 
 
 def heads(connection: sa.Connection, limit: int) -> tuple[RunRecord, ...]:
     """Return the newest ``limit`` runs without their reports, the newest first."""
-    columns = (run.c.id, run.c.kind, run.c.started, run.c.finished, run.c.exit)
-    rows = connection.execute(sa.select(*columns).order_by(run.c.started.desc(), run.c.id).limit(limit))
+    rows = connection.execute(sa.select(*_HEAD).order_by(*_NEWEST_FIRST).limit(limit))
     return tuple(RunRecord(*row, report=None) for row in rows)
 
 
@@ -52,8 +54,7 @@ def report(connection: sa.Connection, run_id: str) -> Mapping[str, Any] | None:
 
 def find(connection: sa.Connection, run_id: str) -> RunRecord | None:
     """Return a run."""
-    columns = (run.c.id, run.c.kind, run.c.started, run.c.finished, run.c.exit, run.c.report)
-    row = connection.execute(sa.select(*columns).where(run.c.id == run_id)).one_or_none()
+    row = connection.execute(sa.select(*_HEAD, run.c.report).where(run.c.id == run_id)).one_or_none()
     return RunRecord(*row) if row else None
 
 
@@ -86,8 +87,8 @@ def actions_about(connection: sa.Connection, key: str, limit: int) -> tuple[Acti
 
 def prune(connection: sa.Connection, before: datetime) -> int:
     """Forget runs that began before ``before``, with their actions, except the newest one. Return how many."""
-    newest = sa.select(run.c.id).order_by(run.c.started.desc(), run.c.id).limit(1).scalar_subquery()
-    return connection.execute(sa.delete(run).where(run.c.started < before, run.c.id != newest)).rowcount
+    last = sa.select(run.c.id).order_by(*_NEWEST_FIRST).limit(1).scalar_subquery()
+    return connection.execute(sa.delete(run).where(run.c.started < before, run.c.id != last)).rowcount
 
 
 def _actions(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

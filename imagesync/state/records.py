@@ -254,14 +254,27 @@ class ChangeRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run of a command. ``finished``, ``exit`` and ``report`` are ``None`` for a run that did not end."""
+    """One run of a command. ``finished``, ``exit`` and ``report`` are ``None`` for a run that did not end.
+
+    ``number`` grows from run to run, whatever the clock says.
+    """
 
     id: str
     kind: str
     started: datetime
     finished: datetime | None
     exit: int | None
+    number: int
     report: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListStandingRecord:
+    """What passes say of a list, ``since`` when, and when the last one ended that was ``good``, if any was."""
+
+    verdict: str
+    since: datetime
+    good: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

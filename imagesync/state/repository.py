@@ -20,6 +20,7 @@ from imagesync.state import (
     passes,
     pauses,
     provenance,
+    standings,
 )
 from imagesync.state.database import Database, connect
 from imagesync.state.records import (
@@ -50,6 +51,7 @@ class Repository:
         self._database = database
         self._readonly = readonly
         self.boots = boots.BootChecks(database)
+        self.standings = standings.Standings(database)
         self._run = ""
 
     @classmethod
@@ -285,6 +287,7 @@ class Repository:
             boots.prune(connection, before)
             pauses.prune(connection, before)
             notifications.prune(connection, before)
+            standings.prune(connection, before)
             return Pruned(history.prune(connection, before), acceptance.prune(connection, before))
 
     # --- pauses ---

@@ -23,7 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest revision under ``migrations``. Kept here so that opening an up-to-date state needs no Alembic."""
 
 VERSION_TABLE = "imagesync_version"
@@ -237,9 +237,11 @@ run = Table(
     Column("exit", Integer),
     Column("report", JSON),
     Column("clock", CleanText),
+    Column("number", Integer),
     Index("run_started", "started"),
+    Index("run_number", "number"),
 )
-"""Runs and their reports."""
+"""Runs and their reports. They are ordered by ``number``: a clock that was wrong must not put one before the others."""
 
 action = Table(
     "action",
@@ -273,6 +275,17 @@ last_pass = Table(
     Column("settings", String(64), nullable=False),
 )
 """The daemon's last pass over each subscription, and its back-off."""
+
+list_standing = Table(
+    "list_standing",
+    metadata,
+    Column("subscription", CleanText, primary_key=True),
+    Column("verdict", CleanText, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("last", UtcDateTime, nullable=False),
+    Column("good", UtcDateTime),
+)
+"""What the last pass said of each list and since when they say so, and when the last good pass over it ended."""
 
 trouble = Table(
     "trouble",

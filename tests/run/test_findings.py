@@ -9,7 +9,7 @@ from imagesync.run.findings import findings, level
 from imagesync.run.history import ListWord, RunDigest, TargetWord
 from imagesync.run.notice import Level
 from imagesync.run.situation import Facts, Followed, Kept, Outlook, situation
-from imagesync.state import ImageRecord, PassRecord, Pausable, PauseRecord
+from imagesync.state import ImageRecord, ListStandingRecord, PassRecord, Pausable, PauseRecord
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -28,13 +28,14 @@ def _run(ago=HOUR, verdict="trusted", error="", clock="trusted"):
     return RunDigest("r", "sync", NOW - ago, NOW - ago, 0, clock, *words)
 
 
-def _found(*runs, images=(), outlook=None, code=0, enabled=True, pauses=()):
+def _found(*runs, images=(), outlook=None, code=0, enabled=True, pauses=(), standings=()):
     facts = Facts(
         accepted={"f": ACCEPTED},
         passes={"f": PassRecord("f", NOW, code, 0, None, "")},
         images={"site": images},
         runs=runs or (_run(),),
         pauses=pauses,
+        standings=dict(standings),
     )
     followed = [Followed("f", "vo", "url", HOUR, enabled)]
     return findings(situation(followed, [Kept("site", "directory")], facts, outlook or Outlook(), NOW))
@@ -63,6 +64,19 @@ def test_a_verdict_lasts_since_it_was_said_first():
     (found,) = _found(_run(HOUR, "unavailable"), _run(5 * HOUR, "unavailable"), _run(9 * HOUR))
 
     assert found.since == NOW - 5 * HOUR
+
+
+def test_a_verdict_lasts_longer_than_runs_are_looked_back_on():
+    standing = {"f": ListStandingRecord("unavailable", NOW - 9 * DAY, None)}
+    (found,) = _found(_run(HOUR, "unavailable"), standings=standing)
+
+    assert found.since == NOW - 9 * DAY
+
+
+def test_what_is_noted_of_another_verdict_says_nothing_of_this_one():
+    (found,) = _found(_run(HOUR, "unavailable"), standings={"f": ListStandingRecord("refused", NOW - 9 * DAY, None)})
+
+    assert found.since == NOW - HOUR
 
 
 def test_what_lasts_three_days_is_critical():

@@ -55,22 +55,37 @@ def test_models_and_migrations_build_the_same(place: Any) -> None:
     database.close()
 
 
+def _put_back(place: Any, revision: str | None, *statements: str) -> None:
+    """Make the state one of an earlier ``revision``, with what ``statements`` put there."""
+    engine = connect(place.url, place.password, readonly=False).engine
+    with engine.begin() as connection:
+        for table in reversed(sa.inspect(connection).get_sorted_table_and_fkc_names()):
+            if table[0]:
+                connection.exec_driver_sql(f"DROP TABLE {table[0]}")
+    if revision:
+        config = Config()
+        config.set_main_option("script_location", "imagesync.state:migrations")
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+    engine.dispose()
+
+
 def test_every_revision_upgrades_to_the_newest(place: Any) -> None:
     for revision in [None, *(entry.revision for entry in script().walk_revisions())]:
-        engine = connect(place.url, place.password, readonly=False).engine
-        with engine.begin() as connection:
-            for table in reversed(sa.inspect(connection).get_sorted_table_and_fkc_names()):
-                if table[0]:
-                    connection.exec_driver_sql(f"DROP TABLE {table[0]}")
-        if revision:
-            config = Config()
-            config.set_main_option("script_location", "imagesync.state:migrations")
-            with engine.begin() as connection:
-                config.attributes["connection"] = connection
-                command.upgrade(config, revision)
-        engine.dispose()
+        _put_back(place, revision)
         with place.open() as repository:
             assert repository.runs(1) == ()
+
+
+def test_runs_of_before_they_were_numbered_keep_their_order(place: Any) -> None:
+    insert = "INSERT INTO run (id, kind, started) VALUES ('{}', 'sync', '2026-03-0{} 12:00:00+00')"
+    _put_back(place, "0008", *(insert.format(name, day) for name, day in (("b", 2), ("c", 3), ("a", 1))))
+    with place.open() as repository:
+        repository.begin_run("d", "sync", datetime(2026, 1, 1, tzinfo=UTC))
+        assert [(run.id, run.number) for run in repository.run_heads(9)] == [("d", 4), ("c", 3), ("b", 2), ("a", 1)]
 
 
 def test_opening_a_current_state_imports_no_alembic(place: Any) -> None:

@@ -16,6 +16,7 @@ from imagesync.state import (
     AttemptRecord,
     ChangeRecord,
     ImageRecord,
+    ListStandingRecord,
     MessageRecord,
     MetadataRecord,
     Pausable,
@@ -296,6 +297,43 @@ def test_runs_come_newest_first_and_limited(repository: Repository, now: datetim
     for hour in range(5):
         repository.begin_run(f"run-{hour}", "sync", now + timedelta(hours=hour))
     assert [run.id for run in repository.runs(2)] == ["run-4", "run-3"]
+
+
+def test_runs_come_in_the_order_in_which_they_began_whatever_the_clock_said(
+    repository: Repository, now: datetime
+) -> None:
+    for name, days in (("first", 0), ("ahead", 20), ("behind", -60), ("last", 1)):
+        repository.begin_run(name, "sync", now + timedelta(days=days))
+    heads = repository.run_heads(9)
+    assert [head.id for head in heads] == ["last", "behind", "ahead", "first"]
+    assert [head.number for head in heads] == [4, 3, 2, 1]
+    assert [run.id for run in repository.runs(9)] == [head.id for head in heads]
+    repository.prune(now + timedelta(days=90))
+    assert [head.id for head in repository.run_heads(9)] == ["last"]
+
+
+# --- where lists stand ---
+def test_a_verdict_lasts_since_the_first_pass_that_said_so(repository: Repository, now: datetime) -> None:
+    hour = timedelta(hours=1)
+    for number, verdict in enumerate(("trusted", "refused", "refused", "refused")):
+        began = now + number * hour
+        repository.standings.note({"a": verdict, "b": "trusted"}, began, began + hour / 2, good=number == 1)
+    assert repository.standings.all() == {
+        "a": ListStandingRecord("refused", now + hour, now + 1.5 * hour),
+        "b": ListStandingRecord("trusted", now, now + 1.5 * hour),
+    }
+    repository.standings.note({"a": "trusted"}, now + 9 * hour, now + 9 * hour, good=True)
+    assert repository.standings.all()["a"] == ListStandingRecord("trusted", now + 9 * hour, now + 9 * hour)
+    repository.prune(now + 9 * hour)
+    assert repository.standings.all().keys() == {"a"}
+
+
+def test_a_verdict_that_began_while_the_clock_was_ahead_began_with_the_next_pass(
+    repository: Repository, now: datetime
+) -> None:
+    for began in (now + timedelta(days=20), now):
+        repository.standings.note({"a": "refused"}, began, began, good=False)
+    assert repository.standings.all() == {"a": ListStandingRecord("refused", now, None)}
 
 
 def test_pruning_keeps_current_messages_and_the_newest_run(

@@ -26,7 +26,7 @@ from imagesync.images.entries import allocated
 from imagesync.model import Verdict
 from imagesync.run.history import RunDigest
 from imagesync.run.notice import Matter
-from imagesync.run.situation import GOOD_CODES, ListStanding, Situation, TargetStanding
+from imagesync.run.situation import ListStanding, Situation, TargetStanding
 from imagesync.run.wiring import open_configured_state
 
 _without_times: Callable[[], None] = disable_created_metrics
@@ -45,7 +45,6 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._glances = glances
         self._lock = Lock()
-        self._counted: datetime = glances.window.began
         self._seen: set[str] = set()
         self._durations = Histogram(
             "imagesync_pass_duration_seconds",
@@ -72,10 +71,17 @@ class Metrics:
         now = self._glances.situation()
         with self._lock:
             for run in reversed(now.runs):
-                if run.finished and run.finished >= self._counted and run.id not in self._seen:
+                if run.id not in self._seen and self._is_over(run):
                     self._count(run)
             self._seen &= {run.id for run in now.runs}
         return generate_latest(self.registry)
+
+    def _is_over(self, run: RunDigest) -> bool:
+        """Return whether a run has ended, and began after the daemon, as far as that is known."""
+        past = self._glances.window.past()
+        if run.finished is None or past is None:
+            return run.finished is not None and run.finished >= self._glances.window.began
+        return run.number > past
 
     def _count(self, run: RunDigest) -> None:
         self._seen.add(run.id)
@@ -169,7 +175,7 @@ def _lists(now: Situation) -> Iterator[Metric]:
     lists = [one for one in now.lists if one.followed.enabled]
     known = [(one, one.accepted) for one in lists if one.accepted]
     for name, text, at in _STAMPS:
-        yield _by_list(name, text, {one.name: _stamp(at(one, now)) for one in lists})
+        yield _by_list(name, text, {one.name: _stamp(at(one)) for one in lists})
     for name, text, until in _ENDS:
         yield _by_list(name, text, {one.name: _seconds(until(one), now.at) for one in lists})
     ages = {one.name: (now.at - accepted.created).total_seconds() for one, accepted in known}
@@ -206,20 +212,15 @@ def _stamp(at: datetime | None) -> float | None:
     return at.timestamp() if at else None
 
 
-def _success(one: ListStanding, now: Situation) -> datetime | None:
-    good = (run for run in now.runs if run.finished and run.exit in GOOD_CODES)
-    return next((run.finished for run in good if any(word.name == one.name for word in run.lists)), None)
-
-
 def _first_end(one: ListStanding, matter: Matter) -> datetime | None:
     return min((end.at for end in one.ends if end.matter is matter), default=None)
 
 
-_STAMPS: tuple[tuple[str, str, Callable[[ListStanding, Situation], datetime | None]], ...] = (
+_STAMPS: tuple[tuple[str, str, Callable[[ListStanding], datetime | None]], ...] = (
     ("imagesync_list_verified_timestamp_seconds", "When the list was last fetched and verified",
-     lambda one, _: one.accepted.accepted_at if one.accepted else None),
-    ("imagesync_pass_success_timestamp_seconds", "When the last pass over the list was good", _success),
-    ("imagesync_next_pass_timestamp_seconds", "When the next pass over the list is due", lambda one, _: one.next),
+     lambda one: one.accepted.accepted_at if one.accepted else None),
+    ("imagesync_pass_success_timestamp_seconds", "When the last pass over the list was good", lambda one: one.good),
+    ("imagesync_next_pass_timestamp_seconds", "When the next pass over the list is due", lambda one: one.next),
 )  # fmt: skip
 
 _ENDS: tuple[tuple[str, str, Callable[[ListStanding], datetime | None]], ...] = (

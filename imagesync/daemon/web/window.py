@@ -19,7 +19,8 @@ from imagesync.run.survey import Survey
 class Window:
     """The daemon as its page sees it.
 
-    ``hasten`` makes the pass over a list due now; ``is_alive`` says whether what is due is started.
+    ``hasten`` makes the pass over a list due now; ``is_alive`` says whether what is due is started; ``past`` is the
+    number of the newest run of before the daemon, ``None`` where that is not known.
     """
 
     site: Callable[[], Site]
@@ -30,6 +31,7 @@ class Window:
     plans: Plans
     began: datetime
     is_alive: Callable[[], bool] = lambda: True
+    past: Callable[[], int | None] = lambda: None
     survey: Survey = field(default_factory=Survey)
 
 

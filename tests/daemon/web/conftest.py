@@ -67,6 +67,7 @@ class Place:
     complaint: str = ""
     state: str = ""
     is_alive: bool = True
+    past: int | None = None
     hastened: list = field(default_factory=list)
     live: Live = field(default_factory=Live)
     options: dict = field(default_factory=dict)
@@ -140,7 +141,10 @@ class Place:
         }
         with open_state(self.url) as state:
             state.begin_run(f"run-{number}", "sync", began)
-            state.finish_run(f"run-{number}", began + timedelta(seconds=90), code, report)
+            ended = began + timedelta(seconds=90)
+            state.finish_run(f"run-{number}", ended, code, report)
+            verdicts = {name: verdict for name, verdict, _ in lists}
+            state.standings.note(verdicts, began, ended, good=code in {0, 4})
         return self
 
     def made(self, artifact):
@@ -181,6 +185,7 @@ class Place:
             plans=plans,
             began=self.now - DAY,
             is_alive=lambda: self.is_alive,
+            past=lambda: self.past,
         )
 
     def open(self, rules=None):

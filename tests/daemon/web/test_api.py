@@ -230,6 +230,25 @@ def test_what_ran_before_the_daemon_began_is_not_counted(place):
     assert ("imagesync_passes_total", "0") not in _metrics(place.ran(ago=48 * HOUR).open())
 
 
+def test_what_began_after_the_daemon_is_counted_whatever_the_clock_said(place):
+    place.ran(1, ago=-24 * HOUR)
+    place.past = 1
+    place.ran(2, ago=48 * HOUR, code=3)
+    found = _metrics(place.open())
+
+    assert found["imagesync_passes_total", "3"] == 1
+    assert ("imagesync_passes_total", "0") not in found
+
+
+def test_when_a_pass_was_good_is_known_for_longer_than_runs_are_looked_back_on(place):
+    place.ran(0, ago=100 * HOUR)
+    for number in range(1, 62):
+        place.ran(number, ago=(90 - number) * HOUR, code=5, lists=[("fedcloud", "refused", "x")])
+    good = _metrics(place.open())["imagesync_pass_success_timestamp_seconds", "fedcloud"]
+
+    assert good == (place.now - 100 * HOUR).timestamp() + 90
+
+
 def test_no_stranger_adds_a_label(place):
     nasty = 'x"} 1\nevil{a="'
     actions = [
