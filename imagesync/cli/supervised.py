@@ -30,7 +30,7 @@ _CURIOUS = 10
 
 
 @click.command("pass", hidden=True)
-@click.option("--list", "name", help="The subscription; without it, what is due is removed.")
+@click.option("--list", "name", help="The subscription; without it, history and cache are trimmed.")
 @click.option("--run", default="", help="What the run is called.")
 @click.option("--plan", is_flag=True, help="Only tell what would be done.")
 @click.option("--events", type=int, required=True, help="The file descriptor to which events are written.")
@@ -62,7 +62,7 @@ def _end_with_the_daemon() -> None:
 
 
 def _do(options: Options, name: str | None, told: Events) -> tuple[int, dict[str, Any]]:
-    return _clean_up(options) if name is None else _sync(options, name, told)
+    return _keep_house(options) if name is None else _sync(options, name, told)
 
 
 def _plan(options: Options, told: Events) -> tuple[int, dict[str, Any]]:
@@ -122,8 +122,11 @@ def _retries(options: Options, result: PassResult) -> Iterator[datetime]:
         yield result.task.hours.opens
 
 
-def _clean_up(options: Options) -> tuple[int, dict[str, Any]]:
-    from imagesync.cli.passes import Wish, clean_up
+def _keep_house(options: Options) -> tuple[int, dict[str, Any]]:
+    from imagesync.cli.context import clock
+    from imagesync.run.housekeeping import keep_house
 
-    report, code = clean_up(options, Wish(), unsubscribed=False)
-    return int(code), {"history": report["history"], "cache": len(report["cache"])}
+    config = options.config()
+    options.start_logging("warning")
+    forgotten, removed = keep_house(config, clock())
+    return 0, {"history": {"runs": forgotten.runs, "messages": forgotten.messages}, "cache": removed}

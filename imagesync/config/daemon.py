@@ -53,5 +53,5 @@ class Daemon(Section):
     )
     housekeeping: Duration = Field(
         default=timedelta(hours=24),
-        description="How often due images, old history and unused cache entries are removed (``imagesync prune``).",
+        description="How often old history and unused cache entries are removed.",
     )

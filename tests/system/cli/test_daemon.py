@@ -205,7 +205,7 @@ def test_a_one_shot_sync_may_run_beside_it(quiet, start):
         assert daemon.stop() == 0
 
 
-def test_it_removes_what_is_due_by_itself(quiet, start):
+def test_it_forgets_what_is_old_by_itself(quiet, start):
     quiet.options["daemon"] |= {"housekeeping": "1s"}
     quiet.configure()
     long_ago = datetime.now(UTC) - timedelta(days=3000)
