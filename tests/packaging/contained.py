@@ -25,6 +25,7 @@ LIMITS = '[containers]\ndefault_ulimits = ["nofile=20000:20000", "nproc=32768:32
 NAME = "imagesync"
 VOLUME = "imagesync-state"
 USER = 642
+SIGNER = "/DC=org/DC=example/CN=Ada Lovelace"
 
 
 class Podman:
@@ -37,6 +38,12 @@ class Podman:
         self.environment = {**os.environ, "CONTAINERS_CONF": str(conf), "DISABLE_HC_SYSTEMD": "true"}
         store = ("--root", str(work / "store"), "--runroot", str(work / "run"))
         self.command = ["podman", *store, "--runtime=runc", "--cgroup-manager=cgroupfs"]
+        # For scripts that call podman.
+        (work / "bin").mkdir()
+        script = work / "bin" / "podman"
+        script.write_text(f'#!/bin/sh\nPATH={os.environ["PATH"]} exec {shlex.join(self.command)} "$@"\n')
+        script.chmod(0o755)
+        self.scripts = self.environment | {"PATH": f"{script.parent}:{os.environ['PATH']}"}
 
     def attempt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -57,9 +64,10 @@ def build(podman: Podman, root: Path, base: Path) -> None:
             [*podman.command, "import", "--quiet", "-", "localhost/base"],
             env=podman.environment, stdin=packed.stdout, stdout=subprocess.DEVNULL, check=True,
         )  # fmt: skip
-    file = root / "packaging" / "container" / "Containerfile"
-    options = ("--isolation=chroot", "--pull=never", "--format=docker", "--build-arg=BASE=localhost/base")
-    podman.run("build", *options, f"--file={file}", "--tag=localhost/imagesync", str(root / "build" / "wheels"))
+    subprocess.run(
+        [root / ".ci" / "container", "--isolation=chroot", "--pull=never"],
+        env=podman.scripts | {"BASE": "localhost/base"}, stdout=sys.stderr, check=True,
+    )  # fmt: skip
 
 
 def site(server: ListServer, work: Path) -> None:
@@ -68,7 +76,7 @@ def site(server: ListServer, work: Path) -> None:
     for title, size in (("AlmaLinux 9", 2 << 20), ("Debian 12", 3 << 20)):
         published.add(write_disk(work / f"{size}.img", Kind.RAW, Disk(title, size)), title=title)
     published.publish()
-    endorser = {"dn": "/DC=org/DC=example/CN=Ada Lovelace", "ca": "/DC=org/DC=example/CN=Example CA"}
+    endorser = {"dn": SIGNER, "ca": "/DC=org/DC=example/CN=Example CA"}
     follow = {"name": "vo", "vo": published.vo, "url": published.url, "endorsers": [endorser]}
     target = {"name": "library", "backend": "directory", "path": "/srv/images", "formats": ["qcow2"]}
     (work / "etc").mkdir()
@@ -87,8 +95,10 @@ def site(server: ListServer, work: Path) -> None:
 
 def start(podman: Podman, work: Path, command: str) -> None:
     """Do what the documentation says, with directories of this test, and a target, on the loopback interface."""
-    command = command.replace("/etc/imagesync:", f"{work}/etc:", 1)
+    command = command.replace("--volume /etc/imagesync", f"--volume {work}/etc")
     command = command.replace("/etc/grid-security/certificates:", f"{work}/certificates:", 1)
+    making, _, command = command.partition("\n")
+    subprocess.run(shlex.split(making.replace("/etc/imagesync", f"{work}/etc")), check=True)
     program, *options, image = shlex.split(command.replace("\\\n", " "))
     assert program == "podman"
     podman.run(*options, "--network=host", f"--volume={work}/images:/srv/images", image)
@@ -133,6 +143,9 @@ def observe(podman: Podman, work: Path, saving: str) -> dict[str, object]:
         "state": podman.run("exec", NAME, "imagesync", "status", "--from-state", "--json"),
     }
     follow(podman, work, saving)
+    seen["recall"] = podman.attempt(
+        "exec", NAME, "imagesync", "revoke", "--signer", SIGNER, "--reason", "a test", "--now", "--json"
+    ).stdout
     podman.run("stop", "--time=40", NAME)
     seen["exit"] = podman.run("inspect", "--format={{.State.ExitCode}}", NAME).strip()
     seen["log"] = podman.attempt("logs", NAME).stderr
@@ -154,7 +167,7 @@ def main() -> None:
     now = datetime.now(UTC)
     authority = Authority("/DC=org/DC=example/CN=Example CA", now)
     write_anchors(work / "certificates", [authority])
-    with ListServer(authority.issue("/DC=org/DC=example/CN=Ada Lovelace"), now) as server:
+    with ListServer(authority.issue(SIGNER), now) as server:
         site(server, work)
         start(podman, work, sys.argv[4])
         try:

@@ -51,6 +51,13 @@ def test_its_root_cannot_be_written_to(seen: dict[str, str]) -> None:
     assert "Read-only file system" in seen["root"]
 
 
+def test_an_image_is_recalled_from_within(seen: dict[str, str]) -> None:
+    recall = json.loads(seen["recall"])
+
+    assert recall["exit"] == 0
+    assert [action["outcome"] for target in recall["targets"] for action in target["actions"]] == ["done", "done"]
+
+
 def test_its_state_is_restored_as_documented(seen: dict[str, str]) -> None:
     saved, restored = json.loads(seen["state"]), json.loads(seen["restored"])
 

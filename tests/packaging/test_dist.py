@@ -48,6 +48,16 @@ def test_every_package_says_that_it_is_typed(wheel: Path, package: str) -> None:
     assert f"{package}/py.typed" in ZipFile(wheel).namelist()
 
 
+def test_the_source_distribution_holds_what_is_in_the_repository_and_nothing_else(root: Path, sdist: Path) -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("this is no checkout")
+    with tarfile.open(sdist) as archive:
+        names = {name.split("/", 1)[-1] for name in archive.getnames()}
+
+    assert names - {"PKG-INFO"} == set(listed.stdout.split("\0")) - {""}
+
+
 def test_the_source_distribution_can_run_its_own_tests(root: Path, sdist: Path) -> None:
     needed = _files(root, "imagesync", "backends", "tests", "fixtures", "packaging", "docs", ".ci")
     needed |= {"Makefile", "pyproject.toml", "README.rst", "CHANGELOG.rst", "CONTRIBUTING.rst", "LICENSE"}
