@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -77,13 +78,10 @@ def _entry(chosen: Mapping[str, str | None], now: datetime) -> dict[str, str]:
     from pydantic import ValidationError
 
     from imagesync.config.selection import DenyEntry
-    from imagesync.lists.names import normalise
 
     if not (chosen["reason"] or "").strip():
         raise ConfigError("revoke", "does not say why", "give --reason; it is shown wherever the image is")
     given = {name: value for name, value in chosen.items() if value}
-    if "signer" in given:
-        given["signer"] = normalise(given["signer"])
     given |= {"at": f"{now:%Y-%m-%dT%H:%M:%SZ}", "by": given.get("by") or whoami()}
     try:
         DenyEntry.model_validate(given)
@@ -94,26 +92,48 @@ def _entry(chosen: Mapping[str, str | None], now: datetime) -> dict[str, str]:
 
 
 def _bytes_of(config: Config, entry: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return entries for the bytes that an ``--mpuri`` names now.
+    """Return entries for the bytes that an ``--mpuri`` has named in any list that was accepted and is still kept.
 
-    AppDB gives every image a new one at each publication, changed or not: alone it would recall until then.
+    AppDB gives every image a new one at each publication, changed or not: alone it would recall until then, and one
+    of before nothing at all. The other patterns go on counting.
     """
-    from imagesync.run.denial import Denial, listed_entries
-    from imagesync.run.wiring import open_configured_state
+    from imagesync.config.selection import DENY_FIELDS
 
+    try:
+        digests = _named(config, entry)
+    except StateError as error:  # a recall must not wait for it
+        click.echo(f"only what was named is recalled, which bytes that means is not known: {error}", err=True)
+        return []
+    if not digests and "sha512" not in entry:  # which may be that of a converted file
+        click.echo("no image of a list that was accepted is meant: check the names, unless it is to come", err=True)
     if "mpuri" not in entry:
         return []
-    denial = Denial((("mpuri", entry["mpuri"]),), "")
-    about = {name: entry[name] for name in ("reason", "at", "by")}
-    try:
-        with open_configured_state(config, readonly=True) as state:
-            stored = [listing.blob for one in state.all_accepted() if (listing := state.stored(one.subscription))]
-    except StateError as error:  # a recall must not wait for it
-        click.echo(f"only the mpuri is recalled, what bytes it names is not known: {error}", err=True)
-        return []
-    named = [one for blob in stored for one in listed_entries(blob)]
-    digests = {one.sha512 for one in named if denial.matches({"mpuri": frozenset({one.mpuri})})}
+    others = {name: value for name, value in entry.items() if name not in {"mpuri", "sha512"}}
+    names = [name for name in others if name in DENY_FIELDS]
+    about = {name: others[name] for name in (*names, "reason", "at", "by")}
     return [{"sha512": digest} | about for digest in sorted(digests)]
+
+
+def _named(config: Config, entry: Mapping[str, str]) -> set[str]:
+    """Return the SHA-512 of each image that ``entry`` names, as published.
+
+    Raises:
+        StateError: the state cannot be read.
+    """
+    from imagesync.config.selection import DenyEntry
+    from imagesync.run.denial import denial_of, listed_entries
+    from imagesync.run.wiring import denials, open_configured_state
+
+    wanted = denials([DenyEntry.model_validate(dict(entry))])
+    with open_configured_state(config, readonly=True) as state:
+        found = {
+            one.sha512.lower()
+            for version in state.versions()
+            for one in listed_entries(state.message(version.message) or b"")
+            if denial_of(one, version, wanted)
+        }
+    # Others would be globs, by the word of a stranger.
+    return {digest for digest in found if re.fullmatch(r"[0-9a-f]{128}", digest)}
 
 
 def _write(directory: Path, entries: Sequence[Mapping[str, str]]) -> Path:

@@ -49,7 +49,7 @@ def why(ctx: click.Context, /, *, key: str, directory: Path | None, as_json: boo
     options: Options = ctx.obj
     config = options.config()
     with open_configured_state(config, readonly=True) as state:
-        found = stories(key, state, [target.name for target in config.targets], denials(config))
+        found = stories(key, state, [target.name for target in config.targets], denials(config.deny))
         paths = cache(lambda sha256: _path(state, sha256))  # a version endorses many images
         told = [_story(story, paths) for story in found]
         commands = _export(found, state, directory) if directory is not None else []

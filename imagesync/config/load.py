@@ -14,6 +14,8 @@ from imagesync.config.merge import merge
 from imagesync.config.problems import consistency, describe, unknown_key
 from imagesync.config.reading import UnreadableError, parse, read, text_of
 from imagesync.config.schema import Config
+from imagesync.config.selection import DenyEntry
+from imagesync.config.values import Section
 from imagesync.errors import ConfigError
 
 Files = Mapping[str, str]
@@ -47,6 +49,28 @@ def load(path: Path, environment: Mapping[str, str], files: Files | None = None)
     if config is None or problems:
         raise refusal(path, problems)
     return config
+
+
+class _Recalls(Section):
+    deny: tuple[DenyEntry, ...] = ()
+
+
+def recalled(path: Path) -> tuple[DenyEntry, ...]:
+    """Return what ``deny.d`` beside the configuration in ``path`` recalls now.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    problems: list[str] = []
+    merged = merge(_recalls(path, problems), path)
+    problems += merged.problems
+    try:
+        found = _Recalls.model_validate(merged.data).deny
+    except ValidationError as error:
+        problems += describe(error, merged)
+    if problems:
+        raise refusal(path, problems)
+    return found
 
 
 def refusal(path: Path, problems: Sequence[str]) -> ConfigError:
@@ -88,6 +112,10 @@ def _contents(path: Path, files: Files | None, problems: list[str]) -> Iterator[
     else:
         for name, text in files.items():
             yield Path(name), _checked(Path(name), partial(parse, text.encode()), problems)
+    yield from _recalls(path, problems)
+
+
+def _recalls(path: Path, problems: list[str]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     for file in _drop_ins(path.parent / "deny.d", problems):
         content = _checked(file, partial(read, file), problems)
         problems += [f"{file}: {key}: {unknown_key(key, ('deny',))}" for key in content if key != "deny"]

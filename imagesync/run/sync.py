@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
@@ -18,7 +17,7 @@ from imagesync.backend import Backend, Context, ImageKey, Notice, OwnedImage, Pr
 from imagesync.errors import BackendBrokenError, BackendRefusedError, ImagesyncError, TrustStoreUnusableError
 from imagesync.images.artifact import Artifact
 from imagesync.lists.anchors import Anchors
-from imagesync.model import Accepted, ImageId, ListId, TrustedList, Unknown
+from imagesync.model import Accepted, ImageId, ListId, TrustedList
 from imagesync.plan.diff import make_plan
 from imagesync.plan.spec import Wanted
 from imagesync.plan.values import ListView, Plan, TargetView
@@ -35,7 +34,7 @@ from imagesync.run.prune import lists_of, prune_plan
 from imagesync.run.record import described, is_offered, memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.settle import refused, settle
-from imagesync.run.views import chosen, in_scope, views
+from imagesync.run.views import chosen, in_scope, of_abandoned, views, without_project
 from imagesync.state import AttemptRecord, ImageRecord, PauseRecord
 from imagesync.state.repository import Repository
 
@@ -44,7 +43,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything outside that a pass touches. ``anchors`` may be why there are none: then no list is known."""
+    """Everything outside that a pass touches. ``anchors`` may be why there are none: then no list is known.
+
+    ``recalled`` is what is denied by now.
+    """
 
     fetch: FindFetch
     anchors: Anchors | TrustStoreUnusableError
@@ -53,6 +55,7 @@ class Ports:
     state: Repository
     display: Display = field(default_factory=Silent)
     stop: Event = field(default_factory=Event)
+    recalled: Callable[[], Sequence[Denial]] = tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +274,9 @@ def _hear(heard: dict[str, None], text: str) -> None:
 
 
 def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
-    task, state = run.task, run.ports.state
+    # Under the target's lock: else this would take back what was recalled and retired since the pass began.
+    task = replace(run.task, denials=(*run.task.denials, *run.ports.recalled()))
+    run, state = replace(run, task=task), run.ports.state
     everything = backend.owned()
     owned = in_scope(everything, run.seen, task.scope)
     lists = views(run.seen, target, backend, task.denials, (task.instance, task.now))
@@ -279,7 +284,7 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     view = replace(_target_view(run, target, owned, lists, before), editable=backend.capabilities().editable)
     plan = make_plan(lists, view, task.now)
     plan = replace(plan, actions=tuple(action for action in plan.actions if chosen(action, task.scope)))
-    notices = tuple(_of_abandoned(everything, lists, before))
+    notices = tuple(of_abandoned(everything, lists, before))
     if task.dry:
         return TargetResult(target.name, plan, notices=notices)
     names = {identifier: item.subscription.name for item in run.seen if (identifier := item.identifier)}
@@ -295,25 +300,11 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     state.forget(target.name, known.gone)
     state.describe(target.name, described(outcomes, state.described(target.name), task.now))
     state.remember(*known.artifacts)
-    return TargetResult(target.name, plan, tuple(outcomes), _without_project(lists, run.seen), (*notices, *lasting))
+    return TargetResult(target.name, plan, tuple(outcomes), without_project(lists, run.seen), (*notices, *lasting))
 
 
 def _attempts(state: Repository) -> dict[tuple[ListId, ImageId], AttemptRecord]:
     return {(record.list, record.image): record for record in state.attempts()}
-
-
-def _of_abandoned(
-    owned: Sequence[OwnedImage], lists: Sequence[ListView], before: Sequence[ImageRecord]
-) -> Iterator[str]:
-    """Say where images were published that nobody looks after any more, because the configuration changed."""
-    known = {image.key.owner for image in owned}.union(*(view.owners for view in lists))
-    unclear = {view.identifier for view in lists if not view.owners}
-    published = [record.key for record in before if record.state == "published" and record.key.list not in unclear]
-    for owner, count in sorted(Counter(key.owner for key in published if key.owner not in known).items()):
-        yield (
-            f"project {owner}, which is no longer configured, had {count} published images, and they are gone or cannot"
-            " be seen: see there, and 'imagesync prune --unsubscribed' forgets them"
-        )
 
 
 def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:
@@ -365,19 +356,6 @@ def _revoked(
     digests = {record.key: record.digest for record in before}
     sources = state.sources({image.digest for image in owned if image.digest})
     return revoked(owned, run.task.denials, Remembered(digests, sources, listed), wanted)
-
-
-def _without_project(lists: Sequence[ListView], seen: Sequence[Seen]) -> ImagesyncError | None:
-    """Return an error when a list that is trusted could not be used on this target, naming each with what to do."""
-    trusted = {item.subscription.name for item in seen if isinstance(item.observation, TrustedList)}
-    found = [
-        (f"{view.subscription}: {view.observation.reason}", view.observation.hint)
-        for view in lists
-        if isinstance(view.observation, Unknown) and view.subscription in trusted
-    ]
-    if not found:
-        return None
-    return BackendRefusedError("", "; ".join(text for text, _ in found), "; ".join(sorted({hint for _, hint in found})))
 
 
 # --- after the targets -----------------------------------------------------------------------------------------------

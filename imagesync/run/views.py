@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 
 from imagesync.backend import Backend, OwnedImage
-from imagesync.errors import BackendRefusedError
+from imagesync.errors import BackendRefusedError, ImagesyncError
 from imagesync.lists.select import Selected, Skipped, select
 from imagesync.model import ImageId, TrustedList, Unknown, Verdict
 from imagesync.plan.spec import Wanted, want
@@ -17,6 +18,7 @@ from imagesync.run.denial import Denial, denied
 from imagesync.run.observe import Seen
 from imagesync.run.pausing import told
 from imagesync.run.settings import Scope, Target
+from imagesync.state import ImageRecord
 
 
 def views(
@@ -93,3 +95,30 @@ def chosen(action: Action, scope: Scope) -> bool:
 
 def _listed_title(wanted: Wanted | None) -> str:
     return wanted.title if wanted else ImageId("")
+
+
+def of_abandoned(
+    owned: Sequence[OwnedImage], lists: Sequence[ListView], before: Sequence[ImageRecord]
+) -> Iterator[str]:
+    """Say where images were published that nobody looks after any more, because the configuration changed."""
+    known = {image.key.owner for image in owned}.union(*(view.owners for view in lists))
+    unclear = {view.identifier for view in lists if not view.owners}
+    published = [record.key for record in before if record.state == "published" and record.key.list not in unclear]
+    for owner, count in sorted(Counter(key.owner for key in published if key.owner not in known).items()):
+        yield (
+            f"project {owner}, which is no longer configured, had {count} published images, and they are gone or cannot"
+            " be seen: see there, and 'imagesync prune --unsubscribed' forgets them"
+        )
+
+
+def without_project(lists: Sequence[ListView], seen: Sequence[Seen]) -> ImagesyncError | None:
+    """Return an error when a list that is trusted could not be used on this target, naming each with what to do."""
+    trusted = {item.subscription.name for item in seen if isinstance(item.observation, TrustedList)}
+    found = [
+        (f"{view.subscription}: {view.observation.reason}", view.observation.hint)
+        for view in lists
+        if isinstance(view.observation, Unknown) and view.subscription in trusted
+    ]
+    if not found:
+        return None
+    return BackendRefusedError("", "; ".join(text for text, _ in found), "; ".join(sorted({hint for _, hint in found})))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -15,11 +15,12 @@ import structlog
 
 from imagesync import registry
 from imagesync.backend import Backend, Context, Progress
+from imagesync.config.load import recalled
 from imagesync.config.presentation import PropertyRule as ConfiguredProperties
 from imagesync.config.schema import Config
 from imagesync.config.schema import Subscription as ConfiguredSubscription
 from imagesync.config.schema import Target as ConfiguredTarget
-from imagesync.config.selection import Rules, Select
+from imagesync.config.selection import DenyEntry, Rules, Select
 from imagesync.errors import ConfigError, TrustStoreUnusableError
 from imagesync.http import Credential, HttpPolicy, ignored_proxy_warning, origin_of
 from imagesync.images.artifact import Artifact, ConversionOptions
@@ -61,7 +62,7 @@ def task(config: Config, scope: Scope, now: datetime, *, allowed: int | None = N
         now=now,
         subscriptions=tuple(_subscription(item, config) for item in config.subscriptions),
         targets=tuple(_target(item, config, allowed) for item in config.targets),
-        denials=denials(config),
+        denials=denials(config.deny),
         scope=scope,
         dry=dry,
         ahead=config.limits.parallel_images,
@@ -69,9 +70,15 @@ def task(config: Config, scope: Scope, now: datetime, *, allowed: int | None = N
     )
 
 
-def denials(config: Config) -> tuple[Denial, ...]:
+def denials(entries: Iterable[DenyEntry]) -> tuple[Denial, ...]:
     """Return what is recalled locally."""
-    return tuple(Denial(tuple(entry.patterns().items()), entry.reason or "no reason given") for entry in config.deny)
+    return tuple(
+        Denial(
+            tuple((name, normalise(text) if name == "signer" else text) for name, text in entry.patterns().items()),
+            entry.reason or "no reason given",
+        )
+        for entry in entries
+    )
 
 
 def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
@@ -222,6 +229,7 @@ def open_ports(config: Config, environment: Mapping[str, str], work: Task, displ
             prepare=_preparation(config, subscriptions, environment, Notebook(state, work.now, again)),
             state=state,
             display=display,
+            recalled=lambda: denials(recalled(config.path)),
         )
 
 

@@ -8,8 +8,9 @@ import yaml
 
 from imagesync.state import open_state
 from imagesync.testing.disks import Kind
-from imagesync.testing.faults import Status
+from imagesync.testing.faults import Held, Status
 
+HANG = 150
 WHY = ("--reason", "contains a private key")
 
 
@@ -267,6 +268,43 @@ def test_a_target_that_is_busy_is_told_and_done_later(synced):
     assert synced.sync().done() == [("retire", "shaky-1")]
 
 
+def test_a_pass_that_has_begun_does_not_take_back_what_is_recalled_meanwhile(synced):
+    synced.steady.publish()
+    synced.steady.server.misbehave(synced.steady.path, held := Held(after=100))
+    going_on = synced.start("sync", "--json")
+    try:
+        assert held.reached.wait(HANG)
+        recalled = synced.given("revoke", *pattern_for(synced), *WHY, "--now", "--json")
+        assert (recalled.code, synced.titles()) == (0, ["shaky-2", "steady-1", "steady-2"])
+        held.release.set()
+        out, err = going_on.communicate(timeout=HANG)
+    finally:
+        going_on.kill()
+        going_on.wait()
+
+    assert going_on.returncode == 0, (out, err)
+    assert synced.titles() == ["shaky-2", "steady-1", "steady-2"]
+
+
+def test_a_recall_that_cannot_be_read_by_then_keeps_the_pass_from_the_target(synced):
+    synced.steady.publish()
+    synced.steady.server.misbehave(synced.steady.path, held := Held(after=100))
+    going_on = synced.start("sync", "--json")
+    try:
+        assert held.reached.wait(HANG)
+        (synced.root / "deny.d").mkdir()
+        (synced.root / "deny.d" / "wrong.yaml").write_text("deny: [{identifer: x}]")
+        held.release.set()
+        out, _ = going_on.communicate(timeout=HANG)
+    finally:
+        going_on.kill()
+        going_on.wait()
+
+    (target,) = json.loads(out)["targets"]
+    assert "identifer" in target["error"]
+    assert len(synced.titles()) == 4
+
+
 def pattern_for(site):
     return ("--identifier", next(iter(site.shaky.images)))
 
@@ -278,6 +316,48 @@ def test_a_recall_is_written_also_when_the_state_is_damaged(synced):
     result = synced.given("revoke", *mpuri, *WHY)
 
     assert result.code == 0
-    assert "only the mpuri is recalled" in result.err
+    assert "only what was named is recalled" in result.err
     (file,) = (synced.root / "deny.d").iterdir()
     assert [set(entry) for entry in yaml.safe_load(file.read_text())["deny"]] == [{"mpuri", "reason", "at", "by"}]
+
+
+def mpuris(site):
+    return {one["name"]: one["properties"]["APPLIANCE_MPURI"] for one in site.entries()}
+
+
+def test_an_mpuri_of_an_earlier_publication_recalls_the_same_bytes(synced):
+    before = mpuris(synced)
+    synced.shaky.publish()
+    assert synced.given("sync", "--json").code == 0
+    assert mpuris(synced)["shaky-1"] != before["shaky-1"]
+
+    result = synced.given("revoke", "--mpuri", before["shaky-1"], *WHY, "--now", "--json")
+
+    assert (result.code, synced.titles()) == (0, ["shaky-2", "steady-1", "steady-2"])
+
+
+def test_an_mpuri_beside_other_patterns_recalls_only_what_all_of_them_mean(synced):
+    both = ("--list", synced.shaky.identifier, "--mpuri", "*")
+
+    result = synced.given("revoke", *both, *WHY, "--now", "--json")
+
+    assert (result.code, synced.titles()) == (0, ["steady-1", "steady-2"])
+    (file,) = (synced.root / "deny.d").iterdir()
+    assert {entry["list"] for entry in yaml.safe_load(file.read_text())["deny"]} == {synced.shaky.identifier}
+
+
+@pytest.mark.parametrize("option", [("--mpuri", "https://x.example/none"), ("--identifier", "none"), ("--list", "no")])
+def test_a_recall_that_means_nothing_known_says_so(synced, option):
+    result = synced.given("revoke", *option, *WHY)
+
+    assert result.code == 0
+    assert "no image of a list that was accepted is meant: check the names" in result.err
+
+
+def test_a_signer_may_be_written_in_any_form(synced):
+    (synced.root / "deny.d").mkdir()
+    entry = {"signer": "/DC=org/DC=example/CN=Rob\\x6ft: endorser", "reason": "x"}
+    (synced.root / "deny.d" / "by-hand.yaml").write_text(yaml.safe_dump({"deny": [entry]}))
+
+    assert synced.given("sync", "--json").code == 0
+    assert synced.titles() == []
