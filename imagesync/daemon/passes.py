@@ -165,9 +165,9 @@ class Passes:
                 state.note_pass(self.known[name])
                 self.inbox.put(self._passed(name, ending, ended.at, state))
         except ImagesyncError as error:
-            self.inbox.complain("pass", str(error))
+            self.inbox.complain("pass", error, ended.at)
         else:
-            self.inbox.complain("pass", "")
+            self.inbox.complain("pass", "", ended.at)
 
     def _passed(self, name: str, ending: Ending, at: datetime, state: Repository) -> Passed:
         run = state.run(str(ending.report.get("run", "")))
