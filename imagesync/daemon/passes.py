@@ -59,6 +59,15 @@ class Site:
         lists = {item.name: Rhythm(item.every, item.cron) for item in self.config.subscriptions if item.enabled}
         return {**lists, HOUSEKEEPING: Rhythm(self.config.daemon.housekeeping)}
 
+    def is_about(self, subscription: str, target: str) -> bool:
+        """Return whether passes look at that list and that target, one for the other; either may be empty for any."""
+        if target:
+            found = (one for one in self.config.targets if one.name == target)
+            lists = {item.name for one in found for item in self.config.subscriptions_of(one) if item.enabled}
+        else:
+            lists = set(self.rhythms())
+        return subscription in lists if subscription else bool(lists)
+
     def settings(self, name: str) -> str:
         """Return a digest of everything that decides what a pass of list ``name`` does."""
         return self.config.digest_of(name)
@@ -94,13 +103,12 @@ class Passes:
             log.error("state cannot be read, every list is looked at", reason=str(error))
 
     def forget(self, site: Site) -> None:
-        """Forget what was wrong with subscriptions that are followed no more."""
-        followed = site.rhythms().keys()
-        for name in self.troubles.keys() - followed:
+        """Forget what was wrong with subscriptions and targets that are followed no more."""
+        for name in self.troubles.keys() - site.rhythms().keys():
             del self.troubles[name]
         try:
             with open_configured_state(site.config) as state:
-                over = [one.key for one in state.troubles() if one.subscription and one.subscription not in followed]
+                over = [one.key for one in state.troubles() if not site.is_about(one.subscription, one.target)]
                 if over:
                     state.tell((), over, ())
         except ImagesyncError as error:
