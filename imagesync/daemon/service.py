@@ -22,7 +22,7 @@ from imagesync.daemon.systemd import Notifier
 from imagesync.daemon.web.plans import Plans
 from imagesync.daemon.web.site import Web
 from imagesync.daemon.web.window import Window
-from imagesync.errors import ImagesyncError
+from imagesync.errors import ConfigError, ImagesyncError
 from imagesync.plan.render import short
 from imagesync.run.situation import Outlook
 from imagesync.signals import ENDING, hearing
@@ -160,19 +160,36 @@ class Service:
         return number
 
     def _reload(self) -> None:
-        """Go on with the configuration as it is now, if it is good; with the old one otherwise."""
+        """Go on with the configuration as it is now, if it is good; with the old one otherwise, whatever happens."""
         self._notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        try:
-            site = self._read()
-        except ImagesyncError as error:
-            self._state.complaint = f"configuration not reloaded: {error}"
-            log.error("configuration not reloaded, the old one goes on", reason=str(error))
+        before = self.site
+        why = _failure(lambda: self._put_in_force(self._read_anew()))
+        if why:
+            self._state.complaint = f"configuration not reloaded: {why}"
+            log.error("configuration not reloaded, the old one goes on", reason=why)
+            if self.site is not before:
+                _failure(lambda: self._put_in_force(before))
         else:
-            self._state.site, self._state.complaint = site, ""
-            self._arrange(site)
-            self.web.arrange(site.config)
+            self._state.complaint = ""
             log.info("configuration reloaded")
         self._notifier.tell("READY=1")
+
+    def _read_anew(self) -> Site:
+        """Return the configuration as it is now.
+
+        Raises:
+            ConfigError: with every problem found; or it names another state than that which the daemon has locked.
+        """
+        site = self._read()
+        if site.config.state.url != self.site.config.state.url:
+            text = "is another one now: restart the daemon"
+            raise ConfigError(site.config.place("state"), text, "its lock is in the one of before")
+        return site
+
+    def _put_in_force(self, site: Site) -> None:
+        self._state.site = site
+        self._arrange(site)
+        self.web.arrange(site.config)
 
     # --- looking around ---
     def _window(self) -> Window:
@@ -235,6 +252,18 @@ class Service:
             parts = [f"next: {name} at {at:%Y-%m-%d %H:%M} UTC"]
         troubles = [f"{name}: {trouble}" for name, trouble in sorted(self.passes.troubles.items())]
         return "; ".join([*filter(None, [self.complaint, self.web.complaint]), *troubles, *parts])
+
+
+def _failure(action: Callable[[], None]) -> str:
+    """Do ``action`` and return why it failed, or nothing."""
+    try:
+        action()
+    except ImagesyncError as error:
+        return str(error)
+    except Exception as error:  # the boundary of a reload: what goes on must not end by what is new
+        log.exception("a configuration cannot be put in force")
+        return f"unexpected {type(error).__name__}: {error}"
+    return ""
 
 
 def _doing(tasks: Iterable[Task]) -> str:
