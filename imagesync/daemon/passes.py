@@ -83,7 +83,8 @@ class Passes:
     """What runs passes. ``live`` shows what is going on; asking for a ``stop`` ends it.
 
     ``known`` is what is remembered of each subscription's last pass, also where the state cannot be written; ``inbox``
-    takes what receivers are to be told. ``crashed`` counts passes without a report since the daemon began.
+    takes what receivers are to be told. ``troubles`` says what is wrong with passes, and ``since`` when that began.
+    ``crashed`` counts passes without a report since the daemon began.
     """
 
     program: Program
@@ -91,6 +92,7 @@ class Passes:
     stop: Stop = field(default_factory=Stop)
     known: dict[str, PassRecord] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
+    since: dict[str, datetime] = field(default_factory=dict)
     inbox: Inbox = field(default_factory=Inbox)
     crashed: Counter[str] = field(default_factory=Counter)
 
@@ -105,7 +107,7 @@ class Passes:
     def forget(self, site: Site) -> None:
         """Forget what was wrong with subscriptions and targets that are followed no more."""
         for name in self.troubles.keys() - site.rhythms().keys():
-            del self.troubles[name]
+            self._is_over(name)
         try:
             with open_configured_state(site.config) as state:
                 over = [one.key for one in state.troubles() if not site.is_about(one.subscription, one.target)]
@@ -156,11 +158,17 @@ class Passes:
         trouble = why or (f"ended with exit code {ending.code}" if ending.code else "")
         if trouble:
             self.troubles[name] = trouble
+            self.since.setdefault(name, self.program.clock())
             self.crashed[name] += not ending.report
             say = log.error if ending.code not in _MILD else log.warning
             say("pass failed", list=name, code="none" if ending.code is None else ending.code, reason=trouble)
-        elif self.troubles.pop(name, None):
+        elif self._is_over(name):
             log.info("pass is good again", list=name)
+
+    def _is_over(self, name: str) -> bool:
+        """Forget what was wrong with a pass, and return whether anything was."""
+        self.since.pop(name, None)
+        return self.troubles.pop(name, None) is not None
 
     def _note(self, name: str, site: Site, ending: Ending) -> None:
         retry = ending.report.get("image_retry")

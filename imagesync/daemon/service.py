@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import FrameType
 
 import structlog
@@ -44,10 +45,14 @@ _SIGNALS = (*ENDING, signal.SIGHUP)
 
 @dataclass(slots=True)
 class _State:
-    """What is so now: the configuration in force, why the newest one is not, and which passes somebody waits for."""
+    """What is so now: the configuration in force, why the newest one is not, and which passes somebody waits for.
+
+    ``complained`` is since when there is a complaint.
+    """
 
     site: Site
     complaint: str = ""
+    complained: datetime | None = None
     fed: float = 0.0
     status: str = ""
     hastened: set[str] = field(default_factory=set)
@@ -165,12 +170,13 @@ class Service:
         before = self.site
         why = _failure(lambda: self._put_in_force(self._read_anew()))
         if why:
+            self._state.complained = self._state.complained or self.passes.program.clock()
             self._state.complaint = f"configuration not reloaded: {why}"
             log.error("configuration not reloaded, the old one goes on", reason=why)
             if self.site is not before:
                 _failure(lambda: self._put_in_force(before))
         else:
-            self._state.complaint = ""
+            self._state.complaint, self._state.complained = "", None
             log.info("configuration reloaded")
         self._notifier.tell("READY=1")
 
@@ -214,6 +220,9 @@ class Service:
             self.complaint,
             passes.inbox.complaint,
             dict(passes.crashed),
+            since=dict(passes.since),
+            complaint_since=self._state.complained,
+            state_since=passes.inbox.since,
         )
 
     def _look(self) -> None:
@@ -251,7 +260,8 @@ class Service:
             name, at = min(times.items(), key=lambda item: item[1])
             parts = [f"next: {name} at {at:%Y-%m-%d %H:%M} UTC"]
         troubles = [f"{name}: {trouble}" for name, trouble in sorted(self.passes.troubles.items())]
-        return "; ".join([*filter(None, [self.complaint, self.web.complaint]), *troubles, *parts])
+        state = f"the state cannot be used: {why}" if (why := self.passes.inbox.complaint) else ""
+        return "; ".join([*filter(None, [self.complaint, self.web.complaint, state]), *troubles, *parts])
 
 
 def _failure(action: Callable[[], None]) -> str:

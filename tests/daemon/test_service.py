@@ -220,3 +220,26 @@ def test_another_state_is_refused_until_a_restart(service, site, tmp_path):
     assert service.site is before
     assert "imagesync.yaml: state: is another one now: restart the daemon" in service.complaint
     assert not (tmp_path / "other.db").exists()
+
+
+def test_since_when_the_newest_configuration_is_bad_is_known(service, site, clock, now):
+    service._read = refuse(ConfigError("a", "is wrong"))
+    service._reload()
+    clock.ahead = timedelta(hours=1)
+    service._reload()
+    assert service._outlook().complaint_since == now
+
+    service._read = site
+    service._reload()
+    assert service._outlook().complaint_since is None
+
+
+def test_since_when_passes_fail_and_the_state_cannot_be_used_is_known(service, clock, now):
+    for hours in (0, 1):
+        clock.ahead = timedelta(hours=hours)
+        service.passes.run("list", service.site)
+        service.passes.inbox.complain("outbox", "is full", clock())
+
+    seen = service._outlook()
+    assert (seen.since, seen.state_since) == ({"list": now}, now)
+    assert "the state cannot be used: is full" in service._text()
