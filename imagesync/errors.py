@@ -62,6 +62,10 @@ class DeliveryError(ImagesyncError):
     retry = Retry.LATER
 
 
+class DefectError(DeliveryError):
+    """Something that nobody thought of keeps a notification back. It is tried again."""
+
+
 # --- a list or image could not be had: keep what we have ------------------------------------------------------------
 class SourceError(ImagesyncError):
     """Something could not be *got*. Says nothing about its content: what was known stays."""

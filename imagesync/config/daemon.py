@@ -12,7 +12,8 @@ from imagesync.config.secrets import SecretRef
 from imagesync.config.values import Duration, Section, off_for_false
 
 OFF = "off"
-_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):(\d{1,5})")
+_LABEL = r"[A-Za-z0-9-]{1,63}"
+_HOST_AND_PORT = re.compile(rf"(\[[0-9A-Fa-f:.]+\]|{_LABEL}(?:\.{_LABEL})*\.?):(\d{{1,5}})")
 
 
 def _check_listen(value: str) -> str:

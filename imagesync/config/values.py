@@ -33,7 +33,7 @@ _UNITS = {"": 1, "B": 1} | {
     for power, letter in enumerate("KMGT", start=1)
     for suffix, base in (("iB", 1024), ("B", 1000))
 }
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+_SIZE = re.compile(r"(\d{1,30}(?:\.\d+)?)\s*([A-Za-z]*)")
 
 
 def parse_duration(value: object) -> timedelta:

@@ -59,6 +59,15 @@ class Site:
         lists = {item.name: Rhythm(item.every, item.cron) for item in self.config.subscriptions if item.enabled}
         return {**lists, HOUSEKEEPING: Rhythm(self.config.daemon.housekeeping)}
 
+    def is_about(self, subscription: str, target: str) -> bool:
+        """Return whether passes look at that list and that target, one for the other; either may be empty for any."""
+        if target:
+            found = (one for one in self.config.targets if one.name == target)
+            lists = {item.name for one in found for item in self.config.subscriptions_of(one) if item.enabled}
+        else:
+            lists = set(self.rhythms())
+        return subscription in lists if subscription else bool(lists)
+
     def settings(self, name: str) -> str:
         """Return a digest of everything that decides what a pass of list ``name`` does."""
         return self.config.digest_of(name)
@@ -74,7 +83,8 @@ class Passes:
     """What runs passes. ``live`` shows what is going on; asking for a ``stop`` ends it.
 
     ``known`` is what is remembered of each subscription's last pass, also where the state cannot be written; ``inbox``
-    takes what receivers are to be told. ``crashed`` counts passes without a report since the daemon began.
+    takes what receivers are to be told. ``troubles`` says what is wrong with passes, and ``since`` when that began.
+    ``crashed`` counts passes without a report since the daemon began.
     """
 
     program: Program
@@ -82,6 +92,7 @@ class Passes:
     stop: Stop = field(default_factory=Stop)
     known: dict[str, PassRecord] = field(default_factory=dict)
     troubles: dict[str, str] = field(default_factory=dict)
+    since: dict[str, datetime] = field(default_factory=dict)
     inbox: Inbox = field(default_factory=Inbox)
     crashed: Counter[str] = field(default_factory=Counter)
 
@@ -96,13 +107,12 @@ class Passes:
             return None
 
     def forget(self, site: Site) -> None:
-        """Forget what was wrong with subscriptions that are followed no more."""
-        followed = site.rhythms().keys()
-        for name in self.troubles.keys() - followed:
-            del self.troubles[name]
+        """Forget what was wrong with subscriptions and targets that are followed no more."""
+        for name in self.troubles.keys() - site.rhythms().keys():
+            self._is_over(name)
         try:
             with open_configured_state(site.config) as state:
-                over = [one.key for one in state.troubles() if one.subscription and one.subscription not in followed]
+                over = [one.key for one in state.troubles() if not site.is_about(one.subscription, one.target)]
                 if over:
                     state.tell((), over, ())
         except ImagesyncError as error:
@@ -150,11 +160,17 @@ class Passes:
         trouble = why or (f"ended with exit code {ending.code}" if ending.code else "")
         if trouble:
             self.troubles[name] = trouble
+            self.since.setdefault(name, self.program.clock())
             self.crashed[name] += not ending.report
             say = log.error if ending.code not in _MILD else log.warning
             say("pass failed", list=name, code="none" if ending.code is None else ending.code, reason=trouble)
-        elif self.troubles.pop(name, None):
+        elif self._is_over(name):
             log.info("pass is good again", list=name)
+
+    def _is_over(self, name: str) -> bool:
+        """Forget what was wrong with a pass, and return whether anything was."""
+        self.since.pop(name, None)
+        return self.troubles.pop(name, None) is not None
 
     def _note(self, name: str, site: Site, ending: Ending) -> None:
         retry = ending.report.get("image_retry")
@@ -167,9 +183,9 @@ class Passes:
                 state.note_pass(self.known[name])
                 self.inbox.put(self._passed(name, ending, ended.at, state))
         except ImagesyncError as error:
-            self.inbox.complain("pass", str(error))
+            self.inbox.complain("pass", error, ended.at)
         else:
-            self.inbox.complain("pass", "")
+            self.inbox.complain("pass", "", ended.at)
 
     def _passed(self, name: str, ending: Ending, at: datetime, state: Repository) -> Passed:
         run = state.run(str(ending.report.get("run", "")))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import FrameType
 
 import structlog
@@ -22,7 +23,7 @@ from imagesync.daemon.systemd import Notifier
 from imagesync.daemon.web.plans import Plans
 from imagesync.daemon.web.site import Web
 from imagesync.daemon.web.window import Window
-from imagesync.errors import ImagesyncError
+from imagesync.errors import ConfigError, ImagesyncError
 from imagesync.plan.render import short
 from imagesync.run.situation import Outlook
 from imagesync.signals import ENDING, hearing
@@ -44,10 +45,14 @@ _SIGNALS = (*ENDING, signal.SIGHUP)
 
 @dataclass(slots=True)
 class _State:
-    """What is so now: the configuration in force, why the newest one is not, and which passes somebody waits for."""
+    """What is so now: the configuration in force, why the newest one is not, and which passes somebody waits for.
+
+    ``complained`` is since when there is a complaint.
+    """
 
     site: Site
     complaint: str = ""
+    complained: datetime | None = None
     fed: float = 0.0
     status: str = ""
     past: int | None = None
@@ -161,19 +166,37 @@ class Service:
         return number
 
     def _reload(self) -> None:
-        """Go on with the configuration as it is now, if it is good; with the old one otherwise."""
+        """Go on with the configuration as it is now, if it is good; with the old one otherwise, whatever happens."""
         self._notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        try:
-            site = self._read()
-        except ImagesyncError as error:
-            self._state.complaint = f"configuration not reloaded: {error}"
-            log.error("configuration not reloaded, the old one goes on", reason=str(error))
+        before = self.site
+        why = _failure(lambda: self._put_in_force(self._read_anew()))
+        if why:
+            self._state.complained = self._state.complained or self.passes.program.clock()
+            self._state.complaint = f"configuration not reloaded: {why}"
+            log.error("configuration not reloaded, the old one goes on", reason=why)
+            if self.site is not before:
+                _failure(lambda: self._put_in_force(before))
         else:
-            self._state.site, self._state.complaint = site, ""
-            self._arrange(site)
-            self.web.arrange(site.config)
+            self._state.complaint, self._state.complained = "", None
             log.info("configuration reloaded")
         self._notifier.tell("READY=1")
+
+    def _read_anew(self) -> Site:
+        """Return the configuration as it is now.
+
+        Raises:
+            ConfigError: with every problem found; or it names another state than that which the daemon has locked.
+        """
+        site = self._read()
+        if site.config.state.url != self.site.config.state.url:
+            text = "is another one now: restart the daemon"
+            raise ConfigError(site.config.place("state"), text, "its lock is in the one of before")
+        return site
+
+    def _put_in_force(self, site: Site) -> None:
+        self._state.site = site
+        self._arrange(site)
+        self.web.arrange(site.config)
 
     # --- looking around ---
     def _window(self) -> Window:
@@ -199,6 +222,9 @@ class Service:
             self.complaint,
             passes.inbox.complaint,
             dict(passes.crashed),
+            since=dict(passes.since),
+            complaint_since=self._state.complained,
+            state_since=passes.inbox.since,
         )
 
     def _look(self) -> None:
@@ -236,7 +262,20 @@ class Service:
             name, at = min(times.items(), key=lambda item: item[1])
             parts = [f"next: {name} at {at:%Y-%m-%d %H:%M} UTC"]
         troubles = [f"{name}: {trouble}" for name, trouble in sorted(self.passes.troubles.items())]
-        return "; ".join([*filter(None, [self.complaint, self.web.complaint]), *troubles, *parts])
+        state = f"the state cannot be used: {why}" if (why := self.passes.inbox.complaint) else ""
+        return "; ".join([*filter(None, [self.complaint, self.web.complaint, state]), *troubles, *parts])
+
+
+def _failure(action: Callable[[], None]) -> str:
+    """Do ``action`` and return why it failed, or nothing."""
+    try:
+        action()
+    except ImagesyncError as error:
+        return str(error)
+    except Exception as error:  # the boundary of a reload: what goes on must not end by what is new
+        log.exception("a configuration cannot be put in force")
+        return f"unexpected {type(error).__name__}: {error}"
+    return ""
 
 
 def _doing(tasks: Iterable[Task]) -> str:

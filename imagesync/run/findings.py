@@ -72,11 +72,11 @@ def _general(now: Situation) -> Iterator[Finding]:
         if pause.scope is Pausable.ALL:
             yield _of_pause(pause, PAUSE)
     if now.outlook.complaint:
-        text = now.outlook.complaint
-        yield Finding(Level.WARNING, CONFIGURATION, "", text, None, "the configuration of before goes on")
+        text, since = now.outlook.complaint, now.outlook.complaint_since
+        yield Finding(Level.WARNING, CONFIGURATION, "", text, since, "the configuration of before goes on")
     if now.outlook.state:
-        text = f"cannot be used: {now.outlook.state}"
-        yield Finding(Level.CRITICAL, STATE, "", text, None, "tried again with every pass")
+        text, since = f"cannot be used: {now.outlook.state}", now.outlook.state_since
+        yield Finding(Level.CRITICAL, STATE, "", text, since, "tried again with every pass")
     newest = next((run for run in now.runs if run.clock), None)
     if newest is not None and newest.clock == "clock":
         text = "this machine's clock does not fit the servers' or the last pass"
@@ -84,7 +84,8 @@ def _general(now: Situation) -> Iterator[Finding]:
     known = {one.name for one in now.lists if one.verdict not in {"trusted", "paused"}}
     for name, trouble in now.outlook.troubles.items():
         if name not in known and not _is_explained(now, name):
-            yield Finding(Level.WARNING, PASS, name, trouble, None, _again(now.outlook.next.get(name)))
+            since = now.outlook.since.get(name)
+            yield Finding(Level.WARNING, PASS, name, trouble, since, _again(now.outlook.next.get(name)))
 
 
 def _of_pause(pause: PauseRecord, matter: str) -> Finding:

@@ -66,7 +66,8 @@ class Facts:
 class Outlook:
     """What only the daemon knows: the next passes by name, and what is wrong with passes, configuration and state.
 
-    ``crashed`` counts passes by name that ended without a report.
+    ``crashed`` counts passes by name that ended without a report. ``since`` is when the troubles of passes began, by
+    name; ``complaint_since`` and ``state_since`` are when those of configuration and state did.
     """
 
     next: Mapping[str, datetime] = field(default_factory=dict)
@@ -74,6 +75,9 @@ class Outlook:
     complaint: str = ""
     state: str = ""
     crashed: Mapping[str, int] = field(default_factory=dict)
+    since: Mapping[str, datetime] = field(default_factory=dict)
+    complaint_since: datetime | None = None
+    state_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

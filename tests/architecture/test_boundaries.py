@@ -10,6 +10,8 @@ import pytest
 
 # Each is a boundary that turns any error into a value of ours, so that damage ends there.
 CATCH_ALLS = {
+    "imagesync/daemon/notify/boundary.py": "one thing to tell, or one receiver, silences no other",
+    "imagesync/daemon/service.py": "a new configuration does not end what goes on with the old one",
     "imagesync/daemon/web/background.py": "one answer stops no other",
     "imagesync/lists/smime.py": "parsers of hostile bytes raise anything",
     "imagesync/registry.py": "a plug-in raises anything",

@@ -297,6 +297,23 @@ def test_a_wrong_option_says_what_to_do(problems: Problems, more: str, problem: 
 
 
 @pytest.mark.parametrize(
+    "listen", ["a..example.org:80", f"{'a' * 64}.example.org:80", ".a:80", "..:80", "a:0", "a:65536", "a", "a b:80"]
+)
+def test_what_can_be_no_address_is_nowhere_to_listen(problems: Problems, listen: str) -> None:
+    (found,) = problems(f"daemon: {{listen: '{listen}'}}")
+    assert found.startswith("imagesync.yaml: daemon.listen: is nowhere to listen: ")
+
+
+@pytest.mark.parametrize("listen", ["localhost:80", "imagesync.example.org.:80", "127.0.0.1:80", "'[::1]:80'", "off"])
+def test_hosts_and_addresses_are_somewhere_to_listen(problems: Problems, listen: str) -> None:
+    assert problems(f"daemon: {{listen: {listen}}}") == []
+
+
+def test_a_value_that_yaml_cannot_make_is_a_problem_with_file_and_line(problems: Problems) -> None:
+    assert problems("x: !!int x") == ["imagesync.yaml: line 10: is no int that can be read: write another value"]
+
+
+@pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
         ("dn: /DC=org/CN=endorser, ", "", "endorsers[0].dn: is missing: add it"),

@@ -74,6 +74,13 @@ def test_keys_that_are_no_text_are_refused(file: Path) -> None:
         ("a: " + "[" * 5000, "line 1: is nested deeper than 40 levels"),
         ("- " * 5000, "line 1: is nested deeper than 40 levels"),
         (b"#" * (MAX_BYTES + 1), "is larger than 4 MiB"),
+        ("a: 1\nb: !!int x", "line 2: is no int that can be read"),
+        ("a: 1\nb: [!!int '']", "line 2: is no int that can be read"),
+        ("a: !!float x", "line 1: is no float that can be read"),
+        ("a: !!bool x", "line 1: is no bool that can be read"),
+        ("a: !!timestamp x", "line 1: is no timestamp that can be read"),
+        ("a: !!timestamp 2026-13-45", "line 1: is no timestamp that can be read"),
+        ("a: {b: " + "9" * 5000 + "}", "line 1: is no int that can be read"),
     ],
 )
 def test_what_is_no_configuration_is_refused_with_its_place(file: Path, text: str | bytes, problem: str) -> None:

@@ -1,5 +1,6 @@
 """Messages reach real servers and programs, or the error says why not."""
 
+import errno
 import hashlib
 import hmac
 import json
@@ -19,7 +20,7 @@ from imagesync.config.notifications import Receiver
 from imagesync.daemon.notify.commands import Hook
 from imagesync.daemon.notify.receivers import SIGNATURE, send
 from imagesync.daemon.stop import Budget, Stop
-from imagesync.errors import DeliveryError
+from imagesync.errors import DefectError, DeliveryError
 
 EVENT = {
     "id": "0123456789abcdef01234567",
@@ -335,6 +336,22 @@ def test_a_handler_of_vmcatcher_is_called_whatever_a_stranger_writes():
 def test_a_command_that_is_missing_is_said():
     with pytest.raises(DeliveryError, match="cannot be run"):
         send(receiver(command=["/nonexistent"]), MESSAGE, hook_of())
+
+
+@pytest.mark.parametrize("call", ["memfd_create", "pidfd_open"])
+def test_a_command_that_no_descriptor_is_left_for_is_said(monkeypatch, call):
+    def refuse(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(f"imagesync.daemon.notify.commands.os.{call}", refuse)
+    with pytest.raises(DeliveryError, match="ops: cannot be run: .*Too many open files"):
+        send(receiver(command=["sleep", "600"]), MESSAGE, hook_of(PATH="/usr/bin:/bin"))
+
+
+def test_what_nobody_thought_of_is_no_delivery():
+    with pytest.raises(DefectError, match="ops: unexpected TypeError: .*report it with the log") as caught:
+        send(receiver(command=["true"]), {**MESSAGE, "run": object()}, hook_of())
+    assert isinstance(caught.value.__cause__, TypeError)
 
 
 def test_a_handler_of_vmcatcher_gets_its_environment(tmp_path):

@@ -11,6 +11,7 @@ from imagesync.config.load import load, snapshot
 from imagesync.daemon.passes import Passes, Program, Site
 from imagesync.daemon.service import Service
 from imagesync.daemon.systemd import Notifier
+from imagesync.errors import ConfigError
 from imagesync.state import PassRecord
 
 
@@ -39,23 +40,34 @@ def clock(now):
 
 
 @pytest.fixture
-def service(tmp_path, clock, manager):
-    endorser = {"dn": "/CN=a", "ca": "/CN=b"}
-    subscription = {"name": "list", "vo": "a", "url": "https://list.example/a", "endorsers": [endorser], "every": "6h"}
-    config = {
-        "state": f"sqlite:///{tmp_path / 'state.db'}",
-        "cache": str(tmp_path / "cache"),
-        "subscriptions": [subscription],
-        "daemon": {"jitter": "0"},
-    }
-    file = tmp_path / "imagesync.yaml"
-    file.write_text(yaml.safe_dump(config))
-    site = Site(load(file, {}), snapshot(file))
+def site(tmp_path):
+    """Return a function that gives a configuration of one list, with other options in place of some."""
+
+    def site(**options):
+        endorser = {"dn": "/CN=a", "ca": "/CN=b"}
+        listed = {"name": "list", "vo": "a", "url": "https://list.example/a", "endorsers": [endorser], "every": "6h"}
+        config = {
+            "state": f"sqlite:///{tmp_path / 'state.db'}",
+            "cache": str(tmp_path / "cache"),
+            "subscriptions": [listed],
+            "daemon": {"jitter": "0", "listen": "off"},
+        }
+        file = tmp_path / "imagesync.yaml"
+        file.write_text(yaml.safe_dump(config | options))
+        return Site(load(file, {}), snapshot(file))
+
+    return site
+
+
+@pytest.fixture
+def service(tmp_path, clock, manager, site):
     notifier = Notifier(str(tmp_path / "notify"), watchdog=3.0)
-    service = Service(site, Passes(Program(["false"], {}, clock)), lambda: site, notifier)
+    service = Service(site(), Passes(Program(["false"], {}, clock)), site, notifier)
     service.schedule.start()
     yield service
     service.schedule.stop()
+    service._outbox.stop()
+    service._outbox.wait()
 
 
 def fed(service, manager):
@@ -148,3 +160,86 @@ def test_a_clock_that_was_set_within_the_interval_changes_no_due_time(planned, n
     planned(YEAR)
 
     assert planned(YEAR + timedelta(hours=1))["list"] == now + YEAR + timedelta(hours=6, minutes=-1)
+
+
+# --- reading the configuration again ----------------------------------------------------------------------------------
+def refuse(error):
+    def read():
+        raise error
+
+    return read
+
+
+def test_a_configuration_that_is_good_is_in_force(service, site):
+    service._read = lambda: site(subscriptions=[])
+    service._reload()
+
+    assert service.site.config.subscriptions == ()
+    assert service.complaint == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (ConfigError("a", "is wrong"), "a: is wrong"),
+        (ValueError("nobody thought of it"), "unexpected ValueError: nobody thought of it"),
+    ],
+)
+def test_with_a_configuration_that_cannot_be_read_the_old_one_goes_on(service, error, why):
+    before = service.site
+    service._read = refuse(error)
+    service._reload()
+
+    assert service.site is before
+    assert service.complaint == f"configuration not reloaded: {why}"
+
+
+def test_with_a_configuration_that_cannot_be_put_in_force_the_old_one_goes_on(service, site, monkeypatch):
+    arranged = []
+
+    def arrange(jobs, jitter):
+        arranged.append(sorted(jobs))
+        if "list" not in jobs:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(service.schedule, "arrange", arrange)
+    before, service._read = service.site, lambda: site(subscriptions=[])
+    service._reload()
+
+    assert service.site is before
+    assert arranged == [["(housekeeping)"], ["(housekeeping)", "list"]]
+    assert "unexpected RuntimeError: can't start new thread" in service.complaint
+
+
+def test_another_state_is_refused_until_a_restart(service, site, tmp_path):
+    """The lock that keeps a second daemon away is in the state."""
+    before = service.site
+    service._read = lambda: site(state=f"sqlite:///{tmp_path / 'other.db'}")
+    service._reload()
+
+    assert service.site is before
+    assert "imagesync.yaml: state: is another one now: restart the daemon" in service.complaint
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_since_when_the_newest_configuration_is_bad_is_known(service, site, clock, now):
+    service._read = refuse(ConfigError("a", "is wrong"))
+    service._reload()
+    clock.ahead = timedelta(hours=1)
+    service._reload()
+    assert service._outlook().complaint_since == now
+
+    service._read = site
+    service._reload()
+    assert service._outlook().complaint_since is None
+
+
+def test_since_when_passes_fail_and_the_state_cannot_be_used_is_known(service, clock, now):
+    for hours in (0, 1):
+        clock.ahead = timedelta(hours=hours)
+        service.passes.run("list", service.site)
+        service.passes.inbox.complain("outbox", "is full", clock())
+
+    seen = service._outlook()
+    assert (seen.since, seen.state_since) == ({"list": now}, now)
+    assert "the state cannot be used: is full" in service._text()

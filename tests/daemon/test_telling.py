@@ -117,6 +117,10 @@ def waiting(state, receiver="ops", now=NOW):
     return [event["text"] for event in message.content["events"]] if message else None
 
 
+def waiting_for(state, receiver, now):
+    return state.next_message(receiver, now) is not None
+
+
 # --- from what happened to messages -----------------------------------------------------------------------------------
 def test_what_a_pass_did_is_told_with_its_troubles_in_one_message(place):
     config = place.config(place.writes())
@@ -286,11 +290,11 @@ def test_a_slow_receiver_delays_no_other(place, at_work):
 def test_that_the_state_cannot_be_written_is_told_past_it_once_and_when_it_is_over(place, at_work):
     inbox = Inbox(lasting=0)
     box = at_work(place.writes(events=["failure", "recovery"]), inbox=inbox)
-    inbox.complain("pass", "state.db: cannot be written: database or disk is full")
+    inbox.complain("pass", "state.db: cannot be written: database or disk is full", NOW)
     look_again(box)
     until(place.texts)
     look_again(box)
-    inbox.complain("pass", "")
+    inbox.complain("pass", "", NOW)
     look_again(box)
     until(lambda: len(place.texts()) > 1)
 
@@ -301,10 +305,102 @@ def test_that_the_state_cannot_be_written_is_told_past_it_once_and_when_it_is_ov
 def test_a_state_that_is_out_of_order_for_a_moment_is_not_told():
     for lasting, alarm in ((60, ""), (0, "is busy")):
         inbox = Inbox(lasting)
-        inbox.complain("pass", "is busy")
+        inbox.complain("pass", "is busy", NOW)
         assert (inbox.complaint, inbox.alarm) == ("is busy", alarm)
-        inbox.complain("pass", "")
+        inbox.complain("pass", "", NOW)
         assert inbox.alarm == ""
+
+
+def test_since_when_the_state_is_out_of_order_is_known_until_all_can_use_it_again():
+    inbox = Inbox()
+    assert inbox.since is None
+    inbox.complain("pass", "is busy", NOW)
+    inbox.complain("outbox", "is full", NOW + timedelta(minutes=1))
+    inbox.complain("pass", "", NOW + timedelta(minutes=2))
+    assert inbox.since == NOW
+    inbox.complain("outbox", "", NOW + timedelta(minutes=3))
+    assert inbox.since is None
+
+
+# --- what nobody thought of -------------------------------------------------------------------------------------------
+def test_images_that_cannot_be_told_hold_up_no_others_and_are_given_up(place, at_work):
+    times = [NOW]
+    place.change("never", run="r1", kind="unheard-of")
+    place.change("two", run="r2")
+    with capture_logs() as lines:
+        box = at_work(place.writes(), clock=lambda: times[-1])
+        until(lambda: place.texts() == ["two"])
+        until(lambda: "ValueError" in box._inbox.complaint)
+        box._inbox.put(Passed("vo", NOW, crash="was ended by SIGKILL"))
+        box.wake()
+        until(lambda: place.texts() == ["two", "pass over vo: was ended by SIGKILL"])
+        times.append(NOW + GIVE_UP + timedelta(seconds=1))
+        box.wake()
+        until(lambda: not box._inbox.complaint)
+
+    with place.open() as state:
+        assert state.changes(9, ended=False) == ()
+    assert [type(line["exc_info"]) for line in lines if line["event"] == "state cannot be used"] == [ValueError]
+
+
+def test_a_pass_that_cannot_be_told_waits_for_the_next_over_its_list_and_holds_up_no_other(place, at_work):
+    inbox = Inbox()
+    inbox.put(Passed("other", NOW, {"run": "r1", "lists": [{}]}))
+    inbox.put(Passed("vo", NOW, crash="was ended by SIGKILL"))
+    box = at_work(place.writes(), inbox=inbox)
+    until(lambda: place.texts() == ["pass over vo: was ended by SIGKILL"])
+    until(lambda: "notifications of the pass over other: unexpected KeyError" in inbox.complaint)
+    inbox.put(Passed("other", NOW, crash="had no memory"))
+    box.wake()
+    until(lambda: place.texts()[1:] == ["pass over other: had no memory"])
+    until(lambda: not inbox.complaint)
+
+
+def test_images_that_cannot_be_told_do_not_silence_what_is_wrong(place):
+    config = place.config(place.writes())
+    place.change("never", kind="unheard-of")
+    lists = [{"name": "vo", "verdict": "refused", "reason": "bad"}]
+    with place.open() as state:
+        assert tell(config, Passed("vo", NOW, {"run": "r1", "lists": lists, "targets": TARGETS}), state)
+        assert waiting(state) == ["list vo refused: bad"]
+
+
+def test_a_delivery_that_fails_in_an_unheard_of_way_is_put_off_as_any_other(place, at_work):
+    with place.open() as state, capture_logs() as lines:
+        state.tell((), (), [MessageRecord("old", {"events": [{}]}, NOW, NOW)])
+        box = at_work({"name": "old", "vmcatcher": ["true"]})
+        until(lambda: waiting_for(state, "old", NOW + timedelta(seconds=30)) and not waiting_for(state, "old", NOW))
+        assert box._posts[0].is_alive()
+
+    (line,) = [line for line in lines if line["event"] == "notification not delivered"]
+    assert "unexpected KeyError" in line["reason"]
+    assert isinstance(line["exc_info"], KeyError)
+
+
+def test_a_receiver_that_cannot_go_on_complains_and_is_tried_again(place, at_work):
+    place.change("one")
+    box = at_work(place.writes())
+    until(lambda: place.texts() == ["one"])
+    (post,) = box._posts
+    deliver, post._deliver = post._deliver, lambda _: 1 / 0
+    post.news.set()
+    until(lambda: "ZeroDivisionError" in box._inbox.complaint)
+    post._deliver = deliver
+    place.change("two", run="r2")
+    box.wake()
+    until(lambda: place.texts() == ["one", "two"])
+    until(lambda: not box._inbox.complaint)
+
+
+def test_threads_that_ended_are_replaced_when_the_configuration_is_read_again(place, at_work):
+    box = at_work(place.writes())
+    for thread in (box._teller, *box._posts):
+        thread.end()
+        thread.join()
+    box.arrange(place.config(place.writes()))
+    place.change("one")
+    box.wake()
+    until(lambda: place.texts() == ["one"])
 
 
 def test_the_last_pass_over_a_list_is_the_one_that_counts():

@@ -115,6 +115,20 @@ def test_a_clock_that_is_not_believed_and_a_bad_configuration_are_told():
     assert [one.matter for one in found] == ["clock", "configuration"]
 
 
+def test_since_when_passes_configuration_and_state_are_in_trouble_is_told():
+    outlook = Outlook(
+        troubles={"(housekeeping)": "was ended by SIGKILL"},
+        complaint="configuration not reloaded: x",
+        state="is full",
+        since={"(housekeeping)": NOW - HOUR},
+        complaint_since=NOW - 2 * HOUR,
+        state_since=NOW - 3 * HOUR,
+    )
+    found = {one.matter: one.since for one in _found(outlook=outlook)}
+
+    assert found == {"pass": NOW - HOUR, "configuration": NOW - 2 * HOUR, "state": NOW - 3 * HOUR}
+
+
 def test_nothing_is_told_of_a_list_that_is_switched_off():
     assert _found(_run(verdict="unavailable"), enabled=False) == ()
 

@@ -38,8 +38,11 @@ def run(receiver: Receiver, command: Sequence[str], hook: Hook, given: bytes) ->
     Raises:
         DeliveryError: it could not be run, took too long, or ended with another status than 0.
     """
-    with _started(receiver.name, command, hook, given) as child:
-        said, late = _heard(child, receiver.seconds, hook.stop)
+    try:
+        with _started(command, hook, given) as child:
+            said, late = _heard(child, receiver.seconds, hook.stop)
+    except (OSError, ValueError) as error:
+        raise DeliveryError(receiver.name, f"cannot be run: {error}", "check the command") from error
     if late is not None:
         raise DeliveryError(receiver.name, f"was not done after {late:g} s, and was killed", "make it faster")
     if child.returncode:
@@ -48,23 +51,20 @@ def run(receiver: Receiver, command: Sequence[str], hook: Hook, given: bytes) ->
 
 
 @contextmanager
-def _started(name: str, command: Sequence[str], hook: Hook, given: bytes) -> Iterator[subprocess.Popen[bytes]]:
+def _started(command: Sequence[str], hook: Hook, given: bytes) -> Iterator[subprocess.Popen[bytes]]:
     """Start a command, and end it with its group in any case."""
     # In memory: that the disk is full may be what it is to tell.
     with os.fdopen(os.memfd_create("imagesync-message", os.MFD_CLOEXEC), "w+b") as stdin:
         stdin.write(given)
         stdin.seek(0)
-        try:
-            child = subprocess.Popen(
-                [*_mortal(command, hook), *command],
-                env=dict(hook.environment),
-                stdin=stdin,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            raise DeliveryError(name, f"cannot be run: {error}", "check the command") from error
+        child = subprocess.Popen(
+            [*_mortal(command, hook), *command],
+            env=dict(hook.environment),
+            stdin=stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
     try:
         yield child
     finally:

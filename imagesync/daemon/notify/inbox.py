@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from threading import Lock
 
 import structlog
 
+from imagesync.daemon.notify.boundary import origin
 from imagesync.daemon.notify.events import Passed
+from imagesync.errors import ImagesyncError
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +27,8 @@ class Inbox:
         self._lock = Lock()
         self._passed: dict[str, Passed] = {}
         self._complaints: dict[str, str] = {}
-        self._since = 0.0
+        self._began = 0.0
+        self._since: datetime | None = None
         self._sent: dict[str, set[int]] = {}
 
     def sent(self, receiver: str) -> set[int]:
@@ -49,15 +53,20 @@ class Inbox:
                 del self._passed[passed.subscription]
 
     # --- the state itself ---
-    def complain(self, who: str, why: str) -> None:
-        """Note why ``who`` cannot work with the state, or with nothing that it can again."""
+    def complain(self, who: str, why: str | ImagesyncError, at: datetime) -> None:
+        """Note why ``who`` cannot work with the state, or with nothing that it can again.
+
+        Of a defect the log gets where it arose, once however often it is met.
+        """
+        where, why = origin(why), str(why)
         with self._lock:
             before = self._complaints.pop(who, "")
+            if not self._complaints and not before:
+                self._began, self._since = time.monotonic(), at
             if why:
-                self._since = self._since if self._complaints or before else time.monotonic()
                 self._complaints[who] = why
         if why and why != before:
-            log.error("state cannot be used", by=who, reason=why)
+            log.error("state cannot be used", by=who, reason=why, exc_info=where)
         elif before and not why:
             log.info("state can be used again", by=who)
 
@@ -68,7 +77,13 @@ class Inbox:
             return next(iter(self._complaints.values()), "")
 
     @property
+    def since(self) -> datetime | None:
+        """Return since when there is a complaint."""
+        with self._lock:
+            return self._since if self._complaints else None
+
+    @property
     def alarm(self) -> str:
         """Return why the state cannot be used, when that has lasted; or nothing."""
         why = self.complaint
-        return why if why and time.monotonic() - self._since >= self._lasting else ""
+        return why if why and time.monotonic() - self._began >= self._lasting else ""

@@ -12,6 +12,7 @@ import structlog
 from imagesync.config.notifications import Receiver
 from imagesync.config.schema import Config
 from imagesync.daemon.notify import events
+from imagesync.daemon.notify.boundary import bounded, origin
 from imagesync.daemon.notify.commands import Hook
 from imagesync.daemon.notify.events import EventKind
 from imagesync.daemon.notify.inbox import Inbox
@@ -43,6 +44,7 @@ class Outbox:
         self._clock, self._hook, self._inbox = clock, hook, inbox
         self._posts: list[_Post] = []
         self._former: list[_Post] = []
+        self._is_idle = is_idle
         self._teller = Teller(inbox, clock, is_idle)
 
     def arrange(self, config: Config) -> None:
@@ -63,8 +65,11 @@ class Outbox:
         self._write_for(config)
 
     def _write_for(self, config: Config) -> None:
+        before = self._teller
+        if not before.is_alive():  # a thread cannot be started twice
+            self._teller = Teller(self._inbox, self._clock, self._is_idle)
         self._teller.config, self._teller.told = config, self._wake_posts
-        if self._teller.is_alive():
+        if self._teller is before:
             self._teller.news.set()
         else:
             self._teller.start()
@@ -111,7 +116,8 @@ class _Post(Thread):
 
     def is_for(self, config: Config) -> bool:
         """Return whether it does what ``config`` says."""
-        return self.receiver in config.notifications and self._config.state == config.state and self.is_alive()
+        is_at_work = self.is_alive() and not self._ended.is_set()
+        return self.receiver in config.notifications and self._config.state == config.state and is_at_work
 
     def end(self) -> None:
         """Let it end after what it is at."""
@@ -123,18 +129,21 @@ class _Post(Thread):
             post.join()
         while not self._ended.is_set():
             self.news.clear()
-            try:
-                with open_configured_state(self._config) as state:
-                    while not self._ended.is_set() and self._deliver(state):
-                        pass
-            except ImagesyncError as error:
-                self._inbox.complain(self.name, str(error))
-            else:
-                self._inbox.complain(self.name, "")
-            self._warning.look(self._inbox.alarm, self._clock(), self._hook)
+            self._look()
             if not self._ended.is_set():  # which may have come just before the news were cleared
                 self.news.wait(_LOOK_EVERY)
-        self._inbox.complain(self.name, "")
+        self._inbox.complain(self.name, "", self._clock())
+
+    def _look(self) -> None:
+        try:
+            with bounded(self.name), open_configured_state(self._config) as state:
+                while not self._ended.is_set() and self._deliver(state):
+                    pass
+        except ImagesyncError as error:
+            self._inbox.complain(self.name, error, self._clock())
+        else:
+            self._inbox.complain(self.name, "", self._clock())
+        self._warning.look(self._inbox.alarm, self._clock(), self._hook)
 
     def _deliver(self, state: Repository) -> bool:
         """Deliver one message and return whether there may be another."""
@@ -159,7 +168,8 @@ class _Post(Thread):
             state.drop_message(message.number)
             return
         until = now + min(FIRST_RETRY * 2 ** min(message.attempts, 20), LAST_RETRY)
-        log.warning("notification not delivered", receiver=self.receiver.name, reason=str(error), next=str(until))
+        facts = {"receiver": self.receiver.name, "reason": str(error), "next": str(until)}
+        log.warning("notification not delivered", **facts, exc_info=origin(error))
         state.postpone_message(message.number, until)
 
 
@@ -191,4 +201,5 @@ class _Warning:
     def _put_off(self, error: DeliveryError) -> None:
         wait = min(FIRST_RETRY * 2 ** min(self._attempts, 20), LAST_RETRY).total_seconds()
         self._attempts, self._due = self._attempts + 1, time.monotonic() + wait
-        log.warning("notification not delivered", receiver=self._receiver.name, reason=str(error))
+        facts = {"receiver": self._receiver.name, "reason": str(error)}
+        log.warning("notification not delivered", **facts, exc_info=origin(error))

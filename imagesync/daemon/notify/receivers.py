@@ -23,6 +23,7 @@ import requests
 
 from imagesync import __version__
 from imagesync.config.notifications import Email, Receiver, Webhook
+from imagesync.daemon.notify.boundary import bounded
 from imagesync.daemon.notify.commands import Hook, run
 from imagesync.errors import ConfigError, DeliveryError
 from imagesync.http.address import Address
@@ -51,17 +52,22 @@ def send(receiver: Receiver, message: Message, hook: Hook) -> None:
         DeliveryError: it did not arrive, as far as can be told.
     """
     try:
-        if receiver.webhook:
-            _post(receiver.webhook, message, receiver.seconds)
-        elif receiver.email:
-            _mail(receiver.email, message, receiver.seconds)
-        elif receiver.command:
-            run(receiver, receiver.command, hook, json.dumps(message).encode())
-        elif receiver.vmcatcher:
-            for event in message["events"]:
-                _run_vmcatcher(receiver, event, hook)
+        with bounded(receiver.name):
+            _send(receiver, message, hook)
     except ConfigError as error:
         raise DeliveryError(receiver.name, str(error), "correct the configuration") from error
+
+
+def _send(receiver: Receiver, message: Message, hook: Hook) -> None:
+    if receiver.webhook:
+        _post(receiver.webhook, message, receiver.seconds)
+    elif receiver.email:
+        _mail(receiver.email, message, receiver.seconds)
+    elif receiver.command:
+        run(receiver, receiver.command, hook, json.dumps(message).encode())
+    elif receiver.vmcatcher:
+        for event in message["events"]:
+            _run_vmcatcher(receiver, event, hook)
 
 
 @contextmanager

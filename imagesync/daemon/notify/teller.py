@@ -7,9 +7,10 @@ from datetime import datetime
 from threading import Event, Thread
 
 from imagesync.config.schema import Config
+from imagesync.daemon.notify.boundary import bounded
 from imagesync.daemon.notify.inbox import Inbox
 from imagesync.daemon.notify.writing import tell, tell_changes
-from imagesync.errors import ImagesyncError
+from imagesync.errors import DefectError, ImagesyncError
 from imagesync.run.wiring import open_configured_state
 from imagesync.state.repository import Repository
 
@@ -45,14 +46,13 @@ class Teller(Thread):
 
     def _look(self, config: Config) -> None:
         try:
-            with open_configured_state(config) as state:
+            with bounded("notifications"), open_configured_state(config) as state:
                 self._tidy(config, state)
-                if self._tell(config, state):
-                    self.told()
+                self._tell(config, state)
         except ImagesyncError as error:
-            self._inbox.complain("outbox", str(error))
+            self._inbox.complain("outbox", error, self._clock())
         else:
-            self._inbox.complain("outbox", "")
+            self._inbox.complain("outbox", "", self._clock())
 
     def _tidy(self, config: Config, state: Repository) -> None:
         """Forget messages for those who are not told any more."""
@@ -60,11 +60,28 @@ class Teller(Thread):
             state.drop_messages_but_of([receiver.name for receiver in config.notifications])
             self._tidied = config
 
-    def _tell(self, config: Config, state: Repository) -> bool:
-        found = False
+    def _tell(self, config: Config, state: Repository) -> None:
+        """Tell all there is.
+
+        Raises:
+            StateError: the state cannot be read or written; the rest is told later.
+            DefectError: not all could be told. A pass of which this is so waits for the next one over its list.
+        """
+        defects: list[DefectError] = []
         for passed in self._inbox.waiting():
-            found |= tell(config, passed, state)
-            self._inbox.drop(passed)
-        while not self._ended.is_set() and tell_changes(config, state, self._clock(), ended=not self._is_idle()):
-            found = True
-        return found
+            try:
+                with bounded(f"notifications of the pass over {passed.subscription}"):
+                    self._note(told=tell(config, passed, state))
+                self._inbox.drop(passed)
+            except DefectError as error:
+                defects.append(error)
+        more = True
+        while more and not self._ended.is_set():
+            more = tell_changes(config, state, self._clock(), ended=not self._is_idle())
+            self._note(told=more)
+        if defects:
+            raise defects[0]
+
+    def _note(self, *, told: bool) -> None:
+        if told:
+            self.told()

@@ -6,6 +6,7 @@ The names are the keys of the HEPiX image list in upper case, as vmcatcher expor
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ _IMAGE_KEYS = (
 )
 
 
+_SHA512 = re.compile(r"[0-9a-f]{128}")
 _VERSIONS = 50
 """Versions of a list that are looked back on for what they say of an image."""
 
@@ -79,8 +81,18 @@ def details(blob: bytes, keys: Iterable[str], cache: Path) -> dict[str, dict[str
 def _facts(content: Mapping[str, Any], entry: Mapping[str, Any], cache: Path) -> dict[str, str]:
     facts = {key.upper().replace(":", "_"): _text(entry.get(key)) for key in _IMAGE_KEYS}
     facts |= {"IL_DC_IDENTIFIER": _text(content.get("dc:identifier")), "VO": _text(content.get("ad:vo"))}
-    file = cache / source_name(Digest(facts["SL_CHECKSUM_SHA512"].lower()))
-    return facts | {"FILENAME": str(file) if file.is_file() else ""}
+    return facts | {"FILENAME": _file(facts["SL_CHECKSUM_SHA512"].lower(), cache)}
+
+
+def _file(sha512: str, cache: Path) -> str:
+    """Return the published file, or nothing where the cache has none; a list may have anything for a checksum."""
+    if not _SHA512.fullmatch(sha512):
+        return ""
+    file = cache / source_name(Digest(sha512))
+    try:
+        return str(file) if file.is_file() else ""
+    except OSError:  # the cache may not be looked into
+        return ""
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - whatever a publisher wrote

@@ -12,9 +12,11 @@ import structlog
 
 from imagesync.config.notifications import Receiver
 from imagesync.config.schema import Config
+from imagesync.daemon.notify.boundary import bounded
 from imagesync.daemon.notify.events import OF_IMAGES, Event, Passed, news, of_change
 from imagesync.daemon.notify.vmcatcher import with_details
-from imagesync.state import MessageRecord
+from imagesync.errors import DefectError
+from imagesync.state import ChangeRecord, MessageRecord
 from imagesync.state.repository import Repository
 
 log = structlog.get_logger(__name__)
@@ -35,11 +37,15 @@ def tell(config: Config, passed: Passed, state: Repository) -> bool:
     run = str(passed.report.get("run", ""))
     changes = [change for change in state.changes(_MOST, ended=False) if run and change.run == run]
     changed = news(passed, state.troubles())
-    events = [*changed.events, *map(of_change, changes)]
-    if events or changed.ended:
-        messages = _Writer(config, state, passed.at).messages(run, events)
-        state.tell(changed.begun, changed.ended, tuple(messages), changes)
-    return bool(events)
+    if not (changes or changed.events or changed.ended):
+        return False
+    writer = _Writer(config, state, passed.at)
+    try:
+        messages = writer.attempt(run, changed.events, changes)
+    except DefectError:  # which ``tell_changes`` meets again: images must not silence what is wrong
+        messages, changes = writer.attempt(run, changed.events), []
+    state.tell(changed.begun, changed.ended, messages, changes)
+    return bool(changes or changed.events)
 
 
 def tell_changes(config: Config, state: Repository, now: datetime, *, ended: bool) -> bool:
@@ -49,24 +55,34 @@ def tell_changes(config: Config, state: Repository, now: datetime, *, ended: boo
 
     Raises:
         StateError: the state cannot be read or written; then nothing was told.
+        DefectError: there are passes of which it cannot be told; they are left until they are too old.
     """
     changes = state.changes(_MOST, ended=ended)
-    fresh = [change for change in changes if now - change.at <= GIVE_UP]
-    if len(fresh) < len(changes):
-        log.warning("images came or went too long ago to be told", number=len(changes) - len(fresh))
+    told = [change for change in changes if now - change.at > GIVE_UP]
+    if told:
+        log.warning("images came or went too long ago to be told", number=len(told))
     writer = _Writer(config, state, now)
-    runs = groupby(fresh, attrgetter("run"))
-    messages = [one for run, some in runs for one in writer.messages(run, [of_change(change) for change in some])]
-    if changes:
-        state.tell((), (), messages, changes)
-    return bool(changes)
+    messages: list[MessageRecord] = []
+    defects: list[DefectError] = []
+    for run, some in groupby([change for change in changes if now - change.at <= GIVE_UP], attrgetter("run")):
+        group = list(some)
+        try:
+            messages += writer.attempt(run, (), group)
+            told += group
+        except DefectError as error:
+            defects.append(error)
+    if told:
+        state.tell((), (), messages, told)
+    if defects:
+        raise defects[0]
+    return bool(told)
 
 
 class _Writer:
     def __init__(self, config: Config, state: Repository, now: datetime) -> None:
         self._config, self._state, self._now = config, state, now
 
-    def messages(self, run: str, events: Sequence[Event]) -> Iterator[MessageRecord]:
+    def _messages(self, run: str, events: Sequence[Event]) -> Iterator[MessageRecord]:
         """Yield what each receiver gets: one message, and handlers of vmcatcher, which know no other, one per event."""
         for receiver in self._config.notifications:
             wanted = [event for event in events if _wants(receiver, event)]
@@ -75,6 +91,16 @@ class _Writer:
                 yield from (self._message(receiver, run, [event], _subject(event)) for event in wanted)
             elif wanted:
                 yield self._message(receiver, run, wanted)
+
+    def attempt(self, run: str, events: Sequence[Event], changes: Sequence[ChangeRecord] = ()) -> list[MessageRecord]:
+        """Return the messages of events, and of what became of images.
+
+        Raises:
+            StateError: the state cannot be read.
+            DefectError: they cannot be written.
+        """
+        with bounded(f"notifications of run {run}"):
+            return list(self._messages(run, [*events, *map(of_change, changes)]))
 
     def _message(
         self, receiver: Receiver, run: str, events: Sequence[Event], subject: str | None = None

@@ -131,8 +131,9 @@ def _listening(listen: str) -> socket.socket:
             return _unix(Path(listen.removeprefix("unix:")))
         host, _, port = listen.rpartition(":")
         return _internet(host.strip("[]"), int(port))
-    except OSError as error:
-        raise ConfigError("daemon.listen", f"cannot listen on {listen}: {error.strerror or error}", _HINT) from error
+    except (OSError, ValueError) as error:  # that a name cannot be one is a ValueError
+        why = (error.strerror if isinstance(error, OSError) else "") or error
+        raise ConfigError("daemon.listen", f"cannot listen on {listen}: {why}", _HINT) from error
 
 
 def _internet(host: str, port: int) -> socket.socket:

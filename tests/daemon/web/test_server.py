@@ -64,6 +64,12 @@ def test_it_can_be_off(place, web):
     assert (web.address, web.complaint) == ("", "")
 
 
+def test_an_address_that_cannot_be_one_is_a_complaint(place, web):
+    web.arrange(_listening(place, f"unix:{place.root}/a\0b"))
+
+    assert "cannot listen on unix:" in web.complaint
+
+
 def test_a_port_in_use_is_a_complaint_and_is_tried_again(place, web, monkeypatch):
     monkeypatch.setattr("imagesync.daemon.web.site.RETRY", 0.0)
     with socket.socket() as other:

@@ -82,9 +82,15 @@ def test_with_a_bad_configuration_the_old_one_goes_on_and_status_says_so(quiet, 
     with start() as daemon:
         daemon.idle()
         good = quiet.config.read_text()
-        quiet.config.write_text("subscriptons: []\n")
-        daemon.signal(signal.SIGHUP)
-        assert "subscriptons" in daemon.hear("STATUS=configuration not reloaded: ")
+        bad = {
+            "subscriptons: []\n": "subscriptons",
+            good + "x: !!int x\n": "is no int that can be read",
+            good.replace("state.db", "other.db"): "restart the daemon",
+        }
+        for text, why in bad.items():
+            quiet.config.write_text(text)
+            daemon.signal(signal.SIGHUP)
+            assert why in daemon.hear("STATUS=configuration not reloaded: ")
         quiet.config.write_text(good + "on_unselected: keep\n")
         daemon.signal(signal.SIGHUP)
         daemon.idle()
