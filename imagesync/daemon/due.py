@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from imagesync.plan.expiry import later
+from imagesync.run.exits import GOOD, Exit
 from imagesync.state import PassRecord
 
 FIRST_RETRY = timedelta(minutes=5)
@@ -15,8 +16,6 @@ FIRST_RETRY = timedelta(minutes=5)
 LOCKED_RETRY = timedelta(minutes=1)
 """After another process held the lock of a target."""
 
-_LOCKED = 6
-_GOOD = frozenset({0, 4})
 _LARGEST_DOUBLING = 20
 
 
@@ -39,9 +38,9 @@ def record(name: str, settings: str, before: PassRecord | None, ended: Ended) ->
 
 
 def _back_off(before: PassRecord | None, ended: Ended) -> tuple[int, datetime | None]:
-    if ended.code == _LOCKED:
+    if ended.code == Exit.LOCKED:
         return (before.failures if before else 0), ended.at + LOCKED_RETRY
-    if ended.code in _GOOD or (ended.code == 1 and ended.image_retry is not None):
+    if ended.code in GOOD or (ended.code == Exit.SOME_FAILED and ended.image_retry is not None):
         return 0, ended.image_retry
     failures = before.failures + 1 if before else 1
     return failures, ended.at + FIRST_RETRY * 2 ** min(failures - 1, _LARGEST_DOUBLING)

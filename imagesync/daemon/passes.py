@@ -20,6 +20,7 @@ from imagesync.daemon.process import Ending, Launch, Patience, supervise
 from imagesync.daemon.schedule import Rhythm
 from imagesync.daemon.stop import Stop
 from imagesync.errors import ImagesyncError
+from imagesync.run.exits import MILD
 from imagesync.run.wiring import open_configured_state
 from imagesync.state import PassRecord
 from imagesync.state.repository import Repository
@@ -28,10 +29,6 @@ log = structlog.get_logger(__name__)
 
 HOUSEKEEPING = "(housekeeping)"
 """The name of the job that removes what is due. No subscription can be called so."""
-
-
-_MILD = frozenset({4, 6})
-"""Exit codes that want somebody to look, sooner or later: the guard held back, or somebody else was at work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +148,7 @@ class Passes:
         if trouble:
             self.troubles[name] = trouble
             self.crashed[name] += not ending.report
-            say = log.error if ending.code not in _MILD else log.warning
+            say = log.error if ending.code not in MILD else log.warning
             say("pass failed", list=name, code="none" if ending.code is None else ending.code, reason=trouble)
         elif self.troubles.pop(name, None):
             log.info("pass is good again", list=name)

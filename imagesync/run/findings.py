@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from imagesync.run.exits import EXPLAINED
 from imagesync.run.notice import Level
 from imagesync.run.situation import ImageStanding, ListStanding, Situation, TargetStanding
 from imagesync.state import Pausable, PauseRecord
@@ -25,9 +26,6 @@ _WORKED = frozenset({"trusted", "switched off", "paused"})
 CLOCK, PASS, CONFIGURATION, LIST, TARGET, PAUSE = "clock", "pass", "configuration", "list", "target", "everything"
 STATE = "state"
 """What a finding can be about, beside the states of images and the matters of notices."""
-
-_EXPLAINED = frozenset({1, 3, 4, 5})
-"""Exit codes of a pass that say what its report says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ def _of_pause(pause: PauseRecord, matter: str) -> Finding:
 def _is_explained(now: Situation, name: str) -> bool:
     """Return whether what a pass complains of stands with lists, images or targets already."""
     listed = now.list(name)
-    return listed is not None and listed.last is not None and listed.last.code in _EXPLAINED
+    return listed is not None and listed.last is not None and listed.last.code in EXPLAINED
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------
