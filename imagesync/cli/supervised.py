@@ -109,13 +109,15 @@ def _sync(options: Options, name: str, told: Events) -> tuple[int, dict[str, Any
 def _retries(options: Options, result: PassResult) -> Iterator[datetime]:
     """Yield when images of these lists that failed, or wait for the hours of heavy work, may be tried again."""
     from imagesync.plan.values import Cause
+    from imagesync.run.record import is_put_off
     from imagesync.run.wiring import open_configured_state
 
     lists, now = {item.identifier for item in result.seen}, result.task.now
     with open_configured_state(options.config(), readonly=True) as state:
         records = [record for target in result.targets for record in state.images(target.name)]
-        yield from (one.retry_at for one in records if one.key.list in lists and one.retry_at and one.retry_at > now)
-        yield from (one.retry_at for one in state.attempts() if one.list in lists and one.retry_at > now)
+        noted = [(one.key.list, one.retry_at) for one in records]
+        noted += [(one.list, one.retry_at) for one in state.attempts()]
+    yield from (at for listed, at in noted if listed in lists and is_put_off(at, now))
     # Of the outcomes, not of the plans: the hours may end in the middle of a pass.
     causes = {outcome.action.cause for target in result.targets for outcome in target.outcomes}
     if result.task.hours.opens and Cause.WAITING in causes:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from imagesync.run.exits import EXPLAINED
 from imagesync.run.notice import Level
+from imagesync.run.record import is_put_off
 from imagesync.run.situation import ImageStanding, ListStanding, Situation, TargetStanding
 from imagesync.state import Pausable, PauseRecord
 
@@ -153,7 +154,7 @@ def _of_target(target: TargetStanding, now: datetime, soonest: datetime | None) 
 def _of_image(image: ImageStanding, now: Situation) -> Finding:
     record = image.record
     following = now.outlook.next.get(image.subscription)
-    if record.retry_at is not None and record.retry_at > (following or now.at):
+    if is_put_off(record.retry_at, now.at) and record.retry_at > (following or now.at):
         then = f"tried again after {_minute(record.retry_at)}"
     else:
         then = _again(following)

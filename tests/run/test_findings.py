@@ -92,6 +92,12 @@ def test_an_image_that_is_put_off_longer_than_its_list_says_until_when():
     assert found.next == "tried again after 2026-11-22 14:00 UTC"
 
 
+def test_what_a_wrong_clock_put_off_is_looked_at_in_the_next_pass():
+    (found,) = _found(images=(_image("failed", retry_at=NOW + 20 * DAY),), outlook=Outlook({"f": NOW + HOUR}))
+
+    assert found.next == "looked at again at 2026-11-22 13:00 UTC"
+
+
 def test_an_exit_code_is_not_told_beside_what_it_stands_for():
     assert _found(code=1, outlook=Outlook(troubles={"f": "ended with exit code 1"})) == ()
 
