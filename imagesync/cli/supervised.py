@@ -96,12 +96,14 @@ def _planned(target: Mapping[str, Any], most: int) -> dict[str, Any]:
 def _sync(options: Options, name: str, told: Events) -> tuple[int, dict[str, Any]]:
     from imagesync.cli.passes import Wish, execute
     from imagesync.plan.spec import timestamp
+    from imagesync.run.report import has_failed_beside_images
 
     result, report, code = execute(options, Wish(lists=(name,), patient=True), told)
     return int(code), {
         "run": report["run"],
         "lists": [{key: item[key] for key in ("name", "verdict", "reason")} for item in report["lists"]],
         "totals": report["totals"],
+        "failed_beside_images": has_failed_beside_images(result),
         "image_retry": min((timestamp(at) for at in _retries(options, result)), default=None),
     }
 

@@ -155,9 +155,8 @@ class Passes:
 
     def _note(self, name: str, site: Site, ending: Ending) -> None:
         retry = ending.report.get("image_retry")
-        ended = due.Ended(
-            self.program.clock(), ending.code, datetime.fromisoformat(retry) if isinstance(retry, str) else None
-        )
+        at = datetime.fromisoformat(retry) if isinstance(retry, str) else None
+        ended = due.Ended(self.program.clock(), ending.code, at, bool(ending.report.get("failed_beside_images")))
         self.known[name] = due.record(name, site.settings(name), self.known.get(name), ended)
         try:
             with open_configured_state(site.config) as state:

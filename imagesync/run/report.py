@@ -42,6 +42,16 @@ def exit_code(result: PassResult) -> Exit:
     return worst_code(applying)
 
 
+def has_failed_beside_images(result: PassResult) -> bool:
+    """Return whether the clock, a list or a target failed, which the exit code does not tell from images or a guard.
+
+    A target that another process works on has not failed.
+    """
+    errors = [target.error for target in result.targets]
+    failed = any(error is not None and not isinstance(error, LockedError) for error in errors)
+    return failed or bool(_of_lists(result.seen)) or result.clock is Clock.CLOCK
+
+
 def _of_lists(seen: Iterable[Seen]) -> set[Exit]:
     verdicts = [_verdict(item) for item in seen if item.observation is not None]
     codes = set()

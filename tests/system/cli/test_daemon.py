@@ -64,6 +64,16 @@ def test_a_list_that_failed_is_tried_again_later_and_counted(quiet, start):
     assert quiet.titles() == ["steady-1", "steady-2"]
 
 
+def test_a_target_that_is_away_is_tried_again_soon_also_beside_an_image_that_waits(quiet, start):
+    (quiet.root / "away").touch()
+    quiet.targets.append({"name": "away", "backend": "directory", "path": str(quiet.root / "away")})
+    quiet.configure()
+    quiet.shaky.server.misbehave(quiet.shaky.image_path(next(iter(quiet.shaky.images))), Status(404))
+    with start() as daemon:
+        daemon.idle()
+        assert daemon.passes() == {"shaky": (1, 1), "steady": (1, 1)}
+
+
 def test_a_good_configuration_is_taken_on_sighup_and_looked_at_at_once(quiet, start):
     with start() as daemon:
         daemon.idle()
