@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -29,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 HOUSEKEEPING = "(housekeeping)"
 """The name of the job that removes what is due. No subscription can be called so."""
+
+_LISTS_FIRST = timedelta(seconds=1)
+"""By how much housekeeping lets lists go first that are due at the same time, as at a start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Site:
 class Passes:
     """What runs passes. ``live`` shows what is going on; asking for a ``stop`` ends it.
 
-    ``known`` is what is remembered of each subscription's last pass, also where the state cannot be written; ``inbox``
+    ``known`` is what is remembered of the last pass of each job, also where the state cannot be written; ``inbox``
     takes what receivers are to be told. ``crashed`` counts passes without a report since the daemon began.
     """
 
@@ -106,11 +109,12 @@ class Passes:
             log.error("state cannot be written", reason=str(error))
 
     def due(self, name: str, site: Site, now: datetime) -> datetime:
-        """Return when ``name`` is due."""
+        """Return when ``name`` is due. Housekeeping that was never done is, after the lists."""
         last = self.known.get(name)
         regular = site.rhythms()[name].after(last.ended) if last else now
         at = due.due(last, site.settings(name), regular, now)
-        return due.spread(at, last, now, site.config.daemon.jitter)
+        at = due.spread(at, last, now, site.config.daemon.jitter)
+        return at + _LISTS_FIRST if name == HOUSEKEEPING else at
 
     def run(self, name: str, site: Site) -> None:
         """Run one pass and note how it ended."""
@@ -128,10 +132,7 @@ class Passes:
                 log.info("pass interrupted", list=name)
                 return
             self._log(name, ending)
-        if name == HOUSEKEEPING:
-            self.inbox.put(Passed(name, self.program.clock(), crash=self.troubles.get(name, "")))
-        else:
-            self._note(name, site, ending)
+        self._note(name, site, ending)
 
     def _supervise(self, name: str, site: Site, run: str) -> Ending:
         which = [] if name == HOUSEKEEPING else ["--list", name]
@@ -168,6 +169,8 @@ class Passes:
             self.inbox.complain("pass", "")
 
     def _passed(self, name: str, ending: Ending, at: datetime, state: Repository) -> Passed:
+        if name == HOUSEKEEPING:  # of which nobody expects a report
+            return Passed(name, at, crash=self.troubles.get(name, ""))
         run = state.run(str(ending.report.get("run", "")))
         if run is None or run.report is None:
             return Passed(name, at, crash=self.troubles.get(name, "no report was found"))

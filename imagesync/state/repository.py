@@ -320,7 +320,7 @@ class Repository:
 
     # --- the daemon ---
     def last_passes(self) -> Mapping[str, PassRecord]:
-        """Return the daemon's last pass over each subscription that had one, by name."""
+        """Return the daemon's last pass over each subscription that had one, by name, and its last housekeeping."""
         with self._database.read() as connection:
             return passes.find_all(connection)
 
