@@ -109,6 +109,13 @@ def test_a_pass_that_was_killed_is_told_with_its_reason():
     assert level(found) == "critical"
 
 
+def test_a_pass_that_could_not_begin_is_told_once_with_the_reason_where_that_is_known():
+    known = _found(code=2, outlook=Outlook(troubles={"f": "trust.anchors: is not there"}))
+
+    assert [(one.matter, one.text) for one in known] == [("pass", "trust.anchors: is not there")]
+    assert [(one.matter, one.level) for one in _found(code=2)] == [("pass", Level.WARNING)]
+
+
 def test_a_target_that_failed_is_told():
     (found,) = _found(_run(HOUR, error="no route"), _run(2 * HOUR))
 
