@@ -16,9 +16,9 @@ from imagesync.errors import ConfigError
 if TYPE_CHECKING:
     from imagesync.cli.context import Options
     from imagesync.config.schema import Config
+    from imagesync.run.exits import Exit
     from imagesync.run.export import ListExport
     from imagesync.run.progress import Display
-    from imagesync.run.report import Exit
     from imagesync.run.settings import Scope
     from imagesync.run.sync import PassResult
 
@@ -95,10 +95,10 @@ def execute(options: Options, wish: Wish, shown_on: Display | None = None) -> tu
     """
     from imagesync.cli.context import clock, environment
     from imagesync.cli.display import display
+    from imagesync.run.exits import GOOD
     from imagesync.run.history import is_followed
     from imagesync.run.hours import Hours
     from imagesync.run.report import as_json, exit_code
-    from imagesync.run.situation import GOOD_CODES
     from imagesync.run.sync import run_pass
     from imagesync.run.wiring import open_ports, task
 
@@ -117,7 +117,7 @@ def execute(options: Options, wish: Wish, shown_on: Display | None = None) -> tu
             ended = clock()
             ports.state.finish_run(run_id, ended, report["exit"], report)
             verdicts = {item["name"]: item["verdict"] for item in report["lists"] if is_followed(item)}
-            ports.state.standings.note(verdicts, now, ended, good=report["exit"] in GOOD_CODES)
+            ports.state.standings.note(verdicts, now, ended, good=report["exit"] in GOOD)
     return result, report, exit_code(result)
 
 
@@ -193,9 +193,10 @@ def export_bundles(options: Options, wish: Wish, directory: Path) -> tuple[tuple
     """
     from imagesync.cli.context import clock, environment
     from imagesync.cli.display import display
+    from imagesync.run.exits import Exit, worst_code
     from imagesync.run.export import Ending, Supply, export
     from imagesync.run.preparation import open_store, sources
-    from imagesync.run.report import Exit, exit_code, worst_code
+    from imagesync.run.report import exit_code
     from imagesync.run.sync import run_pass
     from imagesync.run.wiring import open_ports, task
 

@@ -30,7 +30,7 @@ def plan(
     """Show what `sync` would do and why, and change nothing."""
     from imagesync.cli import show
     from imagesync.plan.render import as_text
-    from imagesync.run.report import SEVERITY, Exit
+    from imagesync.run.exits import SEVERITY, Exit
 
     options: Options = ctx.obj
     result, report, code = execute(options, Wish(**chosen, allow_removals=allow_removals, dry=True))

@@ -57,9 +57,9 @@ class _Plugin(click.Command):
 def probe(ctx: click.Context, /, *, as_json: bool, timeout: timedelta, **limits: timedelta) -> None:
     """Say in one line whether all is well, as Nagios and ARGO plug-ins do.
 
-    Looks at when lists were made, last verified, and end; at images that are missing or outdated; and at whether the
-    daemon is at work. Only the state is read. When a list is old, and when something ends soon, is said by `notices` in
-    the configuration.
+    Looks at when lists were made, last verified, and end; at images that are missing or outdated; at passes that crash;
+    and at whether the daemon is at work. Only the state is read. When a list is old, and when something ends soon, is
+    said by `notices` in the configuration.
 
     Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN, also when the configuration is wrong.
     """

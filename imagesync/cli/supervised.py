@@ -96,12 +96,14 @@ def _planned(target: Mapping[str, Any], most: int) -> dict[str, Any]:
 def _sync(options: Options, name: str, told: Events) -> tuple[int, dict[str, Any]]:
     from imagesync.cli.passes import Wish, execute
     from imagesync.plan.spec import timestamp
+    from imagesync.run.report import has_failed_beside_images
 
     result, report, code = execute(options, Wish(lists=(name,), patient=True), told)
     return int(code), {
         "run": report["run"],
         "lists": [{key: item[key] for key in ("name", "verdict", "reason")} for item in report["lists"]],
         "totals": report["totals"],
+        "failed_beside_images": has_failed_beside_images(result),
         "image_retry": min((timestamp(at) for at in _retries(options, result)), default=None),
     }
 
@@ -109,13 +111,15 @@ def _sync(options: Options, name: str, told: Events) -> tuple[int, dict[str, Any
 def _retries(options: Options, result: PassResult) -> Iterator[datetime]:
     """Yield when images of these lists that failed, or wait for the hours of heavy work, may be tried again."""
     from imagesync.plan.values import Cause
+    from imagesync.run.record import is_put_off
     from imagesync.run.wiring import open_configured_state
 
     lists, now = {item.identifier for item in result.seen}, result.task.now
     with open_configured_state(options.config(), readonly=True) as state:
         records = [record for target in result.targets for record in state.images(target.name)]
-        yield from (one.retry_at for one in records if one.key.list in lists and one.retry_at and one.retry_at > now)
-        yield from (one.retry_at for one in state.attempts() if one.list in lists and one.retry_at > now)
+        noted = [(one.key.list, one.retry_at) for one in records]
+        noted += [(one.list, one.retry_at) for one in state.attempts()]
+    yield from (at for listed, at in noted if listed in lists and is_put_off(at, now))
     # Of the outcomes, not of the plans: the hours may end in the middle of a pass.
     causes = {outcome.action.cause for target in result.targets for outcome in target.outcomes}
     if result.task.hours.opens and Cause.WAITING in causes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from imagesync.plan.expiry import later
+from imagesync.run.exits import GOOD, Exit
 from imagesync.state import PassRecord
 
 FIRST_RETRY = timedelta(minutes=5)
@@ -15,8 +16,6 @@ FIRST_RETRY = timedelta(minutes=5)
 LOCKED_RETRY = timedelta(minutes=1)
 """After another process held the lock of a target."""
 
-_LOCKED = 6
-_GOOD = frozenset({0, 4})
 _LARGEST_DOUBLING = 20
 
 
@@ -24,12 +23,14 @@ _LARGEST_DOUBLING = 20
 class Ended:
     """How a pass ended. ``code`` is its exit code, ``None`` where it had none: it crashed or was killed.
 
-    ``image_retry`` is when the first image that failed may be tried again.
+    ``image_retry`` is when the first image that failed may be tried again; ``beside_images`` says that the clock, the
+    list or a target failed, too.
     """
 
     at: datetime
     code: int | None
     image_retry: datetime | None = None
+    beside_images: bool = False
 
 
 def record(name: str, settings: str, before: PassRecord | None, ended: Ended) -> PassRecord:
@@ -39,12 +40,14 @@ def record(name: str, settings: str, before: PassRecord | None, ended: Ended) ->
 
 
 def _back_off(before: PassRecord | None, ended: Ended) -> tuple[int, datetime | None]:
-    if ended.code == _LOCKED:
+    if ended.code == Exit.LOCKED:
         return (before.failures if before else 0), ended.at + LOCKED_RETRY
-    if ended.code in _GOOD or (ended.code == 1 and ended.image_retry is not None):
+    only_images = ended.code == Exit.SOME_FAILED and ended.image_retry is not None
+    if (ended.code in GOOD or only_images) and not ended.beside_images:
         return 0, ended.image_retry
     failures = before.failures + 1 if before else 1
-    return failures, ended.at + FIRST_RETRY * 2 ** min(failures - 1, _LARGEST_DOUBLING)
+    retry_at = ended.at + FIRST_RETRY * 2 ** min(failures - 1, _LARGEST_DOUBLING)
+    return failures, min(retry_at, ended.image_retry or retry_at)
 
 
 def spread(at: datetime, last: PassRecord | None, now: datetime, jitter: timedelta) -> datetime:

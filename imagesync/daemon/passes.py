@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -20,6 +20,7 @@ from imagesync.daemon.process import Ending, Launch, Patience, supervise
 from imagesync.daemon.schedule import Rhythm
 from imagesync.daemon.stop import Stop
 from imagesync.errors import ImagesyncError
+from imagesync.run.exits import MILD
 from imagesync.run.wiring import open_configured_state
 from imagesync.state import PassRecord
 from imagesync.state.repository import Repository
@@ -29,9 +30,8 @@ log = structlog.get_logger(__name__)
 HOUSEKEEPING = "(housekeeping)"
 """The name of the job that removes what is due. No subscription can be called so."""
 
-
-_MILD = frozenset({4, 6})
-"""Exit codes that want somebody to look, sooner or later: the guard held back, or somebody else was at work."""
+_LISTS_FIRST = timedelta(seconds=1)
+"""By how much housekeeping lets lists go first that are due at the same time, as at a start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Site:
 class Passes:
     """What runs passes. ``live`` shows what is going on; asking for a ``stop`` ends it.
 
-    ``known`` is what is remembered of each subscription's last pass, also where the state cannot be written; ``inbox``
+    ``known`` is what is remembered of the last pass of each job, also where the state cannot be written; ``inbox``
     takes what receivers are to be told. ``troubles`` says what is wrong with passes, and ``since`` when that began.
     ``crashed`` counts passes without a report since the daemon began.
     """
@@ -119,11 +119,12 @@ class Passes:
             log.error("state cannot be written", reason=str(error))
 
     def due(self, name: str, site: Site, now: datetime) -> datetime:
-        """Return when ``name`` is due."""
+        """Return when ``name`` is due. Housekeeping that was never done is, after the lists."""
         last = self.known.get(name)
         regular = site.rhythms()[name].after(last.ended) if last else now
         at = due.due(last, site.settings(name), regular, now)
-        return due.spread(at, last, now, site.config.daemon.jitter)
+        at = due.spread(at, last, now, site.config.daemon.jitter)
+        return at + _LISTS_FIRST if name == HOUSEKEEPING else at
 
     def run(self, name: str, site: Site) -> None:
         """Run one pass and note how it ended."""
@@ -141,10 +142,7 @@ class Passes:
                 log.info("pass interrupted", list=name)
                 return
             self._log(name, ending)
-        if name == HOUSEKEEPING:
-            self.inbox.put(Passed(name, self.program.clock(), crash=self.troubles.get(name, "")))
-        else:
-            self._note(name, site, ending)
+        self._note(name, site, ending)
 
     def _supervise(self, name: str, site: Site, run: str) -> Ending:
         which = [] if name == HOUSEKEEPING else ["--list", name]
@@ -162,7 +160,7 @@ class Passes:
             self.troubles[name] = trouble
             self.since.setdefault(name, self.program.clock())
             self.crashed[name] += not ending.report
-            say = log.error if ending.code not in _MILD else log.warning
+            say = log.error if ending.code not in MILD else log.warning
             say("pass failed", list=name, code="none" if ending.code is None else ending.code, reason=trouble)
         elif self._is_over(name):
             log.info("pass is good again", list=name)
@@ -174,9 +172,8 @@ class Passes:
 
     def _note(self, name: str, site: Site, ending: Ending) -> None:
         retry = ending.report.get("image_retry")
-        ended = due.Ended(
-            self.program.clock(), ending.code, datetime.fromisoformat(retry) if isinstance(retry, str) else None
-        )
+        at = datetime.fromisoformat(retry) if isinstance(retry, str) else None
+        ended = due.Ended(self.program.clock(), ending.code, at, bool(ending.report.get("failed_beside_images")))
         self.known[name] = due.record(name, site.settings(name), self.known.get(name), ended)
         try:
             with open_configured_state(site.config) as state:
@@ -188,6 +185,8 @@ class Passes:
             self.inbox.complain("pass", "", ended.at)
 
     def _passed(self, name: str, ending: Ending, at: datetime, state: Repository) -> Passed:
+        if name == HOUSEKEEPING:  # of which nobody expects a report
+            return Passed(name, at, crash=self.troubles.get(name, ""))
         run = state.run(str(ending.report.get("run", "")))
         if run is None or run.report is None:
             return Passed(name, at, crash=self.troubles.get(name, "no report was found"))

@@ -17,7 +17,7 @@ import structlog
 from imagesync.daemon.live import Task
 from imagesync.daemon.notify.commands import Hook
 from imagesync.daemon.notify.outbox import Outbox
-from imagesync.daemon.passes import HOUSEKEEPING, Passes, Site
+from imagesync.daemon.passes import Passes, Site
 from imagesync.daemon.schedule import Schedule
 from imagesync.daemon.systemd import Notifier
 from imagesync.daemon.web.plans import Plans
@@ -134,7 +134,7 @@ class Service:
             return
         if name in self._state.hastened:
             self.schedule.move(name, self.passes.program.clock())
-        elif name != HOUSEKEEPING and name in self.site.rhythms():
+        elif name in self.site.rhythms():
             self.schedule.move(name, self.passes.due(name, self.site, self.passes.program.clock()))
 
     def _hasten(self, name: str) -> None:
@@ -147,9 +147,8 @@ class Service:
         self._outbox.arrange(site.config)
         self.passes.forget(site)
         self.schedule.arrange(site.rhythms(), site.config.daemon.jitter)
-        for item in site.config.subscriptions:
-            if item.enabled:
-                self.schedule.move(item.name, self.passes.due(item.name, site, now))
+        for name in site.rhythms():
+            self.schedule.move(name, self.passes.due(name, site, now))
 
     # --- signals ---
     def _receive(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signature of a receiver

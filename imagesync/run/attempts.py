@@ -19,7 +19,7 @@ from imagesync.errors import (
 from imagesync.model import ImageId, ListId
 from imagesync.plan.spec import Wanted, timestamp
 from imagesync.run.apply import Ending, Outcome
-from imagesync.run.record import LAST_RETRY, attempt, back_off
+from imagesync.run.record import LAST_RETRY, attempt, back_off, is_put_off
 from imagesync.state import AttemptRecord
 
 PUBLISHER_DELAY = timedelta(hours=24)
@@ -114,7 +114,7 @@ def unready(known: Known, wanted: Iterable[Wanted], now: datetime) -> dict[Image
     return {
         item.key: f"{_state(record, now)}, next attempt at {timestamp(record.retry_at)}: {record.error}"
         for item, record in _current(known, wanted)
-        if record.retry_at > now
+        if is_put_off(record.retry_at, now)
     }
 
 

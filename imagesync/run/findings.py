@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from imagesync.run.exits import EXPLAINED, Exit
 from imagesync.run.notice import Level
+from imagesync.run.record import is_put_off
 from imagesync.run.situation import ImageStanding, ListStanding, Situation, TargetStanding
 from imagesync.state import Pausable, PauseRecord
 
@@ -25,9 +27,6 @@ _WORKED = frozenset({"trusted", "switched off", "paused"})
 CLOCK, PASS, CONFIGURATION, LIST, TARGET, PAUSE = "clock", "pass", "configuration", "list", "target", "everything"
 STATE = "state"
 """What a finding can be about, beside the states of images and the matters of notices."""
-
-_EXPLAINED = frozenset({1, 3, 4, 5})
-"""Exit codes of a pass that say what its report says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ def _of_pause(pause: PauseRecord, matter: str) -> Finding:
 def _is_explained(now: Situation, name: str) -> bool:
     """Return whether what a pass complains of stands with lists, images or targets already."""
     listed = now.list(name)
-    return listed is not None and listed.last is not None and listed.last.code in _EXPLAINED
+    return listed is not None and listed.last is not None and listed.last.code in EXPLAINED
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------
@@ -106,24 +105,42 @@ def _of_lists(now: Situation) -> Iterator[Finding]:
         if one.pause is not None and one.pause.scope is Pausable.LIST:
             yield _of_pause(one.pause, LIST)
         if one.followed.enabled:
-            yield from _of_list(one, now.at)
+            yield from _of_list(one, now)
 
 
-def _of_list(one: ListStanding, now: datetime) -> Iterator[Finding]:
+def _of_list(one: ListStanding, now: Situation) -> Iterator[Finding]:
     for told in one.notices:
         yield Finding(told.level, told.matter, one.name, told.text, None, _again(one.next))
     if one.pause is not None:
         return
-    if one.last is not None and one.last.code < 0:
-        text = "its last pass ended without a result"
-        yield Finding(Level.CRITICAL, PASS, one.name, text, one.last.ended, _again(one.next))
+    yield from _of_pass(one, now)
     if one.word is None:
         text = "was not looked at yet" if one.accepted is None else "no pass over it is remembered"
         yield Finding(Level.WARNING, LIST, one.name, text, None, _again(one.next))
     elif one.word.verdict != "trusted":
         text = f"is {one.word.verdict}: {one.word.reason}"
         then = f"its images are held, their dates apply; {_again(one.next)}"
-        yield Finding(_level_of_list(one, now), LIST, one.name, text, one.since, then)
+        yield Finding(_level_of_list(one, now.at), LIST, one.name, text, one.since, then)
+
+
+def _of_pass(one: ListStanding, now: Situation) -> Iterator[Finding]:
+    """Yield that the daemon's last pass over a list did not get to a report, unless others looked at the list since."""
+    last = one.last
+    if last is None or _is_looked_at(one.name, last.ended, now):
+        return
+    if last.code < 0:
+        often = f" ({last.failures} in a row got nowhere)" if last.failures > 1 else ""
+        text = f"its last pass ended without a result{often}"
+        yield Finding(Level.CRITICAL, PASS, one.name, text, last.ended, _again(one.next))
+    elif last.code == Exit.USAGE and one.name not in now.outlook.troubles:  # which have the reason
+        text = f"its last pass ended with exit code {last.code}: the daemon's log has the reason"
+        yield Finding(Level.WARNING, PASS, one.name, text, last.ended, _again(one.next))
+
+
+def _is_looked_at(name: str, after: datetime, now: Situation) -> bool:
+    """Return whether a run over the list ended ``after`` that time: by hand, say, or by a timer."""
+    later = (run for run in now.runs if run.finished and run.finished > after)
+    return any(word.name == name for run in later for word in run.lists)
 
 
 def _level_of_list(one: ListStanding, now: datetime) -> Level:
@@ -156,7 +173,7 @@ def _of_target(target: TargetStanding, now: datetime, soonest: datetime | None) 
 def _of_image(image: ImageStanding, now: Situation) -> Finding:
     record = image.record
     following = now.outlook.next.get(image.subscription)
-    if record.retry_at is not None and record.retry_at > (following or now.at):
+    if is_put_off(record.retry_at, now.at) and record.retry_at > (following or now.at):
         then = f"tried again after {_minute(record.retry_at)}"
     else:
         then = _again(following)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 
 from imagesync.plan.render import short
-from imagesync.run.findings import ALARMS, CLOCK, CRITICAL_AFTER, WARNING_AFTER, by_age, findings
+from imagesync.run.findings import ALARMS, CLOCK, CRITICAL_AFTER, PASS, WARNING_AFTER, by_age, findings
 from imagesync.run.history import RunDigest
 from imagesync.run.notice import Level, Matter
 from imagesync.run.pausing import told
@@ -16,7 +16,7 @@ from imagesync.run.situation import ListStanding, Situation
 from imagesync.state import Pausable
 
 _LONGEST = 800
-_SAID = frozenset({CLOCK, *Matter})
+_SAID = frozenset({CLOCK, PASS, *Matter})
 _LATE = frozenset({"missing", "failed"})
 
 

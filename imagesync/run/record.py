@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from operator import attrgetter
+from typing import TypeGuard
 
 from imagesync.backend import Digest, ImageKey, Metadata, OwnedImage
 from imagesync.plan.spec import Wanted, complete, timestamp
@@ -41,6 +42,11 @@ _ON_RETIRED = frozenset({Kind.KEEP, Kind.UPDATE, Kind.DELETE})
 def back_off(failures: int, spread: float = 0.0) -> timedelta:
     """Return how long to wait after so many failures in a row; ``spread`` is how much longer, as a share of that."""
     return min(FIRST_RETRY * (1 << min(failures - 1, 20)) * (1 + spread), LAST_RETRY)
+
+
+def is_put_off(retry_at: datetime | None, now: datetime) -> TypeGuard[datetime]:
+    """Return whether the next attempt has to wait. A time beyond any wait was noted by a clock that was wrong."""
+    return retry_at is not None and now < retry_at <= now + LAST_RETRY
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +220,7 @@ def postponed(records: Iterable[ImageRecord], wanted: Mapping[ImageKey, Wanted],
     return {
         record.key: f"failed {record.failures} times, next attempt at {timestamp(record.retry_at)}: {record.reason}"
         for record in records
-        if record.retry_at is not None and record.retry_at > now and record.attempted == attempt(wanted.get(record.key))
+        if is_put_off(record.retry_at, now) and record.attempted == attempt(wanted.get(record.key))
     }
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
-from enum import IntEnum
 from typing import Any
 
 from imagesync.errors import ConfigError, LockedError
@@ -15,43 +14,13 @@ from imagesync.plan.spec import timestamp
 from imagesync.plan.values import Cause
 from imagesync.run.apply import Ending, Outcome
 from imagesync.run.evidence import ends
+from imagesync.run.exits import Exit, worst_code
 from imagesync.run.notice import Notice
 from imagesync.run.observe import Clock, Seen
 from imagesync.run.pausing import as_json as pause_as_json
 from imagesync.run.pausing import told
 from imagesync.run.record import is_tampered_and_held
 from imagesync.run.sync import PassResult, TargetResult
-
-
-class Exit(IntEnum):
-    """The exit codes, as documented in ``docs/concepts.rst``."""
-
-    DONE = 0
-    SOME_FAILED = 1
-    USAGE = 2
-    REFUSED = 3
-    GUARD = 4
-    NOTHING_DONE = 5
-    LOCKED = 6
-    CHANGES = 7
-
-
-SEVERITY = (
-    Exit.USAGE,
-    Exit.LOCKED,
-    Exit.REFUSED,
-    Exit.GUARD,
-    Exit.NOTHING_DONE,
-    Exit.SOME_FAILED,
-    Exit.CHANGES,
-    Exit.DONE,
-)
-"""When several apply, the first of them is the exit code."""
-
-
-def worst_code(applying: Collection[Exit]) -> Exit:
-    """Return the exit code when several apply."""
-    return next(code for code in SEVERITY if code in applying)
 
 
 def worst_of(results: Iterable[TargetResult]) -> Exit:
@@ -71,6 +40,16 @@ def exit_code(result: PassResult) -> Exit:
     if result.clock is Clock.CLOCK:
         applying.add(Exit.SOME_FAILED)
     return worst_code(applying)
+
+
+def has_failed_beside_images(result: PassResult) -> bool:
+    """Return whether the clock, a list or a target failed, which the exit code does not tell from images or a guard.
+
+    A target that another process works on has not failed.
+    """
+    errors = [target.error for target in result.targets]
+    failed = any(error is not None and not isinstance(error, LockedError) for error in errors)
+    return failed or bool(_of_lists(result.seen)) or result.clock is Clock.CLOCK
 
 
 def _of_lists(seen: Iterable[Seen]) -> set[Exit]:

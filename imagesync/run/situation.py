@@ -17,9 +17,6 @@ from imagesync.run.notice import End, Notice, NoticeRules, notices
 from imagesync.run.pausing import Pauses, in_force
 from imagesync.state import ImageRecord, ListStandingRecord, PassRecord, PauseRecord
 
-GOOD_CODES = frozenset({0, 4})
-"""Exit codes of a pass that did what it could; a guard that holds removals back shows in the images."""
-
 
 @dataclass(frozen=True, slots=True)
 class Followed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -69,11 +69,15 @@ def change(
         connection.execute(sa.insert(outbox), rows)
 
 
-def due(connection: sa.Connection, receiver: str, now: datetime) -> MessageRecord | None:
-    """Return the oldest message of ``receiver`` whose time has come, and that waits for none before it."""
+def due(connection: sa.Connection, receiver: str, now: datetime, longest: timedelta) -> MessageRecord | None:
+    """Return the oldest message of ``receiver`` whose time has come, and that waits for none before it.
+
+    So has the time of one that would wait longer than ``longest``: it was noted by a clock that was wrong.
+    """
+    has_come = sa.or_(outbox.c.due <= now, outbox.c.due > now + longest)
     older = outbox.alias()
     same = sa.and_(older.c.receiver == receiver, older.c.subject == outbox.c.subject, older.c.number < outbox.c.number)
-    wanted = sa.select(outbox).where(outbox.c.receiver == receiver, outbox.c.due <= now, ~sa.exists().where(same))
+    wanted = sa.select(outbox).where(outbox.c.receiver == receiver, has_come, ~sa.exists().where(same))
     row = connection.execute(wanted.order_by(outbox.c.number).limit(1)).one_or_none()
     return MessageRecord(**row._mapping) if row else None  # noqa: SLF001 - SQLAlchemy's documented name
 

@@ -1,4 +1,4 @@
-"""The daemon's last pass over each subscription."""
+"""The daemon's last pass over each subscription, and its last housekeeping."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imagesync.state.tables import last_pass
 
 
 def find_all(connection: sa.Connection) -> dict[str, PassRecord]:
-    """Return the last pass of each subscription that had one, by name."""
+    """Return the last pass of each subscription that had one, by name, and the last housekeeping."""
     rows = connection.execute(sa.select(last_pass))
     return {row.subscription: PassRecord(**row._mapping) for row in rows}  # noqa: SLF001 - SQLAlchemy's documented name
 

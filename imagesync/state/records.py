@@ -145,7 +145,7 @@ def settings_of(machine: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PassRecord:
-    """The last pass of the daemon over one subscription.
+    """The last pass of the daemon over one subscription, or its last housekeeping, by the name that it has there.
 
     ``code`` is its exit code, -1 where it had none. ``failures`` counts those in a row that did not get anywhere;
     ``retry_at`` is when the next one is due before its regular time. ``settings`` is a digest of the configuration:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 from imagesync.errors import StateError
@@ -320,7 +320,7 @@ class Repository:
 
     # --- the daemon ---
     def last_passes(self) -> Mapping[str, PassRecord]:
-        """Return the daemon's last pass over each subscription that had one, by name."""
+        """Return the daemon's last pass over each subscription that had one, by name, and its last housekeeping."""
         with self._database.read() as connection:
             return passes.find_all(connection)
 
@@ -354,10 +354,10 @@ class Repository:
             notifications.settle(connection, [change.number for change in changes])
             notifications.change(connection, begun, ended, messages)
 
-    def next_message(self, receiver: str, now: datetime) -> MessageRecord | None:
-        """Return the oldest message of ``receiver`` that is due."""
+    def next_message(self, receiver: str, now: datetime, longest: timedelta) -> MessageRecord | None:
+        """Return the oldest message of ``receiver`` that is due. None was put off for longer than ``longest``."""
         with self._database.read() as connection:
-            return notifications.due(connection, receiver, now)
+            return notifications.due(connection, receiver, now, longest)
 
     def postpone_message(self, number: int, until: datetime) -> None:
         """Note that a message could not be delivered, and when that is tried again."""

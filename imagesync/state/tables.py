@@ -274,7 +274,7 @@ last_pass = Table(
     Column("retry_at", UtcDateTime),
     Column("settings", String(64), nullable=False),
 )
-"""The daemon's last pass over each subscription, and its back-off."""
+"""The daemon's last pass over each subscription and last housekeeping, each with its back-off."""
 
 list_standing = Table(
     "list_standing",

@@ -69,6 +69,16 @@ def test_an_image_that_failed_is_tried_when_its_own_back_off_is_over():
     assert after(1, passed(5, 3), image_retry=NOW + MINUTE) == passed(1, 0, NOW + MINUTE)
 
 
+@pytest.mark.parametrize("code", [1, 4])
+def test_what_failed_beside_images_is_tried_again_soon_whatever_images_wait_for(code):
+    """A dead image, or a guard, must not make a short outage of a target last until the list's next regular time."""
+    first = after(code, image_retry=NOW + 24 * HOUR, beside_images=True)
+    second = after(code, first, image_retry=NOW + MINUTE, beside_images=True)
+
+    assert (first.failures, first.retry_at) == (1, NOW + 5 * MINUTE)
+    assert (second.failures, second.retry_at) == (2, NOW + MINUTE)
+
+
 def test_a_lock_that_somebody_holds_is_no_failure():
     assert after(6, passed(5, 3)) == passed(6, 3, NOW + MINUTE)
 

@@ -8,10 +8,12 @@ import pytest
 import yaml
 
 from imagesync.config.load import load, snapshot
-from imagesync.daemon.passes import Passes, Program, Site
+from imagesync.daemon.due import FIRST_RETRY
+from imagesync.daemon.passes import HOUSEKEEPING, Passes, Program, Site
 from imagesync.daemon.service import Service
 from imagesync.daemon.systemd import Notifier
 from imagesync.errors import ConfigError
+from imagesync.run.wiring import open_configured_state
 from imagesync.state import PassRecord
 
 
@@ -115,7 +117,7 @@ def test_a_scheduler_that_stands_still_is_death(service, manager):
     assert not fed(service, manager)
 
 
-YEAR = timedelta(days=365)
+YEAR, HOUR, SECOND = timedelta(days=365), timedelta(hours=1), timedelta(seconds=1)
 
 
 @pytest.fixture
@@ -132,8 +134,9 @@ def planned(service, clock, monkeypatch):
         return moved
 
     clock.ahead = YEAR
-    digest = service.site.settings("list")
-    service.passes.known["list"] = PassRecord("list", clock() - timedelta(minutes=1), 0, 0, None, digest)
+    for name in service.site.rhythms():
+        last = PassRecord(name, clock() - timedelta(minutes=1), 0, 0, None, service.site.settings(name))
+        service.passes.known[name] = last
     return planned
 
 
@@ -147,13 +150,14 @@ def test_a_clock_that_was_set_back_lets_lists_be_due_at_once(planned, now):
     """Else they would wait for a time that is a year ahead now."""
     planned(YEAR)
 
-    assert planned(timedelta()) == {"woken": now, "list": now}
+    assert planned(timedelta()) == {"woken": now, "list": now, HOUSEKEEPING: now + SECOND}
 
 
 def test_a_clock_that_was_set_ahead_lets_what_is_overdue_be_due_at_once(planned, now):
     planned(YEAR)
 
-    assert planned(2 * YEAR) == {"woken": now + 2 * YEAR, "list": now + 2 * YEAR}
+    then = now + 2 * YEAR
+    assert planned(2 * YEAR) == {"woken": then, "list": then, HOUSEKEEPING: then + SECOND}
 
 
 def test_a_clock_that_was_set_within_the_interval_changes_no_due_time(planned, now):
@@ -243,3 +247,29 @@ def test_since_when_passes_fail_and_the_state_cannot_be_used_is_known(service, c
     seen = service._outlook()
     assert (seen.since, seen.state_since) == ({"list": now}, now)
     assert "the state cannot be used: is full" in service._text()
+
+
+@pytest.mark.parametrize(
+    ("ago", "wait"), [(None, SECOND), (25 * HOUR, SECOND), (HOUR, 23 * HOUR + SECOND), (-HOUR, SECOND)]
+)
+def test_housekeeping_counts_from_the_last_one_over_restarts_and_lets_lists_go_first(
+    service, now, monkeypatch, ago, wait
+):
+    """Else a daemon that is restarted every day would never do it."""
+    moved = {}
+    monkeypatch.setattr(service.schedule, "move", moved.__setitem__)
+    if ago is not None:
+        with open_configured_state(service.site.config) as state:
+            state.note_pass(PassRecord(HOUSEKEEPING, now - ago, 0, 0, None, service.site.settings(HOUSEKEEPING)))
+    service.passes.recall(service.site)
+    service._arrange(service.site)
+
+    assert moved == {"list": now, HOUSEKEEPING: now + wait}
+
+
+def test_housekeeping_that_failed_is_tried_again_as_lists_are(service, now):
+    service.passes.run(HOUSEKEEPING, service.site)
+
+    assert service.passes.due(HOUSEKEEPING, service.site, now) == now + FIRST_RETRY + SECOND
+    with open_configured_state(service.site.config) as state:
+        assert state.last_passes()[HOUSEKEEPING].failures == 1

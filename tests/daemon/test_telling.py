@@ -19,7 +19,7 @@ from imagesync.config.load import load
 from imagesync.daemon.notify.commands import Hook
 from imagesync.daemon.notify.events import Passed
 from imagesync.daemon.notify.inbox import Inbox
-from imagesync.daemon.notify.outbox import Outbox
+from imagesync.daemon.notify.outbox import LAST_RETRY, Outbox
 from imagesync.daemon.notify.writing import GIVE_UP, tell, tell_changes
 from imagesync.daemon.stop import Budget, Stop
 from imagesync.state import ChangeRecord, MessageRecord, open_state
@@ -113,7 +113,7 @@ def at_work(place):
 
 
 def waiting(state, receiver="ops", now=NOW):
-    message = state.next_message(receiver, now)
+    message = state.next_message(receiver, now, LAST_RETRY)
     return [event["text"] for event in message.content["events"]] if message else None
 
 
@@ -140,9 +140,9 @@ def test_what_was_done_before_the_daemon_died_or_by_hand_is_told_by_run_once(pla
     with place.open() as state:
         assert tell_changes(config, state, NOW, ended=True)
         assert not tell_changes(config, state, NOW, ended=True)
-        messages = [state.next_message("ops", NOW)]
+        messages = [state.next_message("ops", NOW, LAST_RETRY)]
         state.drop_message(messages[0].number)
-        messages.append(state.next_message("ops", NOW))
+        messages.append(state.next_message("ops", NOW, LAST_RETRY))
         assert [message.content["run"] for message in messages] == ["r1", "r2"]
 
 
@@ -209,10 +209,10 @@ def test_of_one_image_handlers_learn_in_order_and_of_others_at_once(place):
         place.change(text, run=text, key=key, kind=kind)
     with place.open() as state:
         tell_changes(config, state, NOW, ended=True)
-        first = state.next_message("old", NOW)
+        first = state.next_message("old", NOW, LAST_RETRY)
         state.postpone_message(first.number, NOW + timedelta(hours=1))
         assert waiting(state, "old") == ["other"]
-        state.drop_message(state.next_message("old", NOW).number)
+        state.drop_message(state.next_message("old", NOW, LAST_RETRY).number)
         assert waiting(state, "old") is None
         assert waiting(state, "old", NOW + timedelta(hours=1)) == ["came"]
         state.drop_message(first.number)
@@ -223,7 +223,7 @@ def test_messages_for_somebody_who_is_not_told_any_more_are_forgotten(place, at_
     with place.open() as state:
         state.tell((), (), [MessageRecord("former", {"events": []}, NOW, NOW)])
         at_work(place.writes())
-        until(lambda: state.next_message("former", NOW) is None)
+        until(lambda: state.next_message("former", NOW, LAST_RETRY) is None)
 
 
 def test_a_message_that_cannot_be_dropped_is_not_delivered_again(place, at_work):
@@ -452,7 +452,7 @@ def test_neither_a_reload_nor_a_restart_delivers_twice(place, at_work, slow):
     ending.join()
     again = at_work(hook)
     with place.open() as state:
-        until(lambda: state.next_message("ops", NOW) is None)
+        until(lambda: state.next_message("ops", NOW, LAST_RETRY) is None)
         again._wake_posts()
 
     assert slow.got == 1

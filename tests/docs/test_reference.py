@@ -13,8 +13,8 @@ from imagesync.cli.context import INTERRUPTED
 from imagesync.cli.main import cli
 from imagesync.images.faults import Fault
 from imagesync.plan.values import Cause, Kind
+from imagesync.run.exits import SEVERITY, Exit
 from imagesync.run.notice import Matter
-from imagesync.run.report import SEVERITY, Exit
 
 PARTS = ("Means", "By itself", "To do")
 

@@ -52,7 +52,7 @@ def test_the_page_of_the_program_has_every_command_with_its_options(pages: Path)
 
 
 def test_the_page_of_the_program_has_every_exit_code(pages: Path) -> None:
-    from imagesync.run.report import Exit
+    from imagesync.run.exits import Exit
 
     _, _, text = _shown(pages / "imagesync.1").partition("EXIT STATUS")
 

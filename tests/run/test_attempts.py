@@ -25,6 +25,7 @@ from imagesync.plan.spec import File, Wanted
 from imagesync.plan.values import Action, Cause, Kind
 from imagesync.run.apply import Ending, Outcome
 from imagesync.run.attempts import Known, alarms, learn, unready
+from imagesync.run.record import LAST_RETRY
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -136,6 +137,14 @@ def test_an_image_is_put_off_in_every_project_until_it_is_due() -> None:
     assert put_off[items[0].key].startswith("could not be got since 2026-03-01T12:00:00Z (1 attempts), next attempt at")
     assert "no route" in put_off[items[0].key]
     assert unready(known, items, due) == {}
+
+
+def test_an_image_that_a_wrong_clock_put_off_is_due() -> None:
+    known = after(HostileImageError("a", "refers to /etc/passwd"))
+
+    assert known[KEY].retry_at - LAST_RETRY == NOW
+    assert unready(known, [wanted()], NOW) != {}
+    assert unready(known, [wanted()], NOW - timedelta(seconds=1)) == {}
 
 
 @pytest.mark.parametrize("change", [{"version": "2"}, {"sha512": "b"}, {"uri": "https://elsewhere/a"}])

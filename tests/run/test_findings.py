@@ -92,6 +92,12 @@ def test_an_image_that_is_put_off_longer_than_its_list_says_until_when():
     assert found.next == "tried again after 2026-11-22 14:00 UTC"
 
 
+def test_what_a_wrong_clock_put_off_is_looked_at_in_the_next_pass():
+    (found,) = _found(images=(_image("failed", retry_at=NOW + 20 * DAY),), outlook=Outlook({"f": NOW + HOUR}))
+
+    assert found.next == "looked at again at 2026-11-22 13:00 UTC"
+
+
 def test_an_exit_code_is_not_told_beside_what_it_stands_for():
     assert _found(code=1, outlook=Outlook(troubles={"f": "ended with exit code 1"})) == ()
 
@@ -101,6 +107,13 @@ def test_a_pass_that_was_killed_is_told_with_its_reason():
 
     assert "was ended by SIGKILL" in {one.text for one in found}
     assert level(found) == "critical"
+
+
+def test_a_pass_that_could_not_begin_is_told_once_with_the_reason_where_that_is_known():
+    known = _found(code=2, outlook=Outlook(troubles={"f": "trust.anchors: is not there"}))
+
+    assert [(one.matter, one.text) for one in known] == [("pass", "trust.anchors: is not there")]
+    assert [(one.matter, one.level) for one in _found(code=2)] == [("pass", Level.WARNING)]
 
 
 def test_a_target_that_failed_is_told():

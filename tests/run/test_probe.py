@@ -9,7 +9,7 @@ from imagesync.run.history import ListWord, RunDigest, TargetWord
 from imagesync.run.notice import End, Matter
 from imagesync.run.probe import Code, Limits, answer
 from imagesync.run.situation import Facts, Followed, Kept, Outlook, situation
-from imagesync.state import ImageRecord, Pausable, PauseRecord
+from imagesync.state import ImageRecord, PassRecord, Pausable, PauseRecord
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -34,7 +34,11 @@ def _pause(until=None):
     return (PauseRecord(Pausable.ALL, "", "an upgrade", "ops@host", NOW - 9 * DAY, until),)
 
 
-def _ask(accepted=None, images=(), runs=None, limits=None, ends=(), pauses=(), failing=None):
+def _last(code, ago=HOUR / 2, failures=1):
+    return PassRecord("f", NOW - ago, code, failures, None, "")
+
+
+def _ask(accepted=None, images=(), runs=None, limits=None, ends=(), pauses=(), failing=None, last=None):
     facts = Facts(
         accepted={"f": accepted or _accepted()},
         images={"site": tuple(images)},
@@ -42,6 +46,7 @@ def _ask(accepted=None, images=(), runs=None, limits=None, ends=(), pauses=(), f
         ends={"f": ends},
         pauses=pauses,
         failing=failing or {},
+        passes={"f": last} if last else {},
     )
     now = situation([Followed("f", "vo", "url", 6 * HOUR)], [Kept("site", "directory")], facts, Outlook(), NOW)
     return answer(now, limits or Limits())
@@ -72,6 +77,10 @@ CASES = {
     "clock": ({"runs": (_run(clock="clock"),)}, Code.CRITICAL, "clock does not fit"),
     "target": ({"runs": (_run(error="no route"), _run(30 * HOUR, error="no route"))}, Code.WARNING, "target site: no route"),
     "target for days": ({"runs": (_run(error="no route"),), "failing": {"site": NOW - 4 * DAY}}, Code.CRITICAL, "site: no route"),
+    "crashed": ({"last": _last(-1, failures=9)}, Code.CRITICAL, "list f: its last pass ended without a result (9 in a row"),
+    "crashed, and synced by hand since": ({"last": _last(-1, ago=2 * HOUR)}, Code.OK, "published"),
+    "no pass possible": ({"last": _last(2)}, Code.WARNING, "list f: its last pass ended with exit code 2"),
+    "failed": ({"last": _last(5, failures=9)}, Code.OK, "published"),
     "paused": ({"pauses": _pause(NOW + DAY)}, Code.OK, "published on 1 targets; everything is paused until 2026-11-23T12:00:00Z by ops"),
     "paused without end": ({"pauses": _pause()}, Code.WARNING, "everything is paused until imagesync resume by ops"),
     "late while paused": ({"pauses": _pause(NOW + DAY), "images": [_image("missing", 9 * DAY)]}, Code.OK, "is paused"),

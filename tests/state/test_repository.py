@@ -27,6 +27,8 @@ from imagesync.state import (
 )
 from imagesync.state.repository import Repository
 
+HOUR = timedelta(hours=1)
+
 
 @contextmanager
 def statements(repository: Repository) -> Iterator[list[str]]:
@@ -479,7 +481,7 @@ def test_what_another_process_told_meanwhile_is_not_told_again(repository: Repos
     with pytest.raises(StateError, match="another process"):
         repository.tell((), (), [MessageRecord("ops", {}, now, now)], changes)
 
-    assert repository.next_message("ops", now) is None
+    assert repository.next_message("ops", now, HOUR) is None
     assert repository.changes(9, ended=False) == changes[1:]
 
 
@@ -490,13 +492,20 @@ def test_messages_about_one_subject_wait_for_those_before(repository: Repository
     repository.tell((), (), [MessageRecord("other", {}, now, now, subject="one"), *messages])
     order = []
     for _ in range(2):
-        first = repository.next_message("ops", now)
+        first = repository.next_message("ops", now, HOUR)
         assert first is not None
         order.append(first.subject)
         repository.postpone_message(first.number, later)
-    third = repository.next_message("ops", now)
+    third = repository.next_message("ops", now, HOUR)
     assert third is not None
     assert [*order, third.subject] == ["one", "two", None]
+
+
+def test_a_message_that_a_wrong_clock_put_off_is_due(repository: Repository, now: datetime) -> None:
+    """Else nobody is told of anything until that time."""
+    repository.tell((), (), [MessageRecord("ops", {}, now, now + timedelta(days=20))])
+
+    assert repository.next_message("ops", now, HOUR) is not None
 
 
 def test_one_list_in_ever_new_wrappers_is_kept_once(

@@ -20,7 +20,7 @@ from imagesync.model import TrustedList
 from imagesync.run.denial import Denial
 from imagesync.run.hours import Hours
 from imagesync.run.record import memory
-from imagesync.run.report import as_json, exit_code
+from imagesync.run.report import as_json, exit_code, has_failed_beside_images
 from imagesync.run.settings import Scope, Target
 from imagesync.run.sync import prune_all
 from imagesync.state import open_state
@@ -603,6 +603,20 @@ def test_failures_are_counted_and_postponed_until_the_list_changes(site):
     site.broken = {}
     assert ("skip", "back-off", "skipped") in actions(site.sync(honour_back_off=True))
     assert set(site.publish().sync(honour_back_off=True).targets[0].outcomes[0].outcome.split()) == {"done"}
+
+
+def test_a_pass_tells_whether_images_alone_failed(site):
+    targets = [Target(name, "fake", (Format.QCOW2,)) for name in ("here", "there")]
+    site.broken = {"a": UnreachableError("a", "no route")}
+    images = site.offer(a="one").publish().sync(targets=targets)
+    site.cloud.faults = {"owned": [BackendUnavailableError("fake", "away")]}
+    target = site.sync(targets=targets)
+    fetch = site.fetch
+    site.fetch = lambda request: replace(fetch(request), server_date=site.now - timedelta(days=2))
+    clock = site.sync(targets=targets)
+
+    assert [exit_code(result) for result in (images, target, clock)] == [1, 1, 1]
+    assert [has_failed_beside_images(result) for result in (images, target, clock)] == [False, True, True]
 
 
 def test_an_image_that_cannot_be_got_is_put_off_for_every_target_and_told_when_it_stays_so(site):

@@ -147,7 +147,7 @@ class _Post(Thread):
 
     def _deliver(self, state: Repository) -> bool:
         """Deliver one message and return whether there may be another."""
-        message = state.next_message(self.receiver.name, self._clock())
+        message = state.next_message(self.receiver.name, self._clock(), LAST_RETRY)
         if message is None:
             return False
         try:

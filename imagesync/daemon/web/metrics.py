@@ -26,6 +26,7 @@ from imagesync.images.entries import allocated
 from imagesync.model import Verdict
 from imagesync.run.history import RunDigest
 from imagesync.run.notice import Matter
+from imagesync.run.record import is_put_off
 from imagesync.run.situation import ListStanding, Situation, TargetStanding
 from imagesync.run.wiring import open_configured_state
 
@@ -155,7 +156,7 @@ def _crashed(now: Situation) -> Metric:
 def _daemon(now: Situation, began: datetime, *, running: int) -> Iterator[Metric]:
     waiting = [one for one in now.lists if one.last and one.last.retry_at and one.last.failures]
     images = [image for target in now.targets for image in target.images]
-    put_off = sum(bool(image.record.retry_at and image.record.retry_at > now.at) for image in images)
+    put_off = sum(is_put_off(image.record.retry_at, now.at) for image in images)
     clock = next((run.clock for run in now.runs if run.clock), "")
     yield _gauge("imagesync_start_time_seconds", "When the daemon began", began.timestamp())
     yield _gauge("imagesync_running_passes", "Passes that are going on", running)

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from prometheus_client.parser import text_string_to_metric_families
 
 from imagesync import __version__
+from imagesync.daemon.passes import HOUSEKEEPING
 from imagesync.daemon.web.access import Rules
 from imagesync.daemon.web.app import make_app
 from imagesync.daemon.web.openapi import description
@@ -288,3 +289,11 @@ def test_passes_that_left_no_report_are_counted(place, visitor):
 
     assert found["imagesync_crashed_passes_total", "other"] == 2
     assert found["imagesync_crashed_passes_total", "fedcloud"] == 0
+
+
+def test_the_last_housekeeping_is_shown_as_no_list(place):
+    place.accept().ran().passed(HOUSEKEEPING, code=-1, failures=3, retry_at=place.now + HOUR)
+    client = place.open()
+
+    assert [HOUSEKEEPING in client.get(path).text for path in ("/", "/metrics", "/api/v1/status")] == [False] * 3
+    assert _metrics(client)["imagesync_back_offs", "list"] == 0

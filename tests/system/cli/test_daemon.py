@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import psutil
 
+from imagesync.daemon.passes import HOUSEKEEPING
 from imagesync.run.wiring import DAEMON
 from imagesync.state import PassRecord, open_state
 from imagesync.testing.faults import Held, Replaced, Slow, Status
@@ -64,6 +65,16 @@ def test_a_list_that_failed_is_tried_again_later_and_counted(quiet, start):
     assert quiet.titles() == ["steady-1", "steady-2"]
 
 
+def test_a_target_that_is_away_is_tried_again_soon_also_beside_an_image_that_waits(quiet, start):
+    (quiet.root / "away").touch()
+    quiet.targets.append({"name": "away", "backend": "directory", "path": str(quiet.root / "away")})
+    quiet.configure()
+    quiet.shaky.server.misbehave(quiet.shaky.image_path(next(iter(quiet.shaky.images))), Status(404))
+    with start() as daemon:
+        daemon.idle()
+        assert daemon.passes() == {"shaky": (1, 1), "steady": (1, 1)}
+
+
 def test_a_good_configuration_is_taken_on_sighup_and_looked_at_at_once(quiet, start):
     with start() as daemon:
         daemon.idle()
@@ -72,10 +83,7 @@ def test_a_good_configuration_is_taken_on_sighup_and_looked_at_at_once(quiet, st
         daemon.signal(signal.SIGHUP)
         assert daemon.hear("RELOADING=1").startswith("RELOADING=1\nMONOTONIC_USEC=")
         daemon.hear("READY=1")
-        daemon.hear("pass of shaky")
-        daemon.idle()
-
-    assert quiet.titles() == ["shaky-1", "steady-1", "steady-2"]
+        until(lambda: quiet.titles() == ["shaky-1", "steady-1", "steady-2"])
 
 
 def test_with_a_bad_configuration_the_old_one_goes_on_and_status_says_so(quiet, start):
@@ -220,6 +228,20 @@ def test_it_forgets_what_is_old_by_itself(quiet, start):
         state.finish_run("old", long_ago, 0, {})
         with start():
             until(lambda: state.run("old") is None)
+
+
+def test_housekeeping_is_done_once_a_day_however_often_the_daemon_is_restarted(quiet, start):
+    with open_state(f"sqlite:///{quiet.root / 'state.db'}", None) as state:
+        with start() as daemon:
+            until(lambda: HOUSEKEEPING in state.last_passes())
+            daemon.stop()
+        with start() as daemon:
+            assert HOUSEKEEPING not in daemon.idle()
+            daemon.stop()
+        assert state.last_passes()[HOUSEKEEPING].code == 0
+    assert [HOUSEKEEPING in quiet.given(*words).out for words in (("status", "--from-state"), ("probe",))] == [
+        False
+    ] * 2
 
 
 def test_lines_have_a_priority_in_the_journal(quiet, start, tmp_path):
