@@ -118,7 +118,7 @@ def waiting(state, receiver="ops", now=NOW):
 
 
 def waiting_for(state, receiver, now):
-    return state.next_message(receiver, now) is not None
+    return state.next_message(receiver, now, LAST_RETRY) is not None
 
 
 # --- from what happened to messages -----------------------------------------------------------------------------------
