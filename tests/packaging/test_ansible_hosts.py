@@ -70,9 +70,16 @@ def site(host: Host, archives: dict[str, Path], tmp_path: Path) -> Iterator[Site
         operator.close(host.address)
 
 
-def test_a_fresh_host_gets_what_check_mode_said_and_a_second_run_changes_nothing(site: Site) -> None:
+@pytest.fixture
+def include(root: Path, blocks: Callable[[Path, str], list[str]]) -> str:
+    """Return what the chapter says that the configuration of nginx has to say."""
+    (found,) = blocks(root / "docs/ansible.rst", "nginx")
+    return found.strip()
+
+
+def test_a_fresh_host_gets_what_check_mode_said_and_a_second_run_changes_nothing(site: Site, include: str) -> None:
     variables = site.variables(imagesync_secrets=SECRETS, imagesync_clouds=CLOUDS, imagesync_nginx_snippet=SNIPPET)
-    start_nginx(site.host)
+    start_nginx(site.host, include)
 
     foretold = site.play(variables, options=("--check", "--diff"))
     first = site.play(variables)
@@ -89,6 +96,7 @@ def test_a_fresh_host_gets_what_check_mode_said_and_a_second_run_changes_nothing
     assert site.host.ask("systemctl", "is-active", "fetch-crl.timer") == "active"
     for port in (8642, 8080):  # the daemon, and nginx in front of it
         site.check_page(port)
+    assert f"#     {include}\n" in site.host.read(SNIPPET)
     modes = "--format=%n %a %U:%G"
     assert site.host.run(
         "stat", modes, "/etc/imagesync", "/var/lib/imagesync", "/var/cache/imagesync"
@@ -286,7 +294,8 @@ def test_what_was_there_before_stays_when_it_is_removed(site: Site) -> None:
     assert site.host.run("getent", "passwd", "keeper").split(":")[5] == "/home/keeper"
 
 
-def test_instances_live_side_by_side_and_leave_nothing(site: Site) -> None:
+def test_instances_live_side_by_side_and_leave_nothing(site: Site, include: str) -> None:
+    start_nginx(site.host, include)
     fresh = site.files()
     daemon = site.variables(imagesync_nginx_snippet=SNIPPET)
     timer = site.variables(
@@ -314,6 +323,7 @@ def test_instances_live_side_by_side_and_leave_nothing(site: Site) -> None:
     assert site.play(daemon, timer).count == 0
 
     site.play({**daemon, **away})
+    site.host.run("nginx", "-t")
     assert site.host.attempt("test", "-e", "/etc/systemd/system/imagesync.service").returncode
     assert site.host.run("ls", "/var/lib/imagesync/state.db", "/srv/images/image 0.qcow2")
     assert site.host.ask("systemctl", "is-active", "imagesync-two-sync.timer") == "active"

@@ -200,7 +200,7 @@ def open_database(host: Host) -> Iterator[str]:
 
 
 SNIPPET = "/etc/nginx/imagesync.conf"
-NGINX_CONF = f"events {{}}\nhttp {{ server {{ listen 127.0.0.1:8080; include {SNIPPET}*; }} }}\n"
+NGINX_CONF = "events {{}}\nhttp {{ server {{ listen 127.0.0.1:8080; {} }} }}\n"
 NGINX_UNIT = """\
 [Service]
 ExecStart=/usr/sbin/nginx -g "daemon off;"
@@ -208,10 +208,10 @@ ExecReload=/usr/sbin/nginx -s reload
 """
 
 
-def start_nginx(host: Host) -> None:
+def start_nginx(host: Host, include: str) -> None:
     """Run the nginx of this machine on a host, with a server that includes what the role writes."""
     bring(host, "nginx")
     host.run("install", "--directory", "/var/log/nginx", "/var/lib/nginx")
-    host.write("/etc/nginx/nginx.conf", NGINX_CONF)
+    host.write("/etc/nginx/nginx.conf", NGINX_CONF.format(include))
     host.write("/etc/systemd/system/nginx.service", NGINX_UNIT)
     host.run("systemctl", "start", "nginx.service")
