@@ -114,6 +114,13 @@ def test_a_fresh_host_gets_what_check_mode_said_and_a_second_run_changes_nothing
     wait_until(lambda: "configuration reloaded" in site.host.journal("--unit", "imagesync.service"))
     assert site.host.ask("systemctl", "show", "--value", "--property=MainPID", "imagesync.service") == process
 
+    site.host.write("/etc/imagesync/conf.d/page.yaml", "daemon:\n  listen: 127.0.0.1:8650\n", group="imagesync")
+    refused = site.fail(variables)
+    assert "imagesync_config: write daemon.listen in here" in refused.output
+    assert "not into /etc/imagesync/conf.d/page.yaml" in refused.output
+    assert refused.count == 0
+    site.host.run("rm", "/etc/imagesync/conf.d/page.yaml")
+
 
 def test_bad_variables_leave_the_old_configuration_and_an_upgrade_keeps_the_state(
     site: Site, root: Path, blocks: Callable[[Path, str], list[str]]
