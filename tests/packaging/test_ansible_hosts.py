@@ -29,6 +29,7 @@ from role.site import (
     archive,
     as_version,
     open_database,
+    pretend,
     start_nginx,
 )
 
@@ -283,9 +284,23 @@ def test_what_was_there_before_stays_when_it_is_removed(site: Site) -> None:
     site.host.run("install", "--directory", "--owner=keeper", "/srv/images")
     site.host.write("/srv/images/theirs.txt", "theirs\n")
     site.host.run("install", "--directory", "/opt/imagesync/bin")
-    mine = site.variables(imagesync_user="keeper", imagesync_group="keeper")
+    site.host.run("groupadd", "--system", "kvm")  # by udev, where there is hardware
+    pretend(site.host, "qemu-system-x86", "ovmf", "qemu-system-arm", "qemu-efi-aarch64")
+    mine = site.variables(
+        imagesync_user="keeper",
+        imagesync_group="keeper",
+        imagesync_run="none",
+        imagesync_boot_check=True,
+        imagesync_fetch_crl=False,
+        imagesync_config={**site.config(), "trust": {"fetch_crls": True}},
+    )
 
-    site.play(mine)
+    foretold = site.play(mine, options=("--check", "--diff"))
+    assert foretold.changed == site.play(mine).changed
+    assert site.play(mine).count == 0
+    assert site.units("imagesync.service", "imagesync-sync.timer") == ["inactive", "disabled"] * 2
+    assert "enabled" not in site.units("fetch-crl.timer")
+    assert site.host.run("id", "--name", "--groups", "keeper") == "keeper kvm\n"
     site.host.write("/etc/imagesync/credentials/appdb", "hunter5\n", mode=0o600)
     site.play({**mine, "imagesync_state": "absent"})
 
@@ -299,6 +314,8 @@ def test_what_was_there_before_stays_when_it_is_removed(site: Site) -> None:
     assert site.host.read("/srv/images/theirs.txt") == "theirs\n"
     assert site.host.run("ls", "/opt/imagesync") == "bin\n"
     assert site.host.run("getent", "passwd", "keeper").split(":")[5] == "/home/keeper"
+    assert site.host.run("id", "--name", "--groups", "keeper") == "keeper\n"
+    assert site.host.attempt("test", "-e", "/var/lib/ansible-imagesync").returncode
 
 
 def test_instances_live_side_by_side_and_leave_nothing(site: Site, include: str) -> None:
@@ -307,6 +324,8 @@ def test_instances_live_side_by_side_and_leave_nothing(site: Site, include: str)
     daemon = site.variables(imagesync_nginx_snippet=SNIPPET)
     timer = site.variables(
         imagesync_instance="imagesync-two",
+        imagesync_user="two",
+        imagesync_group="two",
         imagesync_run="timer",
         imagesync_on_calendar="*:*:0/5",
         imagesync_random_delay="0s",
@@ -338,7 +357,9 @@ def test_instances_live_side_by_side_and_leave_nothing(site: Site, include: str)
     gone = away | {"imagesync_remove_data": True}
     site.play({**daemon, **gone}, {**timer, **gone})
     assert site.left(fresh) == []
-    assert site.host.attempt("id", "imagesync").returncode
+    for user in ("imagesync", "two"):
+        assert site.host.attempt("getent", "passwd", user).returncode
+        assert site.host.attempt("getent", "group", user).returncode
     assert site.play({**daemon, **gone}, {**timer, **gone}).count == 0
     assert site.host.ask("systemctl", "is-system-running") == "running"
 
