@@ -334,7 +334,9 @@ def test_instances_live_side_by_side_and_leave_nothing(site: Site, include: str)
     )
     away = {"imagesync_state": "absent"}
 
-    site.play(daemon, timer)
+    site.play(daemon)
+    foretold = site.play(daemon, timer, options=("--check", "--diff"))
+    assert foretold.changed == site.play(daemon, timer).changed
     site.await_image("image 0")
     site.await_image("image 0", "/srv/two")
     assert site.play(daemon, timer).count == 0
@@ -377,7 +379,8 @@ def test_a_cloud_is_filled_on_schedule(site: Site, tmp_path: Path) -> None:
             imagesync_writable=[],
         )
 
-        site.play(variables)
+        foretold = site.play(variables, options=("--check", "--diff"))
+        assert foretold.changed == site.play(variables).changed
 
         wait_until(lambda: len(images_of(site.host, cloud)) == 4)
         wait_until(lambda: set(images_of(site.host, cloud).values()) == {"active"})
@@ -444,7 +447,9 @@ def test_the_lists_and_the_login_of_cloudkeeper_are_taken_over_and_it_is_stopped
         "/etc/imagesync/secrets:",
     ]
 
+    foretold = site.play(taking, options=("--check", "--diff"))
     first = site.play(taking)
+    assert foretold.changed == first.changed
     assert site.play(taking).count == 0
 
     assert site.host.ask("systemctl", "is-active", "cloudkeeper-os.service") == "active"
@@ -457,7 +462,8 @@ def test_the_lists_and_the_login_of_cloudkeeper_are_taken_over_and_it_is_stopped
     assert site.host.run("stat", "--format=%a %U", secret) == "600 imagesync\n"
     assert site.host.read(secret) == "hunter2\n"
 
-    site.play({**taking, "imagesync_migrate_stop": True})
+    foretold = site.play(stopping, options=("--check", "--diff"))
+    assert foretold.changed == site.play(stopping).changed
 
     assert site.units("cloudkeeper-os.service") == ["inactive", "disabled"]
     assert site.play(stopping).count == 0
@@ -487,7 +493,9 @@ def test_the_lists_of_atrope_are_taken_over_and_its_timer_is_stopped_only_when_a
     site.host.run("/opt/imagesync/imagesync/bin/imagesync", "--config=/etc/imagesync/imagesync.yaml", "config", "check")
     site.host.write("/etc/atrope/hepix.yaml", json.dumps({"vo.two": source}), mode=0o600)
 
+    foretold = site.play(taking, options=("--check", "--diff"))
     first = site.play(taking)
+    assert foretold.changed == first.changed
     assert site.play(taking).count == 0
 
     assert site.host.ask("systemctl", "is-active", "atrope.timer") == "active"
