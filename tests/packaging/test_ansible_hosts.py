@@ -16,6 +16,7 @@ import pytest
 import yaml
 from archives import with_version
 from cloud.processes import wait_until
+from enduring import QUICK, property_of, starts_again_when_it_is_killed_or_hangs, stops_in_time, survives_a_reboot
 from following import follow, images_of, open_cloud
 from host.machine import Host
 from role.playbook import controller
@@ -109,11 +110,11 @@ def test_a_fresh_host_gets_what_check_mode_said_and_a_second_run_changes_nothing
     secret = ("/etc/imagesync/secrets/page", "/etc/imagesync/secrets/unused", "/etc/imagesync/clouds.yaml")
     assert site.host.run("stat", modes, *secret) == "".join(f"{path} 600 imagesync:imagesync\n" for path in secret)
 
-    process = site.host.ask("systemctl", "show", "--value", "--property=MainPID", "imagesync.service")
+    process = property_of(site.host, "MainPID")
     fourth = site.play({**variables, "imagesync_config": site.config(jitter="1s")}, options=("--tags", "config"))
     assert [task for task, _ in fourth.changed] == ["Write its configuration", RELOADING]
     wait_until(lambda: "configuration reloaded" in site.host.journal("--unit", "imagesync.service"))
-    assert site.host.ask("systemctl", "show", "--value", "--property=MainPID", "imagesync.service") == process
+    assert property_of(site.host, "MainPID") == process
 
     site.host.write("/etc/imagesync/conf.d/page.yaml", "daemon:\n  listen: 127.0.0.1:8650\n", group="imagesync")
     refused = site.fail(variables)
@@ -121,6 +122,13 @@ def test_a_fresh_host_gets_what_check_mode_said_and_a_second_run_changes_nothing
     assert "not into /etc/imagesync/conf.d/page.yaml" in refused.output
     assert refused.count == 0
     site.host.run("rm", "/etc/imagesync/conf.d/page.yaml")
+
+    site.host.write("/etc/systemd/system/imagesync.service.d/test.conf", f"[Service]\n{QUICK}")
+    site.host.run("systemctl", "daemon-reload")
+    starts_again_when_it_is_killed_or_hangs(site.host)
+    stops_in_time(site.host)
+    site.publisher.communicate()  # it is in the network of the host
+    survives_a_reboot(site.host)
 
 
 def test_bad_variables_leave_the_old_configuration_and_an_upgrade_keeps_the_state(
