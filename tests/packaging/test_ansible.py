@@ -144,7 +144,12 @@ def test_what_one_instance_left_in_facts_is_reset_for_the_next() -> None:
     undoing = (ROLE / "tasks/back.yml").read_text(encoding="utf-8") + (ROLE / "vars/main.yml").read_text("utf-8")
 
     used = {name for name in registered if re.search(rf"\b{name}\b(?! is not defined)", undoing)}
-    assert used <= {*reset["ansible.builtin.set_fact"], "__imagesync_units_before", "__imagesync_config_before"}
+    assert used <= {
+        *reset["ansible.builtin.set_fact"],
+        "__imagesync_units_before",
+        "__imagesync_enabled_before",
+        "__imagesync_config_before",
+    }
     assert len(used) > 3
 
 

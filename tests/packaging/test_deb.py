@@ -5,7 +5,6 @@ One host, one life in order. ``make test-packaging`` runs it, after ``make deb``
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,24 +12,24 @@ import pytest
 import yaml
 from archives import with_version
 from cloud.processes import wait_until
+from enduring import (
+    QUICK,
+    property_of,
+    starts_again_when_it_is_killed_or_hangs,
+    stops_in_time,
+    survives_a_reboot,
+)
 from following import QUICK_TIMER, Publisher, follow, pages, site_configuration
 from host.machine import Host
 
 LINTIAN = ["lintian", "--fail-on", "error,warning", "--allow-root"]
-PROMISED_END = 30.0
 # What a test cannot wait for, and what it wants to read in the log. All else is as the package has it.
-QUICK_SERVICE = """
-[Service]
-ReadWritePaths=/srv/images
-Environment=IMAGESYNC_LOG_LEVEL=debug
-RestartSec=1
-WatchdogSec=10
-"""
 QUICK_PASS = """
 [Service]
 ReadWritePaths=/srv/images
 Environment=IMAGESYNC_LOG_LEVEL=debug
 """
+QUICK_SERVICE = QUICK_PASS + QUICK
 
 
 @pytest.fixture
@@ -89,17 +88,13 @@ def test_the_life_of_an_installation(
     follows_the_list_by_timer(host, publisher)
     has_instances(host, publisher, instance)
     publisher.close()
-    survives_a_reboot(host)
+    has_its_images_after_a_reboot(host)
     follow(host, saving)
     follow(host, saving_etc)
     is_restored_from_what_was_saved(host, restoring)
     keeps_the_state_when_upgraded(host, with_version(deb, "0.2.0", tmp_path))
     goes_back_to_the_saved_state(host, going_back)
     leaves_nothing(host)
-
-
-def property_of(host: Host, name: str, unit: str = "imagesync.service") -> str:
-    return host.ask("systemctl", "show", "--value", f"--property={name}", unit)
 
 
 def images(host: Host) -> dict[str, str]:
@@ -186,15 +181,6 @@ def pauses(host: Host) -> list[object]:
     return [one["paused"] for one in (*status["lists"], *status["targets"])]
 
 
-def starts_again_when_it_is_killed_or_hangs(host: Host) -> None:
-    for signal, result in (("KILL", "killed"), ("STOP", "watchdog")):
-        before = property_of(host, "MainPID")
-        host.run("kill", f"-{signal}", before)
-        wait_until(lambda before=before: property_of(host, "MainPID") not in {"0", before})
-        wait_until(lambda: pages(host) == 200)
-        assert f"result '{'signal' if result == 'killed' else result}'" in host.journal("--unit", "imagesync.service")
-
-
 def reads_its_configuration_again(host: Host) -> None:
     before = property_of(host, "MainPID")
     good = host.read("/etc/imagesync/imagesync.yaml")
@@ -209,17 +195,8 @@ def reads_its_configuration_again(host: Host) -> None:
     assert pages(host) == 200
 
 
-def stops_in_time(host: Host) -> None:
-    began = time.monotonic()
-    host.run("systemctl", "stop", "imagesync.service")
-
-    assert time.monotonic() - began < PROMISED_END
-    assert property_of(host, "Result") == "success"
-    assert host.attempt("pgrep", "--euid", "imagesync").stdout == ""
-    host.run("systemctl", "disable", "imagesync.service")
-
-
 def follows_the_list_by_timer(host: Host, publisher: Publisher) -> None:
+    host.run("systemctl", "disable", "imagesync.service")
     host.run("systemctl", "start", "imagesync-sync.timer")
     publisher.publish("third")
     wait_until(lambda: "third" in images(host))
@@ -279,13 +256,11 @@ def directory(host: Host, path: str) -> list[str]:
     )
 
 
-def survives_a_reboot(host: Host) -> None:
+def has_its_images_after_a_reboot(host: Host) -> None:
     before = images(host)
     host.run("systemctl", "enable", "imagesync.service")
-    host.reboot()
-    wait_until(lambda: pages(host) == 200)
+    survives_a_reboot(host)
 
-    assert host.ask("systemctl", "is-active", "imagesync.service") == "active"
     assert images(host) == before
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import subprocess
 import sys
 import tarfile
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from zipfile import ZipFile
 
@@ -15,11 +21,13 @@ from following import bring
 from host.machine import Host
 
 import imagesync
+from imagesync.state.tables import HEAD
 from role.playbook import Controller, Run
 from role.software import locked
 
 OLD = "0.0.9"
 BROKEN = "0.1.1"
+GROWN = "0.1.2"
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,17 @@ class Site:
         """Return once an image is in a catalogue."""
         wait_until(lambda: self.host.attempt("test", "-e", f"{where}/{title}.qcow2").returncode == 0)
 
+    def fail(self, *instances: dict[str, Any]) -> Run:
+        """Run the role, which must fail; return what came of it, with what it said on one line."""
+        run = self.operator.play(self.host.address, *instances)
+        assert run.code == 2, run.output
+        sys.stdout.write(f"failing: {run.seconds:.1f} s, changed={run.count}\n")
+        return replace(run, output=" ".join(run.output.split()))
+
+    def units(self, *names: str) -> list[str]:
+        """Return of each unit whether it runs, and whether it starts with the host."""
+        return [self.host.ask("systemctl", ask, name) for name in names for ask in ("is-active", "is-enabled")]
+
     def files(self) -> set[str]:
         """Return every path that an installation could have made, but logs and what the system writes by itself."""
         places = ("/etc", "/opt", "/usr", "/srv", "/var/lib", "/var/cache", "/var/backups")
@@ -96,7 +115,11 @@ def archive(path: Path, wheel: Path) -> Path:
     return path
 
 
-def as_version(version: str, wheel: Path, where: Path, change: tuple[bytes, bytes] = (b"", b"")) -> Path:
+Changes = Mapping[str, tuple[bytes, bytes]]
+"""By file of a wheel, what stands there and what shall; a file that is not there is added."""
+
+
+def as_version(version: str, wheel: Path, where: Path, changes: Changes = MappingProxyType({})) -> Path:
     """Make a wheel with another version of a wheel. pip does not look at the hashes of the record."""
     found = where / wheel.name.replace(imagesync.__version__, version)
     with ZipFile(wheel) as new, ZipFile(found, "w") as old:
@@ -104,15 +127,80 @@ def as_version(version: str, wheel: Path, where: Path, change: tuple[bytes, byte
             content = new.read(name)
             if name.endswith(("/METADATA", "/RECORD")) or name == "imagesync/__init__.py":
                 content = content.replace(imagesync.__version__.encode(), version.encode())
-            if name == "imagesync/cli/state.py" and change[0]:
-                assert change[0] in content
-                content = content.replace(*change)
+            if name in changes:
+                assert changes[name][0] in content
+                content = content.replace(*changes[name])
             old.writestr(name.replace(f"imagesync-{imagesync.__version__}", f"imagesync-{version}"), content)
+        for name in changes.keys() - set(new.namelist()):
+            old.writestr(name, changes[name][1])
     return found
 
 
+NEXT_SCHEMA = """
+revision = "{next}"
+down_revision = "{head}"
+branch_labels = depends_on = None
+def upgrade():
+    pass
+"""
+
+
+def another_schema() -> Changes:
+    """Return the changes that make a version with another form of the state."""
+    following = f"{int(HEAD) + 1:04}"
+    migration = NEXT_SCHEMA.format(head=HEAD, next=following).encode()
+    return {
+        "imagesync/state/tables.py": (f'HEAD = "{HEAD}"'.encode(), f'HEAD = "{following}"'.encode()),
+        f"imagesync/state/migrations/versions/r{following}_nothing.py": (b"", migration),
+    }
+
+
+EMPTY_PACKAGE = """
+mkdir -p "/root/empty/$1/DEBIAN"
+cat >"/root/empty/$1/DEBIAN/control" <<END
+Package: $1
+Version: 1
+Architecture: all
+Maintainer: Nobody <nobody@example.org>
+Description: stands in for what a host without a network cannot install
+END
+dpkg-deb --build "/root/empty/$1"
+dpkg --install "/root/empty/$1.deb"
+"""
+
+
+def pretend(host: Host, *packages: str) -> None:
+    """Install empty packages of these names."""
+    for package in packages:
+        host.run("sh", "-euc", EMPTY_PACKAGE, "sh", package)
+
+
+@contextmanager
+def open_database(host: Host) -> Iterator[str]:
+    """Run the PostgreSQL of this machine in the network of a host; yield where it is."""
+    (programs,) = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
+    home = Path(tempfile.mkdtemp(prefix="imagesync-pg-"))
+    shutil.chown(home, "postgres")
+    plain = ["--username=imagesync", "--auth=trust", "--encoding=UTF8", "--no-sync"]
+    subprocess.run(
+        [programs / "initdb", "-D", home / "data", *plain], user="postgres", cwd=home, check=True, capture_output=True
+    )
+    server = [str(programs / "postgres"), "-D", str(home / "data"), "-c", f"unix_socket_directories={home}"]
+    as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig=INT", "--"]
+    with (
+        (home / "log").open("ab") as log,
+        subprocess.Popen(host.inside_network(*as_postgres, *server), cwd=home, stdout=log, stderr=log) as running,
+    ):
+        try:
+            wait_until(lambda: "ready to accept" in (home / "log").read_text(encoding="utf-8"))
+            yield "postgresql://imagesync@127.0.0.1:5432/postgres"
+        finally:
+            running.send_signal(signal.SIGINT)
+    shutil.rmtree(home)
+
+
 SNIPPET = "/etc/nginx/imagesync.conf"
-NGINX_CONF = f"events {{}}\nhttp {{ server {{ listen 127.0.0.1:8080; include {SNIPPET}*; }} }}\n"
+NGINX_CONF = "events {{}}\nhttp {{ server {{ listen 127.0.0.1:8080; {} }} }}\n"
 NGINX_UNIT = """\
 [Service]
 ExecStart=/usr/sbin/nginx -g "daemon off;"
@@ -120,10 +208,10 @@ ExecReload=/usr/sbin/nginx -s reload
 """
 
 
-def start_nginx(host: Host) -> None:
+def start_nginx(host: Host, include: str) -> None:
     """Run the nginx of this machine on a host, with a server that includes what the role writes."""
     bring(host, "nginx")
     host.run("install", "--directory", "/var/log/nginx", "/var/lib/nginx")
-    host.write("/etc/nginx/nginx.conf", NGINX_CONF)
+    host.write("/etc/nginx/nginx.conf", NGINX_CONF.format(include))
     host.write("/etc/systemd/system/nginx.service", NGINX_UNIT)
     host.run("systemctl", "start", "nginx.service")
