@@ -29,8 +29,12 @@ class TlsAuthority:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
-        unsigned = _builder(self._name, self._name, self._key).add_extension(
-            x509.BasicConstraints(ca=True, path_length=0), critical=True
+        # With the key identifiers that Python asks for from 3.13 on.
+        self._key_id = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        unsigned = (
+            _builder(self._name, self._name, self._key)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(self._key_id, critical=False)
         )
         self.bundle = directory / "authority.pem"
         self.bundle.write_bytes(unsigned.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
@@ -42,7 +46,12 @@ class TlsAuthority:
         """
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
-        unsigned = _builder(_name(names[0]), self._name, key, until).add_extension(alternatives, critical=False)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._key_id)
+        unsigned = (
+            _builder(_name(names[0]), self._name, key, until)
+            .add_extension(alternatives, critical=False)
+            .add_extension(issuer, critical=False)
+        )
         certificate = unsigned.sign(self._key, hashes.SHA256())
         file = self._directory / f"server-{certificate.serial_number:x}.pem"
         secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

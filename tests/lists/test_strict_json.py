@@ -1,4 +1,5 @@
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -6,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesync.errors import ListFormatError
-from imagesync.lists.strict_json import MAX_DEPTH, loads
+from imagesync.lists.strict_json import MAX_DEPTH, MAX_TEXT_BYTES, loads
 
-WIDEST = 8_388_589
+WIDEST = (MAX_TEXT_BYTES - sys.getsizeof("\U0001f600")) // 4 + 1
 """Characters beyond U+FFFF, or beside one, that fit into 32 MiB with what Python adds to a text."""
 
 values = st.recursive(

@@ -129,7 +129,7 @@ class Visitor:
     def __init__(self, browser, daemon, **options):
         credentials = {"username": "operator", "password": SECRET}
         self.daemon = daemon
-        self.context = browser.new_context(http_credentials=credentials, **options)
+        self.context = browser.new_context(http_credentials=credentials, reduced_motion="reduce", **options)
         self.page = self.context.new_page()
         self.wrong = []
         self.page.on(
