@@ -19,6 +19,12 @@ __all__ = ["TlsAuthority"]
 _FROM, _UNTIL = datetime(2020, 1, 1, tzinfo=UTC), datetime(2049, 12, 31, tzinfo=UTC)
 
 
+_FOR_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+
+
 class TlsAuthority:
     """A CA with its files in ``directory``, an existing one.
 
@@ -29,11 +35,12 @@ class TlsAuthority:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
-        # With the key identifiers that Python asks for from 3.13 on.
+        # With what Python asks for from 3.13 on: key identifiers, and what a CA's key is for.
         self._key_id = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
         unsigned = (
             _builder(self._name, self._name, self._key)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_FOR_CERTIFICATES, critical=True)
             .add_extension(self._key_id, critical=False)
         )
         self.bundle = directory / "authority.pem"
