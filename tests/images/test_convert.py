@@ -213,14 +213,23 @@ def test_output_of_another_size_is_a_failure(
         convert(ask(path=tool(f"cp {other} result")), quiet)
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("qcow2-backing-file", "qcow2"),
+        ("vmdk-text-descriptor", "VMDK"),
+        ("raw-that-begins-as-a-vmdk-descriptor", "VMDK"),
+        ("iso-that-begins-as-a-vmdk-descriptor", "VMDK"),
+    ],
+)
 def test_content_that_is_itself_an_image_never_becomes_raw(
-    ask: Ask, tmp_path: Path, hostile: ModuleType, work: Path
+    name: str, kind: str, ask: Ask, tmp_path: Path, hostile: ModuleType, work: Path
 ) -> None:
     inner = tmp_path / "inner"
-    hostile.CASES["qcow2-backing-file"].write(inner)
+    hostile.CASES[name].write(inner)
     outer = tmp_path / "outer"
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(inner), str(outer)], check=True)
-    with pytest.raises(HostileImageError, match=r"content-confusion: .*qcow2"):
+    with pytest.raises(HostileImageError, match=rf"content-confusion: .*{kind}"):
         convert(ask(Format.RAW, outer), quiet)
     assert list(work.iterdir()) == []
 

@@ -30,6 +30,7 @@ SECONDS = 5.0
 HAZARDS = {
     "polyglots": ["iso-that-begins-as-qcow2", "iso-that-begins-as-vmdk", "tar-that-begins-as-qcow2"],
     "format confusion": ["raw-that-begins-as-qcow2", "raw-that-begins-as-gzip", "qcow2-with-a-vhd-footer"],
+    "text of a VMDK": ["raw-that-begins-as-a-vmdk-descriptor", "iso-that-begins-as-a-vmdk-descriptor"],
     "qcow2": ["qcow2-backing-file", "qcow2-data-file", "qcow2-unknown-feature", "qcow2-l1-over-the-limit", "qcow2-aes"],
     "vmdk": ["vmdk-extent-elsewhere", "vmdk-flat-in-a-sparse-header", "vmdk-text-descriptor", "vmdk-parent-hint"],
     "differencing": ["vdi-differencing", "vhd-differencing", "vhdx-has-parent"],
