@@ -33,6 +33,7 @@ HAZARDS = {
     "text of a VMDK": ["raw-that-begins-as-a-vmdk-descriptor", "iso-that-begins-as-a-vmdk-descriptor"],
     "qcow2": ["qcow2-backing-file", "qcow2-data-file", "qcow2-unknown-feature", "qcow2-l1-over-the-limit", "qcow2-aes"],
     "vmdk": ["vmdk-extent-elsewhere", "vmdk-flat-in-a-sparse-header", "vmdk-text-descriptor", "vmdk-parent-hint"],
+    "hidden": ["vmdk-parent-hint-behind-the-descriptor", "vmdk-second-type-behind-the-descriptor"],
     "differencing": ["vdi-differencing", "vhd-differencing", "vhdx-has-parent"],
     "OVA": ["ova-symlink", "ova-traversal", "ova-size-differs", "ova-101-members", "ova-gnu-sparse", "ova-two-disks"],
     "manifest and XML": ["ova-manifest-differs", "ova-external-entity", "ova-billion-laughs"],

@@ -23,6 +23,7 @@ _MAX_DESCRIPTOR_SECTORS = 2048  # QEMU reads at most 1 MiB
 _EXTENT = re.compile(r'(?:RW|RDONLY|NOACCESS)\s+\d+\s+SPARSE\s+"[^"/\\:]+"(?:\s+0)?', re.IGNORECASE)
 _EXTENT_START = re.compile(r"(?:RW|RDONLY|NOACCESS)\b", re.IGNORECASE)
 _FIELD = re.compile(r'([A-Za-z]+)\s*=\s*"?([^"]*)"?')
+_SECTORS_READ_BY_QEMU = 20  # for the parent, from sector 1, whatever length the header has (block/vmdk.c)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def _descriptor(file: ImageFile, fields: _Fields) -> str:
             (not 1 <= fields.descriptor_sectors <= _MAX_DESCRIPTOR_SECTORS, Fault.VMDK_DESCRIPTOR, "bad length"),
         ),
     )
-    data = file.need(_SECTOR, fields.descriptor_sectors * _SECTOR).split(b"\0", 1)[0]
+    file.need(_SECTOR, fields.descriptor_sectors * _SECTOR)
+    data = file.at(_SECTOR, max(fields.descriptor_sectors, _SECTORS_READ_BY_QEMU) * _SECTOR).split(b"\0", 1)[0]
     # Text of any encoding is let through here: only structure matters, and names are never used.
     lines = [line.strip() for line in data.decode("latin-1").splitlines()]
     values: dict[str, list[str]] = {}
