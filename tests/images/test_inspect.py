@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -111,6 +112,38 @@ def test_qemu_takes_some_of_these_for_a_vmdk_and_some_not(tmp_path: Path) -> Non
             subprocess.run(["qemu-img", "info", str(tmp_path / "x")], capture_output=True, check=False).returncode
         )
     assert found == {0, 1}
+
+
+LONG = MIB - 2048
+"""What a line of a descriptor of 1 MiB can have, in bytes."""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a=" + " " * LONG + '"x"y',
+        "a" * LONG,
+        "a" + " " * LONG + "b",
+        "RW" + " " * LONG + "x",
+        "RW " + "1" * LONG,
+        "RW 1 SPARSE " + '"' + "a" * LONG,
+        "a=1\n" * (LONG // 4),
+        "RW 1 SPARSE\n" * (LONG // 12),
+        "#" * LONG,
+        'createType="' * (LONG // 12),
+    ],
+    ids=lambda line: line[:12].replace("\n", "+"),
+)
+def test_a_vmdk_descriptor_of_1_mib_is_read_in_seconds(
+    line: str, build: Callable[[str, bytes], Path], hostile: ModuleType
+) -> None:
+    image = hostile.vmdk(hint=line, descriptor_size=2047, redundant=2048, directory=2056)
+    path = build("x", hostile.put(image, 2 * MIB, b"\0"))
+    began = time.process_time()
+    with suppress(HostileImageError):
+        inspect(path)
+    assert time.process_time() - began < 5
 
 
 def test_names_and_suffixes_do_not_matter(real: dict[str, Path], tmp_path: Path) -> None:
