@@ -48,11 +48,13 @@ def inspect(ctx: click.Context, source: str, *, private: bool, subscription: str
     Exit codes: 0 accepted, and taken by every target; 1 there is no room to look at it; 3 refused, by the rules or by a
     target; 5 it could not be read.
     """
+    from imagesync.cli.stopping import stopping
+
     options: Options = ctx.obj
     config = options.config() if options.config_path.exists() else None
     options.start_logging("warning")
     policy = _policy(config, subscription, private=private)
-    with TemporaryDirectory(prefix="imagesync-") as name:
+    with stopping(lambda: None), TemporaryDirectory(prefix="imagesync-") as name:
         work = Path(name)
         with _file(source, work, config, policy) as path:
             report = _report(source, examined(path, work, source, config), config)

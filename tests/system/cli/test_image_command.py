@@ -1,9 +1,11 @@
 import hashlib
+import signal
 
 import pytest
 import yaml
 
 from imagesync.testing.disks import Kind
+from imagesync.testing.faults import Held
 
 
 def test_an_image_is_said_to_be_what_its_bytes_are(provider):
@@ -94,6 +96,24 @@ def test_nothing_is_left_and_no_configuration_is_needed(provider, tmp_path):
     result = provider.run("image", "inspect", file, "--json", TMPDIR=str(room))
 
     assert (result.code, result.json["archive"], result.json["targets"]) == (0, "tar", [])
+    assert list(room.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_nothing_is_left_of_a_download_that_a_signal_ends(provider, ending, number):
+    held = Held(after=1 << 20)
+    added = provider.steady.add(provider.image("one"), title="one")
+    provider.steady.publish()
+    provider.steady.server.misbehave(provider.steady.image_path(added), held)
+    room = provider.root / "room"
+    room.mkdir()
+    url = provider.steady.images[added].uri
+    inspection = provider.start("image", "inspect", url, "--allow-private-addresses", TMPDIR=str(room))
+    with ending(inspection) as process:
+        assert held.reached.wait(30)
+        process.send_signal(number)
+        assert process.wait(20) == 130
+
     assert list(room.iterdir()) == []
 
 
