@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import struct
 import sys
 import zipfile
 import zlib
@@ -23,6 +24,8 @@ else:
 from imagesync.images.faults import Fault
 from imagesync.images.file import ImageFile
 from imagesync.images.identify import Wrapper
+
+_BROKEN = (zlib.error, lzma.LZMAError, ZstdError, zipfile.BadZipFile, struct.error)
 
 STEP = 1 << 20
 _READ = 64 << 10
@@ -157,6 +160,8 @@ class _BoundedReads:
 
 def _zip(file: ImageFile) -> Iterator[bytes]:
     with zipfile.ZipFile(_as_file(_BoundedReads(file))) as archive:
+        if not all(member.filename for member in archive.infolist()):
+            raise Fault.ARCHIVE_DAMAGED.error(file.subject, "a member has no name")
         members = [member for member in archive.infolist() if not member.is_dir()]
         if len(members) != 1:
             raise Fault.ARCHIVE_MEMBERS.error(file.subject, f"it holds {len(members)}")
@@ -179,5 +184,5 @@ def _errors(file: ImageFile) -> Iterator[None]:
         yield
     except NotImplementedError as error:
         raise Fault.ARCHIVE_METHOD.error(file.subject, str(error)) from error
-    except (zlib.error, lzma.LZMAError, ZstdError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except (*_BROKEN, EOFError, OSError, ValueError, LookupError) as error:
         raise Fault.ARCHIVE_DAMAGED.error(file.subject, str(error)) from error

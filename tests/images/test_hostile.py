@@ -36,6 +36,7 @@ HAZARDS = {
     "hidden": ["vmdk-parent-hint-behind-the-descriptor", "vmdk-second-type-behind-the-descriptor"],
     "differencing": ["vdi-differencing", "vhd-differencing", "vhdx-has-parent"],
     "OVA": ["ova-symlink", "ova-traversal", "ova-size-differs", "ova-101-members", "ova-gnu-sparse", "ova-two-disks"],
+    "broken archives": ["ova-size-of-5000-digits", "ova-extension-header-of-negative-size"],
     "manifest and XML": ["ova-manifest-differs", "ova-external-entity", "ova-billion-laughs"],
     "bombs": ["gz-bomb", "xz-bomb", "bz2-bomb", "zst-bomb", "zip-bomb"],
     "sizes": ["qcow2-60-tib", "xz-dictionary-of-1-5-gib", "zst-window-of-1-tib"],
