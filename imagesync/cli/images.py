@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -112,14 +113,16 @@ def _file(source: str, work: Path, config: Config | None, policy: HttpPolicy) ->
 
 
 def check_readable(path: Path, source: str) -> None:
-    """See that a file can be read; ``source`` is what the user called it.
+    """See that a regular file can be read; ``source`` is what the user called it.
 
     Raises:
-        UnreachableError: it cannot.
+        UnreachableError: it cannot, or it is a device or pipe, which may have no end.
     """
     from imagesync.errors import UnreachableError
 
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreachableError(source, "cannot be read: it is no regular file", "copy it to a file first")
         path.open("rb").close()
     except OSError as error:
         hint = "check the path and its permissions"

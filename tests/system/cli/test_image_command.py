@@ -1,4 +1,5 @@
 import hashlib
+import os
 import signal
 
 import pytest
@@ -122,6 +123,20 @@ def test_a_file_that_is_not_there_is_said(provider):
 
     assert result.code == 5
     assert "missing: cannot be read: no such file or directory" in result.err
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("command", ["inspect", "boot"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
+def test_what_is_no_regular_file_is_not_waited_for(provider, kind, command):
+    path = {"pipe": provider.root / "pipe", "device": "/dev/zero", "directory": provider.root}[kind]
+    if kind == "pipe":
+        os.mkfifo(path)
+
+    result = provider.given("image", command, path)
+
+    assert result.code == 5
+    assert f"{path}: cannot be read: it is no regular file" in result.err
 
 
 def test_terminal_codes_in_a_name_do_not_reach_the_terminal(provider, tmp_path):
