@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -48,11 +49,13 @@ def inspect(ctx: click.Context, source: str, *, private: bool, subscription: str
     Exit codes: 0 accepted, and taken by every target; 1 there is no room to look at it; 3 refused, by the rules or by a
     target; 5 it could not be read.
     """
+    from imagesync.cli.stopping import stopping
+
     options: Options = ctx.obj
     config = options.config() if options.config_path.exists() else None
     options.start_logging("warning")
     policy = _policy(config, subscription, private=private)
-    with TemporaryDirectory(prefix="imagesync-") as name:
+    with stopping(lambda: None), TemporaryDirectory(prefix="imagesync-") as name:
         work = Path(name)
         with _file(source, work, config, policy) as path:
             report = _report(source, examined(path, work, source, config), config)
@@ -110,14 +113,16 @@ def _file(source: str, work: Path, config: Config | None, policy: HttpPolicy) ->
 
 
 def check_readable(path: Path, source: str) -> None:
-    """See that a file can be read; ``source`` is what the user called it.
+    """See that a regular file can be read; ``source`` is what the user called it.
 
     Raises:
-        UnreachableError: it cannot.
+        UnreachableError: it cannot, or it is a device or pipe, which may have no end.
     """
     from imagesync.errors import UnreachableError
 
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreachableError(source, "cannot be read: it is no regular file", "copy it to a file first")
         path.open("rb").close()
     except OSError as error:
         hint = "check the path and its permissions"

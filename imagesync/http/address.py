@@ -23,9 +23,10 @@ _REFUSED = tuple(
         ("fec0::/10", "site-local"),
         ("5f00::/16", "segment routing"),
         ("3fff::/20", "documentation"),
-        # An IPv4 address inside an IPv6 one reaches hosts that the lines above refuse (RFC 4291, 6052, 8215, 3056).
+        # An IPv4 address in an IPv6 one reaches hosts that the lines above refuse (RFC 4291, 2765, 6052, 8215, 3056).
         ("::/96", "IPv4-compatible"),
         ("::ffff:0:0/96", "IPv4-mapped"),
+        ("::ffff:0:0:0/96", "translation prefix"),
         ("64:ff9b::/96", "translation prefix"),
         ("64:ff9b:1::/48", "translation prefix"),
         ("2001::/32", "Teredo tunnel"),

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Protocol
@@ -24,7 +25,10 @@ from imagesync.images.faults import Fault
 from imagesync.images.file import ImageFile
 from imagesync.images.identify import Wrapper
 
+_BROKEN = (zlib.error, lzma.LZMAError, ZstdError, zipfile.BadZipFile, struct.error)
+
 STEP = 1 << 20
+_READ = 64 << 10
 _XZ_MEMORY = 128 << 20  # xz -9 needs 65 MiB to unpack
 _ZSTD_WINDOW_LOG = 27  # 128 MiB: what the zstd program takes without being asked (RFC 8878, 3.1.1.1.2)
 _ZIP_DIRECTORY = 1 << 20
@@ -84,26 +88,45 @@ def unpacked(file: ImageFile, wrapper: Wrapper) -> Iterator[bytes]:
         UnsupportedFormatError: a method that is not supported.
     """
     with _errors(file):
-        yield from _zip(file) if wrapper is Wrapper.ZIP else _frames(file, _DECOMPRESSORS[wrapper])
+        yield from _zip(file) if wrapper is Wrapper.ZIP else _streams(file, wrapper)
 
 
-def _frames(file: ImageFile, start: Callable[[], _Decompressor]) -> Iterator[bytes]:
-    """Yield the content of one or more streams after each other; zeros may pad the end (gzip manual, xz 2.2)."""
-    position, rest, stream = 0, b"", start()
+def _streams(file: ImageFile, wrapper: Wrapper) -> Iterator[bytes]:
+    """Yield the content of one or more streams after each other.
+
+    Zeros may pad the end (gzip manual, 8). Between two streams only xz has them, in fours (xz 2.2): other programs
+    ignore what follows them, or refuse it.
+    """
+    start = position = 0
     while True:
-        if not rest and stream.needs_input:
-            rest = file.at(position, 64 << 10)
-            position += len(rest)
-            if not rest:
-                raise Fault.ARCHIVE_DAMAGED.error(file.subject, "it ends too early")
-        yield stream.decompress(rest, STEP)
-        rest = b""
-        if stream.eof:
-            rest = (stream.unused_data or file.at(position, 64 << 10)).lstrip(b"\0")
-            position += 0 if stream.unused_data else len(rest)
-            if not rest:
-                return
-            stream = start()
+        position = yield from _stream(file, start, _DECOMPRESSORS[wrapper]())
+        start = yield from _after_zeros(file, position)
+        if start == file.size:
+            return
+        padding = start - position
+        if padding % 4 if wrapper is Wrapper.XZ else padding:
+            raise Fault.ARCHIVE_DAMAGED.error(file.subject, f"something follows {padding} zeros")
+
+
+def _stream(file: ImageFile, position: int, stream: _Decompressor) -> Generator[bytes, None, int]:
+    """Yield the content of the stream at ``position``, and return where it ends."""
+    while not stream.eof:
+        data = file.at(position, _READ) if stream.needs_input else b""
+        if stream.needs_input and not data:
+            raise Fault.ARCHIVE_DAMAGED.error(file.subject, "it ends too early")
+        position += len(data)
+        yield stream.decompress(data, STEP)
+    return position - len(stream.unused_data)
+
+
+def _after_zeros(file: ImageFile, position: int) -> Generator[bytes, None, int]:
+    """Return where there is something else than zeros from ``position`` on, or the end of the file."""
+    while data := file.at(position, _READ):
+        if rest := data.lstrip(b"\0"):
+            return position + len(data) - len(rest)
+        position += len(data)
+        yield b""
+    return position
 
 
 @dataclass(slots=True)
@@ -137,6 +160,8 @@ class _BoundedReads:
 
 def _zip(file: ImageFile) -> Iterator[bytes]:
     with zipfile.ZipFile(_as_file(_BoundedReads(file))) as archive:
+        if not all(member.filename for member in archive.infolist()):
+            raise Fault.ARCHIVE_DAMAGED.error(file.subject, "a member has no name")
         members = [member for member in archive.infolist() if not member.is_dir()]
         if len(members) != 1:
             raise Fault.ARCHIVE_MEMBERS.error(file.subject, f"it holds {len(members)}")
@@ -159,5 +184,5 @@ def _errors(file: ImageFile) -> Iterator[None]:
         yield
     except NotImplementedError as error:
         raise Fault.ARCHIVE_METHOD.error(file.subject, str(error)) from error
-    except (zlib.error, lzma.LZMAError, ZstdError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except (*_BROKEN, EOFError, OSError, ValueError, LookupError) as error:
         raise Fault.ARCHIVE_DAMAGED.error(file.subject, str(error)) from error

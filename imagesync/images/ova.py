@@ -22,6 +22,7 @@ _MAX_MEMBERS = 100
 _MAX_TEXT = 1 << 20
 _MAX_EXTENSION = 64 << 10
 _OVF = "ovf"
+_SIZE = re.compile(r"[0-9]{1,20}")
 _MANIFEST_LINE = re.compile(r"(SHA1|SHA256|SHA512)\s*\((.+)\)\s*=\s*([0-9a-fA-F]+)")
 
 
@@ -99,12 +100,12 @@ def _walk(file: ImageFile) -> Iterator[Member]:
         headers += 1
         check(file, ((headers > 4 * _MAX_MEMBERS, Fault.ARCHIVE_MEMBERS, "too many headers"),))
         info = _header(file, block)
-        size = int(pending.get("size", info.size))
+        extension = info.type in {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME}
+        size = info.size if extension else int(pending.get("size", info.size))
         check(file, ((position + _BLOCK + size > file.size or size < 0, Fault.OVA_MEMBER_SIZE, _shown(info.name)),))
-        if info.type in {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME}:
+        if extension:
             found = _extension(file, info, position + _BLOCK)
             pending = pending if info.type == tarfile.XGLTYPE else {**pending, **found}
-            size = info.size
         else:
             plain = info.type in {tarfile.REGTYPE, tarfile.AREGTYPE}
             check(file, ((not plain, Fault.OVA_MEMBER_TYPE, _shown(info.name)),))
@@ -130,7 +131,7 @@ def _extension(file: ImageFile, info: tarfile.TarInfo, offset: int) -> dict[str,
         return {"path": data.rstrip(b"\0").decode("utf-8", "surrogateescape")}
     found = dict(_pax_records(file, data))
     check(file, ((any(key.startswith("GNU.sparse") for key in found), Fault.OVA_MEMBER_TYPE, "sparse"),))
-    check(file, ((not found.get("size", "0").isdecimal(), Fault.OVA_MEMBER_SIZE, "in an extension header"),))
+    check(file, ((not _SIZE.fullmatch(found.get("size", "0")), Fault.OVA_MEMBER_SIZE, "in an extension header"),))
     return {key: value for key, value in found.items() if key in {"path", "size"}}
 
 

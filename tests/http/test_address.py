@@ -38,6 +38,8 @@ def test_public_addresses_pass(address: str) -> None:
         ("::ffff:127.0.0.1", "IPv4-mapped"),
         ("::ffff:8.8.8.8", "IPv4-mapped"),
         ("::127.0.0.1", "IPv4-compatible"),
+        ("::ffff:0:127.0.0.1", "translation prefix"),
+        ("::ffff:0:a9fe:a9fe", "translation prefix"),
         ("64:ff9b::7f00:1", "translation prefix"),
         ("64:ff9b:1::a00:1", "translation prefix"),
         ("2001:0:1::1", "Teredo tunnel"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
+import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
@@ -31,7 +34,7 @@ def work(tmp_path: Path) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("name", ["gz", "gz-two-members", "xz", "bz2", "zip"])
+@pytest.mark.parametrize("name", ["gz", "gz-two-members", "xz", "xz-two-streams", "bz2", "zip"])
 def test_what_was_packed_comes_out(
     name: str, hostile: ModuleType, build: Callable[[str, bytes], Path], work: Path
 ) -> None:
@@ -45,6 +48,57 @@ def test_zstd_is_unpacked(hostile: ModuleType, build: Callable[[str, bytes], Pat
     unpacked = unwrap(packed, work, LIMITS)
     assert unpacked is not None
     assert unpacked.read_bytes() == hostile.mbr()
+
+
+READ = 64 << 10
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda data: gzip.compress(data, mtime=0),
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zstd": zstd.compress,
+}
+
+
+@pytest.mark.parametrize("over", [-4, 0, 4, 8, READ, 3 * READ + 4, None], ids=lambda over: f"{over}")
+@pytest.mark.parametrize("program", PACKERS)
+def test_two_streams_with_zeros_between_are_read_whole_or_refused_as_the_program_does(
+    program: str, over: int | None, hostile: ModuleType, build: Callable[[str, bytes], Path], work: Path
+) -> None:
+    disk, pack = hostile.mbr(4096) + os.urandom(6 * READ), PACKERS[program]
+    first = pack(disk[: 3 * READ])
+    # ``over``: by how much the zeros end behind what is read at once. xz has streams of fours.
+    zeros = 0 if over is None else -len(first) % READ + over
+    packed = build("x", first + bytes(zeros) + pack(disk[3 * READ :]))
+
+    said = subprocess.run([program, "-dc", str(packed)], capture_output=True, check=False, stdin=subprocess.DEVNULL)
+
+    if said.returncode == 0 and not said.stderr:
+        assert said.stdout == disk
+        unpacked = unwrap(packed, work, LIMITS)
+        assert unpacked is not None
+        assert unpacked.read_bytes() == disk
+    else:
+        assert said.stdout != disk
+        with pytest.raises(HostileImageError, match=f"archive-damaged: .*something follows {zeros} zeros"):
+            unwrap(packed, work, LIMITS)
+
+
+@pytest.mark.parametrize("zeros", [1, 2, 512, READ, 5 * READ + 1])
+@pytest.mark.parametrize("program", PACKERS)
+def test_zeros_may_pad_the_end(
+    program: str, zeros: int, hostile: ModuleType, build: Callable[[str, bytes], Path], work: Path
+) -> None:
+    unpacked = unwrap(build("x", PACKERS[program](hostile.mbr()) + bytes(zeros)), work, LIMITS)
+    assert unpacked is not None
+    assert unpacked.read_bytes() == hostile.mbr()
+
+
+def test_zeros_between_streams_of_xz_are_read_in_fours(
+    hostile: ModuleType, build: Callable[[str, bytes], Path], work: Path
+) -> None:
+    packed = build("x", lzma.compress(hostile.mbr()) + bytes(6) + lzma.compress(b"x"))
+    with pytest.raises(HostileImageError, match="something follows 6 zeros"):
+        unwrap(packed, work, LIMITS)
 
 
 @pytest.mark.parametrize("name", ["ova", "ova-gz", "ova-sha1-manifest"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -85,6 +86,21 @@ def test_compressed_results_are_smaller_and_have_a_tag_of_their_own(ask: Ask) ->
     plain = convert(ask(), quiet).size
     assert convert(ask(compress=True), quiet).size < plain
     assert (ConversionOptions().tag(), ConversionOptions(compress=True).tag()) == ("", "compressed")
+
+
+@pytest.mark.parametrize(
+    ("source", "offset", "form", "expected"),
+    [("vdi", 0x170, "<Q", 8 * MIB), ("qcow2", 24, ">Q", 8 * MIB - 512), ("vpc", 48, ">Q", 8 * MIB - 512)],
+)
+def test_a_disk_of_odd_size_is_as_large_as_qemu_says(
+    source: str, offset: int, form: str, expected: int, ask: Ask, real: dict[str, Path], hostile: ModuleType,
+    build: Callable[[str, bytes], Path],
+) -> None:  # fmt: skip
+    data = hostile.put(real[source].read_bytes(), offset, struct.pack(form, 8 * MIB - 100))
+    if source == "vpc":
+        footer = hostile.put(data[:512], 64, bytes(4))
+        data = hostile.put(data, 64, struct.pack(">I", ~sum(footer) & 0xFFFFFFFF))
+    assert convert(ask(Format.RAW, build("odd", data)), quiet).virtual_size == expected
 
 
 def test_progress_counts_the_bytes_of_the_virtual_disk(ask: Ask) -> None:
@@ -213,14 +229,23 @@ def test_output_of_another_size_is_a_failure(
         convert(ask(path=tool(f"cp {other} result")), quiet)
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("qcow2-backing-file", "qcow2"),
+        ("vmdk-text-descriptor", "VMDK"),
+        ("raw-that-begins-as-a-vmdk-descriptor", "VMDK"),
+        ("iso-that-begins-as-a-vmdk-descriptor", "VMDK"),
+    ],
+)
 def test_content_that_is_itself_an_image_never_becomes_raw(
-    ask: Ask, tmp_path: Path, hostile: ModuleType, work: Path
+    name: str, kind: str, ask: Ask, tmp_path: Path, hostile: ModuleType, work: Path
 ) -> None:
     inner = tmp_path / "inner"
-    hostile.CASES["qcow2-backing-file"].write(inner)
+    hostile.CASES[name].write(inner)
     outer = tmp_path / "outer"
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(inner), str(outer)], check=True)
-    with pytest.raises(HostileImageError, match=r"content-confusion: .*qcow2"):
+    with pytest.raises(HostileImageError, match=rf"content-confusion: .*{kind}"):
         convert(ask(Format.RAW, outer), quiet)
     assert list(work.iterdir()) == []
 

@@ -30,10 +30,13 @@ SECONDS = 5.0
 HAZARDS = {
     "polyglots": ["iso-that-begins-as-qcow2", "iso-that-begins-as-vmdk", "tar-that-begins-as-qcow2"],
     "format confusion": ["raw-that-begins-as-qcow2", "raw-that-begins-as-gzip", "qcow2-with-a-vhd-footer"],
+    "text of a VMDK": ["raw-that-begins-as-a-vmdk-descriptor", "iso-that-begins-as-a-vmdk-descriptor"],
     "qcow2": ["qcow2-backing-file", "qcow2-data-file", "qcow2-unknown-feature", "qcow2-l1-over-the-limit", "qcow2-aes"],
     "vmdk": ["vmdk-extent-elsewhere", "vmdk-flat-in-a-sparse-header", "vmdk-text-descriptor", "vmdk-parent-hint"],
+    "hidden": ["vmdk-parent-hint-behind-the-descriptor", "vmdk-second-type-behind-the-descriptor"],
     "differencing": ["vdi-differencing", "vhd-differencing", "vhdx-has-parent"],
     "OVA": ["ova-symlink", "ova-traversal", "ova-size-differs", "ova-101-members", "ova-gnu-sparse", "ova-two-disks"],
+    "broken archives": ["ova-size-of-5000-digits", "ova-extension-header-of-negative-size"],
     "manifest and XML": ["ova-manifest-differs", "ova-external-entity", "ova-billion-laughs"],
     "bombs": ["gz-bomb", "xz-bomb", "bz2-bomb", "zst-bomb", "zip-bomb"],
     "sizes": ["qcow2-60-tib", "xz-dictionary-of-1-5-gib", "zst-window-of-1-tib"],

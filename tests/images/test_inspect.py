@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -71,6 +73,77 @@ def test_every_fault_has_a_text_and_most_a_hostile_file(hostile: ModuleType) -> 
     elsewhere = {"not-a-file", "is-archive", "content-confusion", "archive-too-slow", "second-opinion"}
     assert all(fault.text for fault in Fault)
     assert {fault.value for fault in Fault} - covered - elsewhere == set()
+
+
+PROBED = [
+    b"version=1\n",
+    b"version=2\r\n",
+    b"version=3\n",
+    b"version=4\n",
+    b"version=1 \n",
+    b"# a comment\nversion=1\n",
+    b"#\0\r\n  \r\n \nversion=1\n",
+    b"\nversion=1\n",
+    b" version=1\n",
+    b"#".ljust(501) + b"\nversion=1\n",
+    b"#".ljust(502) + b"\nversion=1\n",
+]
+"""Beginnings of a disk, at the edges of what QEMU takes for a VMDK."""
+
+
+@pytest.mark.parametrize("start", PROBED)
+def test_what_qemu_would_take_for_a_vmdk_is_refused_and_nothing_else(
+    start: bytes, build: Callable[[str, bytes], Path]
+) -> None:
+    path = build("x", start.ljust(MIB, b"\0"))
+    said = subprocess.run(["qemu-img", "info", str(path)], capture_output=True, text=True, check=False)
+    if "file format: raw" in said.stdout:
+        assert inspect(path, bare=True).format is Format.RAW
+    else:
+        with pytest.raises(HostileImageError, match="vmdk-subformat"):
+            inspect(path, bare=True)
+
+
+def test_qemu_takes_some_of_these_for_a_vmdk_and_some_not(tmp_path: Path) -> None:
+    found = set()
+    for start in PROBED:
+        (tmp_path / "x").write_bytes(start.ljust(MIB, b"\0"))
+        found.add(
+            subprocess.run(["qemu-img", "info", str(tmp_path / "x")], capture_output=True, check=False).returncode
+        )
+    assert found == {0, 1}
+
+
+LONG = MIB - 2048
+"""What a line of a descriptor of 1 MiB can have, in bytes."""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a=" + " " * LONG + '"x"y',
+        "a" * LONG,
+        "a" + " " * LONG + "b",
+        "RW" + " " * LONG + "x",
+        "RW " + "1" * LONG,
+        "RW 1 SPARSE " + '"' + "a" * LONG,
+        "a=1\n" * (LONG // 4),
+        "RW 1 SPARSE\n" * (LONG // 12),
+        "#" * LONG,
+        'createType="' * (LONG // 12),
+    ],
+    ids=lambda line: line[:12].replace("\n", "+"),
+)
+def test_a_vmdk_descriptor_of_1_mib_is_read_in_seconds(
+    line: str, build: Callable[[str, bytes], Path], hostile: ModuleType
+) -> None:
+    image = hostile.vmdk(hint=line, descriptor_size=2047, redundant=2048, directory=2056)
+    path = build("x", hostile.put(image, 2 * MIB, b"\0"))
+    began = time.process_time()
+    with suppress(HostileImageError):
+        inspect(path)
+    assert time.process_time() - began < 5
 
 
 def test_names_and_suffixes_do_not_matter(real: dict[str, Path], tmp_path: Path) -> None:

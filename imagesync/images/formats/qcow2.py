@@ -11,6 +11,7 @@ from imagesync.images.file import Header, ImageFile, check
 
 MAGIC = b"QFI\xfb"
 
+_SECTOR = 512
 _V2 = struct.Struct(">4sIQIIQIIQQIIQ")
 _V3 = struct.Struct(">QQQII")
 _DIRTY, _CORRUPT, _DATA_FILE, _COMPRESSION_TYPE = 1, 2, 4, 8
@@ -58,7 +59,8 @@ def read(file: ImageFile) -> Header:
                 (kind == _EXTENSION_CRYPTO, Fault.ENCRYPTED, ""),
             ),
         )
-    return Header(fields.size, _features(fields))
+    # Of an odd size QEMU leaves away what is no whole sector (block/qcow2.c).
+    return Header(fields.size // _SECTOR * _SECTOR, _features(fields))
 
 
 def _fields(file: ImageFile) -> _Fields:

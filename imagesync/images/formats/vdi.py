@@ -11,6 +11,7 @@ MAGIC = b"\x7f\x10\xda\xbe"
 MAGIC_OFFSET = 0x40
 
 _DYNAMIC, _STATIC = 1, 2
+_SECTOR = 512
 _BLOCK = 1 << 20
 _MAX_BLOCKS = 1 << 30 >> 2  # what QEMU reads as block map: 1 GiB
 
@@ -38,4 +39,5 @@ def read(file: ImageFile) -> Header:
             (blocks * block < size, Fault.DAMAGED, "the block map is too small for the disk"),
         ),
     )
-    return Header(size, ("static" if kind == _STATIC else "dynamic",))
+    # VBoxManage writes odd sizes; QEMU rounds them up to a sector (block/vdi.c).
+    return Header(-(-size // _SECTOR) * _SECTOR, ("static" if kind == _STATIC else "dynamic",))

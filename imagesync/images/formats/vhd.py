@@ -11,6 +11,7 @@ from imagesync.images.file import Header, ImageFile, check
 MAGIC = b"conectix"
 FOOTER = 512
 
+_SECTOR = 512
 _FIXED, _DYNAMIC, _DIFFERENCING = 2, 3, 4
 _SPARSE_MAGIC = b"cxsparse"
 
@@ -30,6 +31,8 @@ def is_fixed(file: ImageFile) -> bool:
 def read(file: ImageFile) -> Header:
     """Return what the footer says (its current size, which is what ``force_size_calc`` makes QEMU use).
 
+    Of an odd size QEMU leaves away what is no whole sector (block/vpc.c).
+
     Raises:
         HostileImageError: a difference to a parent, damaged, or a table that is not inside the file.
     """
@@ -46,7 +49,7 @@ def read(file: ImageFile) -> Header:
         ),
     )
     _dynamic(file, footer)
-    return Header(footer.size, ("dynamic",))
+    return Header(footer.size // _SECTOR * _SECTOR, ("dynamic",))
 
 
 def _footer(file: ImageFile, offset: int) -> _Footer:

@@ -22,7 +22,7 @@ _AT_END = 0xFFFFFFFFFFFFFFFF
 _MAX_DESCRIPTOR_SECTORS = 2048  # QEMU reads at most 1 MiB
 _EXTENT = re.compile(r'(?:RW|RDONLY|NOACCESS)\s+\d+\s+SPARSE\s+"[^"/\\:]+"(?:\s+0)?', re.IGNORECASE)
 _EXTENT_START = re.compile(r"(?:RW|RDONLY|NOACCESS)\b", re.IGNORECASE)
-_FIELD = re.compile(r'([A-Za-z]+)\s*=\s*"?([^"]*)"?')
+_SECTORS_READ_BY_QEMU = 20  # for the parent, from sector 1, whatever length the header has (block/vmdk.c)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,11 @@ def _descriptor(file: ImageFile, fields: _Fields) -> str:
             (not 1 <= fields.descriptor_sectors <= _MAX_DESCRIPTOR_SECTORS, Fault.VMDK_DESCRIPTOR, "bad length"),
         ),
     )
-    data = file.need(_SECTOR, fields.descriptor_sectors * _SECTOR).split(b"\0", 1)[0]
+    file.need(_SECTOR, fields.descriptor_sectors * _SECTOR)
+    data = file.at(_SECTOR, max(fields.descriptor_sectors, _SECTORS_READ_BY_QEMU) * _SECTOR).split(b"\0", 1)[0]
     # Text of any encoding is let through here: only structure matters, and names are never used.
     lines = [line.strip() for line in data.decode("latin-1").splitlines()]
-    values: dict[str, list[str]] = {}
-    for line in lines:
-        if match := _FIELD.fullmatch(line):
-            values.setdefault(match[1].lower(), []).append(match[2].strip().lower())
+    values = _values(lines)
     kinds = values.get("createtype", [])
     _parent(file, data, values)
     check(
@@ -87,6 +85,15 @@ def _descriptor(file: ImageFile, fields: _Fields) -> str:
     extents = [line for line in lines if _EXTENT_START.match(line)]
     check(file, ((len(extents) != 1 or not _EXTENT.fullmatch(extents[0]), Fault.VMDK_EXTENTS, ""),))
     return kinds[0]
+
+
+def _values(lines: list[str]) -> dict[str, list[str]]:
+    """Return what is set, by name in lower case; without a regular expression, which could take hours for a line."""
+    values: dict[str, list[str]] = {}
+    for line in lines:
+        name, _equals, value = line.partition("=")
+        values.setdefault(name.strip().lower(), []).append(value.strip().strip('"').strip().lower())
+    return values
 
 
 def _parent(file: ImageFile, data: bytes, values: dict[str, list[str]]) -> None:

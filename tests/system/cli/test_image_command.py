@@ -1,9 +1,12 @@
 import hashlib
+import os
+import signal
 
 import pytest
 import yaml
 
 from imagesync.testing.disks import Kind
+from imagesync.testing.faults import Held
 
 
 def test_an_image_is_said_to_be_what_its_bytes_are(provider):
@@ -97,11 +100,43 @@ def test_nothing_is_left_and_no_configuration_is_needed(provider, tmp_path):
     assert list(room.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_nothing_is_left_of_a_download_that_a_signal_ends(provider, ending, number):
+    held = Held(after=1 << 20)
+    added = provider.steady.add(provider.image("one"), title="one")
+    provider.steady.publish()
+    provider.steady.server.misbehave(provider.steady.image_path(added), held)
+    room = provider.root / "room"
+    room.mkdir()
+    url = provider.steady.images[added].uri
+    inspection = provider.start("image", "inspect", url, "--allow-private-addresses", TMPDIR=str(room))
+    with ending(inspection) as process:
+        assert held.reached.wait(30)
+        process.send_signal(number)
+        assert process.wait(20) == 130
+
+    assert list(room.iterdir()) == []
+
+
 def test_a_file_that_is_not_there_is_said(provider):
     result = provider.given("image", "inspect", provider.root / "missing")
 
     assert result.code == 5
     assert "missing: cannot be read: no such file or directory" in result.err
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("command", ["inspect", "boot"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
+def test_what_is_no_regular_file_is_not_waited_for(provider, kind, command):
+    path = {"pipe": provider.root / "pipe", "device": "/dev/zero", "directory": provider.root}[kind]
+    if kind == "pipe":
+        os.mkfifo(path)
+
+    result = provider.given("image", command, path)
+
+    assert result.code == 5
+    assert f"{path}: cannot be read: it is no regular file" in result.err
 
 
 def test_terminal_codes_in_a_name_do_not_reach_the_terminal(provider, tmp_path):
