@@ -272,11 +272,13 @@ def _hear(heard: dict[str, None], text: str) -> None:
 
 def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     task, state = run.task, run.ports.state
+    capabilities = backend.capabilities()
+    target = replace(target, max_size=capabilities.max_size)
     everything = backend.owned()
     owned = in_scope(everything, run.seen, task.scope)
     lists = views(run.seen, target, backend, task.denials, (task.instance, task.now))
     before = state.images(target.name)
-    view = replace(_target_view(run, target, owned, lists, before), editable=backend.capabilities().editable)
+    view = replace(_target_view(run, target, owned, lists, before), editable=capabilities.editable)
     plan = make_plan(lists, view, task.now)
     plan = replace(plan, actions=tuple(action for action in plan.actions if chosen(action, task.scope)))
     notices = tuple(_of_abandoned(everything, lists, before))
