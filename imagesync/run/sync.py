@@ -44,7 +44,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything outside that a pass touches. ``anchors`` may be why there are none: then no list is known."""
+    """Everything outside that a pass touches. ``anchors`` may be why there are none: then no list is known.
+
+    ``expect`` hears of the images that ``prepare`` will be asked for.
+    """
 
     fetch: FindFetch
     anchors: Anchors | TrustStoreUnusableError
@@ -53,6 +56,7 @@ class Ports:
     state: Repository
     display: Display = field(default_factory=Silent)
     stop: Event = field(default_factory=Event)
+    expect: Callable[[Target, Sequence[Wanted]], None] = lambda *_: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,13 +276,12 @@ def _hear(heard: dict[str, None], text: str) -> None:
 
 def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     task, state = run.task, run.ports.state
-    capabilities = backend.capabilities()
-    target = replace(target, max_size=capabilities.max_size)
+    target = replace(target, max_size=backend.capabilities().max_size)
     everything = backend.owned()
     owned = in_scope(everything, run.seen, task.scope)
     lists = views(run.seen, target, backend, task.denials, (task.instance, task.now))
     before = state.images(target.name)
-    view = replace(_target_view(run, target, owned, lists, before), editable=capabilities.editable)
+    view = replace(_target_view(run, target, owned, lists, before), editable=backend.capabilities().editable)
     plan = make_plan(lists, view, task.now)
     plan = replace(plan, actions=tuple(action for action in plan.actions if chosen(action, task.scope)))
     notices = tuple(_of_abandoned(everything, lists, before))
@@ -322,7 +325,7 @@ def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:
     def prepare(wanted: Wanted, *steps: Progress) -> AbstractContextManager[Artifact]:
         return ports.prepare(wanted, target, *steps)
 
-    return Workshop(prepare, ports.display, task.ahead, ports.stop, task.hours)
+    return Workshop(prepare, ports.display, task.ahead, ports.stop, task.hours, partial(ports.expect, target))
 
 
 def _target_view(
