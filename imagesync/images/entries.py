@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NewType
@@ -45,6 +45,7 @@ class Record:
     ``digest`` is the SHA-512 of the file. ``format`` is ``None`` for a source: it is inspected at every use, so that
     a rule that is new refuses what was stored before. ``source_format`` and ``wrapped`` say what it was made from.
     ``boot`` names the run of the kernel in which the bytes were written, empty once they are known to be on the disk.
+    ``compared`` says that the result of a conversion was compared with its source.
     """
 
     digest: Digest
@@ -55,6 +56,7 @@ class Record:
     wrapped: bool = False
     mtime_ns: int = 0
     boot: str = ""
+    compared: bool = False
 
     def to_json(self) -> str:
         """Return the record as a JSON object."""
@@ -74,6 +76,7 @@ def parse_record(text: str) -> Record | None:
             wrapped=bool(raw["wrapped"]),
             mtime_ns=int(raw["mtime_ns"]),
             boot=str(raw["boot"]),
+            compared=bool(raw.get("compared", False)),
         )
     except (ValueError, TypeError, LookupError):
         return None
@@ -112,6 +115,13 @@ def read_entry(root: Path, name: EntryName) -> Entry | None:
     if record is None or (record.size, record.mtime_ns) != (status.st_size, status.st_mtime_ns):
         return None
     return Entry(name, path, record, allocated(status), used)
+
+
+def note_use(root: Path, names: Iterable[EntryName]) -> None:
+    """Let those of ``names`` that are there count as used now, so that others are evicted before."""
+    for name in names:
+        with suppress(OSError):
+            os.utime(record_path(root / name))
 
 
 def allocated(status: os.stat_result) -> int:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imagesync.backend import FileFacts, Progress
 from imagesync.errors import (
+    BackendRefusedError,
+    CacheDamagedError,
     ContentError,
     DigestMismatchError,
     HostileImageError,
@@ -46,7 +48,8 @@ class ArtifactRequest:
     """What a target wants. ``formats`` in order of preference; sizes in bytes.
 
     ``unpack_ratio`` is how many times larger than its archive an image may be. ``turn`` is entered while an image is
-    unpacked and converted.
+    unpacked and converted, and again if that is repeated. ``max_size`` is that of the largest file that the target
+    takes.
     """
 
     sha512: Digest
@@ -57,6 +60,7 @@ class ArtifactRequest:
     limits: ConversionLimits = field(default_factory=ConversionLimits)
     unpack_ratio: int = 200
     turn: AbstractContextManager[object] = field(default_factory=nullcontext)
+    max_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,12 @@ class _Job:
     def inspect(self, path: Path, *, bare: bool = False) -> Inspection:
         return inspect(path, subject=self.subject, max_virtual_size=self.request.max_virtual_size, bare=bare)
 
+    def check_size(self, size: int) -> None:
+        """Refuse a file that is too large for the target, before more is done for it."""
+        if self.request.max_size is not None and size > self.request.max_size:
+            detail = f"a file of {size} bytes would be uploaded, and the target takes at most {self.request.max_size}"
+            raise BackendRefusedError(self.subject, detail, "exclude the image, or name another format for the target")
+
 
 def _ignore(_count: int) -> None:
     pass
@@ -101,6 +111,7 @@ def prepare(
 
     Raises:
         ContentError: not the endorsed bytes, no usable or safe format, no room, or the conversion failed.
+        BackendRefusedError: it is larger than the target takes.
         SourceError: it could not be fetched.
         StoreError: the cache cannot be used.
     """
@@ -108,7 +119,8 @@ def prepare(
     spoiled = False
     try:
         with ExitStack() as held:
-            artifact = _finished(job, held, 0) or _made(job, held)
+            artifact = _finished(job, held, 0) or _made_from_whole(job, held)
+            job.check_size(artifact.size)
             try:
                 yield artifact
             except StoredDigestError:
@@ -146,6 +158,9 @@ def _candidates(request: ArtifactRequest) -> Iterator[tuple[Format, str]]:
 def _fits(job: _Job, entry: Entry, wanted: Format, tag: str) -> bool:
     if entry.record.source_format is None:
         return False
+    if job.request.options.compare and not entry.record.compared and tag != UNPACKED:
+        log.info("not using the cached %s: it was not compared with its source", entry.name)
+        return False
     try:
         choice = _choose(job, entry.record.source_format, wrapped=entry.record.wrapped)
         found = job.inspect(entry.path, bare=wanted is Format.RAW)
@@ -178,6 +193,15 @@ def _choose(job: _Job, found: Format, *, wrapped: bool) -> Choice:
     return choose(job.request.formats, job.request.options, found, wrapped=wrapped, subject=job.subject)
 
 
+def _made_from_whole(job: _Job, held: ExitStack) -> Artifact:
+    """Return what ``_made`` does. Where the cache turns out to be damaged, the source is fetched anew, once."""
+    try:
+        return _made(job, held)
+    except CacheDamagedError as error:
+        log.warning("made anew: %s", error)
+    return _made(job, held)
+
+
 def _made(job: _Job, held: ExitStack) -> Artifact:
     """Return the artifact after doing what is missing: download, unpacking, conversion."""
     name = source_name(job.request.sha512)
@@ -186,17 +210,19 @@ def _made(job: _Job, held: ExitStack) -> Artifact:
         with ExitStack() as source:
             entry, downloaded = _source(job, name, source)
             found = True
-            if (artifact := _passed_through(job, entry, downloaded)) is not None:
+            if (artifact := _passed_through_whole(job, entry, downloaded)) is not None:
                 held.push(source.pop_all())
                 return artifact
             with job.store.working(converted_name(job.request.sha512, job.request.formats[0])):
-                return _finished(job, held, downloaded) or _produced(job, entry, held, downloaded)
-    except (HostileImageError, DigestMismatchError):
+                artifact = _finished(job, held, downloaded) or _produced(job, entry, held, downloaded)
+    except (HostileImageError, CacheDamagedError):
         # Nobody may use it by another way either; what rotted in the cache is fetched anew. What could not be fetched,
         # because this list says another size of it, may be there for another list.
         if found:
             job.store.discard(name)
         raise
+    job.store.trim()  # nobody could say before how large the result would be; the source may go now
+    return artifact
 
 
 def _source(job: _Job, name: EntryName, held: ExitStack) -> tuple[Entry, int]:
@@ -254,6 +280,16 @@ def _fetched(job: _Job, file: Path) -> int:
     return fetched
 
 
+def _passed_through_whole(job: _Job, source: Entry, downloaded: int) -> Artifact | None:
+    """Return what ``_passed_through`` does; put nothing down to the publisher that became of a file in the cache."""
+    try:
+        return _passed_through(job, source, downloaded)
+    except ContentError:
+        if not source.linkable:
+            _check_cached(job, source)
+        raise
+
+
 def _passed_through(job: _Job, source: Entry, downloaded: int) -> Artifact | None:
     """Return the published file itself as the artifact, if the target takes it as it is."""
     with opened(source.path, job.subject) as file:
@@ -280,9 +316,7 @@ def _check_cached(job: _Job, source: Entry) -> None:
     """Read a source that an earlier run left: what qemu-img makes of it cannot be compared with the list any more."""
     if file_digest(source.path, job.converting) != job.request.sha512:
         detail = "the copy in the cache is damaged and was removed"
-        raise DigestMismatchError(
-            job.subject, detail, "it is downloaded again on the next pass; check the cache's disk"
-        )
+        raise CacheDamagedError(job.subject, detail, "it is downloaded again; check the cache's disk")
 
 
 @contextmanager
@@ -293,8 +327,8 @@ def _unchanged(job: _Job, source: Entry) -> Iterator[None]:
         _check_cached(job, source)
     yield
     if FileFacts.of(source.path.stat()) != before:
-        hint = "it is downloaded again on the next pass; see which program writes to images of a directory target"
-        raise DigestMismatchError(job.subject, "its file in the cache was changed while it was converted", hint)
+        hint = "it is downloaded again; see which program writes to images of a directory target"
+        raise CacheDamagedError(job.subject, "its file in the cache was changed while it was converted", hint)
 
 
 def _produced(job: _Job, source: Entry, held: ExitStack, downloaded: int) -> Artifact:
@@ -302,7 +336,7 @@ def _produced(job: _Job, source: Entry, held: ExitStack, downloaded: int) -> Art
     with request.turn, job.store.workspace() as work, job.store.errors():
         with _unchanged(job, source):
             limits = UnpackLimits(
-                worst_case(request.max_virtual_size), ratio=request.unpack_ratio, reserve=job.store.make_room
+                worst_case(request.max_virtual_size), ratio=request.unpack_ratio, reserve=job.store.room
             )
             unpacked = unwrap(source.path, work, limits, job.subject)
             image = unpacked or source.path
@@ -311,6 +345,7 @@ def _produced(job: _Job, source: Entry, held: ExitStack, downloaded: int) -> Art
             tag = choice.tag or ""
             result = (image, found) if tag == UNPACKED else _converted(job, image, found, work / "result")
             record = _record(found.format, result, job.converting, wrapped=unpacked is not None)
+            record = replace(record, compared=request.options.compare and tag != UNPACKED)
         name = converted_name(request.sha512, choice.format, tag)
         entry = held.enter_context(job.store.add(name, result[0], record))
     return _result(entry, tag, downloaded)
@@ -319,6 +354,8 @@ def _produced(job: _Job, source: Entry, held: ExitStack, downloaded: int) -> Art
 def _converted(job: _Job, image: Path, found: Inspection, into: Path) -> tuple[Path, Inspection]:
     request = job.request
     target = _choose(job, found.format, wrapped=False).format
+    if target is Format.RAW:
+        job.check_size(found.virtual_size)
     conversion = Conversion(image, found, into, target, request.sha512, request.options, request.limits)
     with job.store.room(worst_case(found.virtual_size), into):
         return into, convert(conversion, _scaled(job.converting, found.virtual_size, request.size))

@@ -16,6 +16,8 @@ import pytest
 
 from imagesync.backend import FileFacts, Progress
 from imagesync.errors import (
+    BackendRefusedError,
+    CacheDamagedError,
     ConversionError,
     DigestMismatchError,
     HostileImageError,
@@ -25,6 +27,7 @@ from imagesync.errors import (
     UnreachableError,
     UnsupportedFormatError,
 )
+from imagesync.images.confine import STANDARD_PATH
 from imagesync.images.convert import ConversionLimits, ConversionOptions
 from imagesync.images.entries import converted_name, record_path, source_name
 from imagesync.images.inspect import inspect
@@ -112,22 +115,37 @@ def test_a_finished_result_is_enough_when_its_source_is_gone(
     assert fetch.calls == 1
 
 
-def test_a_source_that_rotted_in_the_cache_is_not_converted_but_fetched_anew(
+def rot(path: Path, at: int) -> None:
+    """Change a byte, as a disk does it: by nothing but its content can it be seen."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("at", [-1, 0, 15], ids=["its content", "its magic", "the offset of a backing file"])
+def test_a_source_that_rotted_in_the_cache_is_not_converted_but_fetched_anew_at_once(
+    at: int, store: Store, real: dict[str, Path], request_for: Any, fetcher: Any, digest: DigestOf
+) -> None:
+    fetch, request = fetcher(real["qcow2"]), request_for(real["qcow2"], Format.RAW)
+    with prepare(request_for(real["qcow2"], Format.QCOW2), store, fetch, quiet) as source:
+        rot(source.path, at)
+
+    with prepare(request, store, fetch, quiet) as artifact:
+        assert digest(artifact.path) == digest(real["raw"])
+    assert fetch.calls == 2
+
+
+def test_a_rotten_source_that_somebody_uses_is_an_error_of_the_cache_and_no_publishers(
     store: Store, real: dict[str, Path], request_for: Any, fetcher: Any
 ) -> None:
     fetch, request = fetcher(real["qcow2"]), request_for(real["qcow2"], Format.RAW)
     with prepare(request_for(real["qcow2"], Format.QCOW2), store, fetch, quiet) as source:
-        before = source.path.stat()
-        content = bytearray(source.path.read_bytes())
-        content[-1] ^= 1
-        source.path.write_bytes(content)
-        os.utime(source.path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-    with pytest.raises(DigestMismatchError, match="damaged"), prepare(request, store, fetch, quiet):
-        pass
-    with prepare(request, store, fetch, quiet) as artifact:
-        assert artifact.format is Format.RAW
-    assert fetch.calls == 2
+        rot(source.path, -1)
+        with pytest.raises(CacheDamagedError, match="damaged"), prepare(request, store, fetch, quiet):
+            pass
+    assert fetch.calls == 1
 
 
 def test_what_is_written_to_while_it_is_converted_is_not_used(
@@ -140,11 +158,12 @@ def test_what_is_written_to_while_it_is_converted_is_not_used(
         os.utime(store.root / "sources" / request.sha512)
 
     with (
-        pytest.raises(DigestMismatchError, match="changed while it was converted"),
+        pytest.raises(CacheDamagedError, match="changed while it was converted"),
         prepare(request, store, fetch, quiet, meddle),
     ):
         pass
     assert store.ls() == ()
+    assert fetch.calls == 2
 
 
 @pytest.mark.parametrize("wanted", [Format.QCOW2, Format.RAW])
@@ -224,6 +243,38 @@ def test_options_have_results_of_their_own(store: Store, real: dict[str, Path], 
         assert packed.size < plain.size
 
 
+def test_a_cached_result_that_was_not_compared_is_made_anew_where_that_is_wanted(
+    store: Store, real: dict[str, Path], request_for: Any, fetcher: Any, without_qemu: str
+) -> None:
+    fetch = fetcher(real["vmdk"])
+
+    def ask(compare: bool, path: str = STANDARD_PATH) -> Digest:
+        options, limits = ConversionOptions(compare=compare), ConversionLimits(path=path)
+        request = request_for(real["vmdk"], Format.QCOW2, options=options, limits=limits)
+        with prepare(request, store, fetch, quiet) as artifact:
+            return artifact.digest
+
+    plain = ask(compare=False)
+    with pytest.raises(ToolMissingError):
+        ask(compare=True, path=without_qemu)
+    assert ask(compare=True) == plain
+    assert {ask(compare=True, path=without_qemu), ask(compare=False, path=without_qemu)} == {plain}
+    assert fetch.calls == 1
+
+
+def test_what_was_only_unpacked_has_nothing_to_be_compared_with(
+    store: Store, build: Any, hostile: ModuleType, request_for: Any, fetcher: Any
+) -> None:
+    published = build("published", hostile.GOOD["gz"]())
+    fetch, request = fetcher(published), request_for(published, Format.RAW, options=ConversionOptions(compare=True))
+    with prepare(request, store, fetch, quiet) as first:
+        pass
+    assert store.discard(source_name(request.sha512))
+    with prepare(request, store, fetch, quiet) as again:
+        assert (again.tag, again.digest) == ("unpacked", first.digest)
+    assert fetch.calls == 1
+
+
 @pytest.mark.parametrize(
     ("name", "wanted", "tag"),
     [
@@ -286,6 +337,33 @@ def test_a_disk_over_the_limit_is_refused(store: Store, real: dict[str, Path], r
     with (
         pytest.raises(HostileImageError, match="too-large-disk"),
         prepare(request, store, fetcher(real["qcow2"]), quiet),
+    ):
+        pass
+
+
+def test_what_is_too_large_for_the_target_as_raw_is_not_converted(
+    store: Store, real: dict[str, Path], request_for: Any, fetcher: Any, without_qemu: str
+) -> None:
+    limits = ConversionLimits(path=without_qemu)
+    request = request_for(real["qcow2"], Format.RAW, max_size=8 * MIB - 1, limits=limits)
+    with (
+        pytest.raises(BackendRefusedError, match="of 8388608 bytes would be uploaded.* takes at most 8388607"),
+        prepare(request, store, fetcher(real["qcow2"]), quiet),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("source", ["qcow2", "vmdk"])
+def test_what_is_too_large_for_the_target_is_refused_where_only_the_file_tells(
+    source: str, store: Store, real: dict[str, Path], request_for: Any, fetcher: Any
+) -> None:
+    with prepare(request_for(real[source], Format.QCOW2), store, fetcher(real[source]), quiet) as artifact:
+        size = artifact.size
+    with prepare(request_for(real[source], Format.QCOW2, max_size=size), store, fetcher(real[source]), quiet):
+        pass
+    with (
+        pytest.raises(BackendRefusedError, match="takes at most"),
+        prepare(request_for(real[source], Format.QCOW2, max_size=size - 1), store, fetcher(real[source]), quiet),
     ):
         pass
 
@@ -386,6 +464,14 @@ def test_the_artifact_is_held_while_it_is_used(
     assert store.ls() == ()
 
 
+def test_a_result_keeps_to_the_cap_at_the_cost_of_what_nobody_uses(
+    store: Store, real: dict[str, Path], request_for: Any, fetcher: Any
+) -> None:
+    capped = Store(store.root, max_bytes=real["vmdk"].stat().st_size, reserve_bytes=0)
+    with prepare(request_for(real["vmdk"], Format.QCOW2), capped, fetcher(real["vmdk"]), quiet) as artifact:
+        assert [entry.path for entry in store.ls()] == [artifact.path]
+
+
 def test_a_broken_result_is_made_anew(
     store: Store, real: dict[str, Path], request_for: Any, fetcher: Any, digest: DigestOf
 ) -> None:
@@ -424,6 +510,29 @@ def test_room_for_the_download_is_checked_before_it(
     ):
         pass
     assert fetch.calls == 0
+
+
+class WatchedStore(Store):
+    """Notes how large a file was when its room was given back."""
+
+    written: dict[str, int]
+
+    @contextmanager
+    def room(self, needed: int, file: Path, *, kept: int = 0) -> Iterator[None]:
+        with super().room(needed, file, kept=kept):
+            yield
+            self.written[file.name] = file.stat().st_size
+
+
+def test_room_for_what_is_unpacked_is_kept_until_it_is_written(
+    tmp_path: Path, hostile: ModuleType, request_for: Any, fetcher: Any, build: Any
+) -> None:
+    published = build("published", hostile.GOOD["ova-gz"]())
+    store = WatchedStore(tmp_path / "cache", reserve_bytes=0)
+    store.written = {}
+    with prepare(request_for(published, Format.RAW), store, fetcher(published), quiet) as artifact:
+        assert store.written["unpacked"] > store.written["disk"] > 0
+        assert store.written["result"] == artifact.size
 
 
 def test_room_for_the_virtual_disk_is_checked_before_conversion(
