@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from imagesync.cli.context import Options
 from imagesync.cli.trust import USUAL_ANCHORS, TrustOptions
-from imagesync.errors import ConfigError, RevocationUnknownError
+from imagesync.errors import ConfigError, ImagesyncError, RevocationUnknownError, TrustError, UntrustedSignerError
 from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
 from imagesync.lists.smime import SignaturePolicy, verify
 from imagesync.model import SignedPayload
@@ -24,7 +26,7 @@ class Basis:
     """By what a message is judged. With a ``store``, a CRL that is missing is fetched as for that one."""
 
     anchors: Anchors
-    crl: CrlMode
+    policy: SignaturePolicy
     store: CrlStore | None = None
 
 
@@ -68,7 +70,7 @@ def by_directories(said: TrustOptions) -> Basis:
         if not said.crls.is_dir():
             raise ConfigError(str(said.crls), "is no directory", "name what is crls below the cache of a site")
         anchors = with_fetched(anchors, CrlStore(said.crls, HttpPolicy(), 0))
-    return Basis(anchors, CrlMode(said.crl or CrlMode.REQUIRE))
+    return Basis(anchors, SignaturePolicy(CrlMode(said.crl or CrlMode.REQUIRE)))
 
 
 def _as_configured(said: TrustOptions, options: Options, *, fetch: bool) -> Basis:
@@ -81,7 +83,7 @@ def _as_configured(said: TrustOptions, options: Options, *, fetch: bool) -> Basi
         from imagesync.lists.crls import with_fetched
 
         anchors = with_fetched(anchors, store)
-    return Basis(anchors, CrlMode(said.crl or config.trust.crl), store if fetch else None)
+    return Basis(anchors, SignaturePolicy(CrlMode(said.crl or config.trust.crl)), store if fetch else None)
 
 
 def verified(blob: bytes, by: Basis, now: datetime, *, pinned: bool) -> SignedPayload:
@@ -94,7 +96,7 @@ def verified(blob: bytes, by: Basis, now: datetime, *, pinned: bool) -> SignedPa
     Raises:
         TrustError: the message must not be trusted.
     """
-    policy = SignaturePolicy(by.crl, pinned=pinned)
+    policy = replace(by.policy, pinned=pinned)
     try:
         return verify(blob, by.anchors, policy, now)
     except RevocationUnknownError as error:
@@ -106,3 +108,36 @@ def verified(blob: bytes, by: Basis, now: datetime, *, pinned: bool) -> SignedPa
             store = replace(by.store, directory=Path(directory))
             refresh(by.anchors, {error.subject}, store, now)
             return verify(blob, with_fetched(by.anchors, store), policy, now)
+
+
+def missing(error: ImagesyncError, blob: bytes, by: Basis, now: datetime) -> dict[str, str] | None:
+    """Return the endorser of a subscription that would accept a message which was refused, if there can be one.
+
+    Names are missing for a host certificate, a fingerprint for a self-signed one. No entry makes up for anything else,
+    or ought to: a certificate that expired or was revoked, an authority that is not used or must not certify this name.
+    """
+    if type(error) is not UntrustedSignerError or (signer := error.signer) is None:
+        return None
+    entry = {"dn": signer.identity.dn, "ca": signer.identity.ca}
+    if _would_do(replace(by.policy, pinned=True), blob, by, now):
+        return entry
+    trusting = replace(by.policy, trusted=by.policy.trusted | {signer.sha256})
+    if signer.identity.dn == signer.identity.ca and _would_do(trusting, blob, by, now):
+        return entry | {"sha256": signer.sha256}
+    return None
+
+
+def advice(entry: Mapping[str, str]) -> str:
+    """Return what an operator has to do before a subscription may name ``entry`` as its endorser."""
+    found = json.dumps([entry], ensure_ascii=False)  # which is YAML too
+    return f"ask the publisher by another channel whether this is theirs; a subscription then needs endorsers: {found}"
+
+
+def _would_do(policy: SignaturePolicy, blob: bytes, by: Basis, now: datetime) -> bool:
+    try:
+        verify(blob, by.anchors, policy, now)
+    except RevocationUnknownError:  # which is another matter, and told when it is the only one
+        return True
+    except TrustError:
+        return False
+    return True

@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from imagesync.cli.basis import Basis, verified
-from imagesync.errors import ConfigError
+from imagesync.cli.basis import Basis, advice, missing, verified
+from imagesync.errors import ConfigError, UntrustedSignerError
 from imagesync.http import redact
 from imagesync.lists.admit import AdmissionRules, admit
 from imagesync.lists.hepix import parse
@@ -44,13 +44,19 @@ class Proposal:
 def propose(wish: FirstUse, blob: bytes) -> Proposal:
     """Return a subscription that pins what the list says; it is switched off.
 
-    A host certificate is accepted here, because what is made is a pin.
+    A host certificate is accepted here, because what is made is a pin. A self-signed one is not: only somebody who
+    compared its fingerprint may write that down, and the refusal says so.
 
     Raises:
         TrustError: the list must not be trusted, whoever is pinned.
         ConfigError: the list names no VO and the command line neither.
     """
-    payload = verified(blob, wish.by, wish.now, pinned=True)
+    try:
+        payload = verified(blob, wish.by, wish.now, pinned=True)
+    except UntrustedSignerError as error:
+        if (entry := missing(error, blob, wish.by, wish.now)) is None:
+            raise
+        raise UntrustedSignerError(error.subject, error.detail, advice(entry)) from error
     trusted = _admitted(payload, wish)
     content = trusted.content
     signer = content.signer.identity

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from imagesync.cli.basis import basis, verified
+from imagesync.cli.basis import advice, basis, missing, verified
 from imagesync.cli.context import Options, clock, write_json
 from imagesync.cli.trust import TrustOptions
 from imagesync.errors import (
@@ -22,6 +23,7 @@ from imagesync.errors import (
     TrustError,
     TrustStoreUnusableError,
     UnreachableError,
+    UntrustedSignerError,
 )
 from imagesync.http import HttpPolicy
 from imagesync.lists import envelope, strict_json
@@ -77,7 +79,7 @@ def run(question: Question, options: Options, *, as_json: bool) -> int:
     _check_pins(question)
     by = basis(question.trust, options, fetch=question.at is None)
     now = question.at or clock()
-    payload: SignedPayload | None = None
+    blob, payload = b"", None
     try:
         blob = read(question.source)
         payload = verified(blob, by, now, pinned=question.pinned)
@@ -86,7 +88,7 @@ def run(question: Question, options: Options, *, as_json: bool) -> int:
     except TrustStoreUnusableError:
         raise
     except (TrustError, TooLargeError) as error:
-        _refuse(question, payload, error, as_json=as_json)
+        _refuse(question, payload, error, missing(error, blob, by, now), as_json=as_json)
         return 3
     except SourceError as error:
         _unreadable(question, error, as_json=as_json)
@@ -177,12 +179,9 @@ def _trust(question: Question, trusted: TrustedList, chain: tuple[Link, ...], *,
         found = {"list": _list(content), "warnings": [*trusted.warnings], "chain": [asdict(link) for link in chain]}
         write_json(_result(question, "trusted", "", content.signer) | found)
         return
-    signer = content.signer
     lines = [
         "trusted" if question.pinned else "trusted, endorser NOT checked",
-        f"signer      {signer.identity.dn}",
-        f"issued by   {signer.identity.ca}",
-        f"certificate good until {timestamp(signer.not_after)}, SHA-256 {signer.sha256}",
+        *_signed_by(content.signer),
         f"root        {chain[-1].subject}, SHA-256 {chain[-1].sha256}",
         f"list        {content.identifier}, VO {content.vo or '(none named)'}, version {content.version}",
         f"created     {timestamp(content.created)}, expires {timestamp(content.expires)}",
@@ -194,14 +193,34 @@ def _trust(question: Question, trusted: TrustedList, chain: tuple[Link, ...], *,
     click.echo("\n".join(printable(line) for line in lines))
 
 
-def _refuse(question: Question, payload: SignedPayload | None, error: ImagesyncError, *, as_json: bool) -> None:
+def _signed_by(signer: Signer) -> list[str]:
+    return [
+        f"signer      {signer.identity.dn}",
+        f"issued by   {signer.identity.ca}",
+        f"certificate good until {timestamp(signer.not_after)}, SHA-256 {signer.sha256}",
+    ]
+
+
+def _refuse(
+    question: Question,
+    payload: SignedPayload | None,
+    error: ImagesyncError,
+    needed: Mapping[str, str] | None,
+    *,
+    as_json: bool,
+) -> None:
+    claimed = error.signer if isinstance(error, UntrustedSignerError) else None
     if as_json:
-        write_json(
-            _result(question, "refused", f"{error.reason}: {error}", payload.signer if payload else None)
-            | {"list": None, "warnings": []}
-        )
+        found = _result(question, "refused", f"{error.reason}: {error}", payload.signer if payload else claimed)
+        needs = {"endorsers": [needed]} if needed else None
+        write_json(found | {"list": None, "warnings": [], "needs": needs})
         return
-    click.echo(printable(f"refused: {error.reason}: {error}"))
+    lines = [f"refused: {error.reason}: {error}"]
+    if claimed:
+        lines += [*_signed_by(claimed), "NOT VERIFIED: the signature fits this certificate, which is not trusted"]
+    if needed:
+        lines.append(advice(needed))
+    click.echo("\n".join(printable(line) for line in lines))
 
 
 def _unreadable(question: Question, error: ImagesyncError, *, as_json: bool) -> None:
