@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from imagesync.cli.basis import Basis, advice, missing, verified
+from imagesync.cli.basis import Basis, advice, missing, url_of, verified
 from imagesync.errors import ConfigError, UntrustedSignerError
 from imagesync.http import redact
 from imagesync.lists.admit import AdmissionRules, admit
@@ -66,7 +65,7 @@ def propose(wish: FirstUse, blob: bytes) -> Proposal:
     subscription = {
         "name": name,
         "vo": trusted.vo,
-        "url": wish.url if "://" in wish.url else Path(wish.url).absolute().as_uri(),
+        "url": url_of(wish.url),
         "identifier": str(content.identifier),
         "endorsers": [{"dn": signer.dn, "ca": signer.ca}],
         "enabled": False,
