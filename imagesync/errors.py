@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from imagesync.model import Signer
 
 
 class Retry(StrEnum):
@@ -129,7 +132,12 @@ class BadSignatureError(TrustError):
 
 
 class UntrustedSignerError(TrustError):
-    """No valid path from the signer to a trust anchor, or the certificate is not fit for signing lists."""
+    """No valid path from the signer to a trust anchor, or the certificate is not fit for signing lists.
+
+    ``signer`` is whose key made the signature, where that was found: it fits, and nobody vouches for them.
+    """
+
+    signer: Signer | None = None
 
 
 class RevokedSignerError(UntrustedSignerError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -10,26 +12,40 @@ from typing import TYPE_CHECKING
 
 from imagesync.cli.context import Options
 from imagesync.cli.trust import USUAL_ANCHORS, TrustOptions
-from imagesync.errors import ConfigError, RevocationUnknownError
+from imagesync.errors import ConfigError, ImagesyncError, RevocationUnknownError, TrustError, UntrustedSignerError
 from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
+from imagesync.lists.names import normalise
 from imagesync.lists.smime import SignaturePolicy, verify
-from imagesync.model import SignedPayload
+from imagesync.model import Identity, SignedPayload
 
 if TYPE_CHECKING:
+    from imagesync.config.schema import Config
     from imagesync.lists.crls import CrlStore
 
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """By what a message is judged. With a ``store``, a CRL that is missing is fetched as for that one."""
+    """By what a message is judged. With a ``store``, a CRL that is missing is fetched as for that one.
+
+    ``subscription`` is the one whose rules count, and ``endorsers`` are its own; they are empty where there is none.
+    """
 
     anchors: Anchors
-    crl: CrlMode
+    policy: SignaturePolicy
     store: CrlStore | None = None
+    subscription: str = ""
+    endorsers: frozenset[Identity] = frozenset()
 
 
-def basis(said: TrustOptions, options: Options, *, fetch: bool) -> Basis:
+def url_of(source: str) -> str:
+    """Return the URL of what the command line names, which may be a path."""
+    return source if "://" in source else Path(source).absolute().as_uri()
+
+
+def basis(said: TrustOptions, options: Options, *, fetch: bool, source: str = "") -> Basis:
     """Return by what to judge. Without ``--anchors`` and with a configuration, it is what a pass would go by.
+
+    With a ``source`` that is ``-``, a path or a URL, the rules of the first subscription to that URL count.
 
     Raises:
         ConfigError: the configuration is wrong, or the options do not go together.
@@ -39,7 +55,7 @@ def basis(said: TrustOptions, options: Options, *, fetch: bool) -> Basis:
         raise ConfigError("--crls", "goes with --anchors", "without both, those of the configuration are used")
     if said.anchors is not None or not _is_there(options.config_path):
         return by_directories(said)
-    return _as_configured(said, options, fetch=fetch)
+    return _as_configured(said, options, fetch=fetch, source=source)
 
 
 def _is_there(path: Path) -> bool:
@@ -68,10 +84,10 @@ def by_directories(said: TrustOptions) -> Basis:
         if not said.crls.is_dir():
             raise ConfigError(str(said.crls), "is no directory", "name what is crls below the cache of a site")
         anchors = with_fetched(anchors, CrlStore(said.crls, HttpPolicy(), 0))
-    return Basis(anchors, CrlMode(said.crl or CrlMode.REQUIRE))
+    return Basis(anchors, SignaturePolicy(CrlMode(said.crl or CrlMode.REQUIRE)))
 
 
-def _as_configured(said: TrustOptions, options: Options, *, fetch: bool) -> Basis:
+def _as_configured(said: TrustOptions, options: Options, *, fetch: bool, source: str) -> Basis:
     from imagesync.run.wiring import crl_store
 
     config = options.config()
@@ -81,7 +97,39 @@ def _as_configured(said: TrustOptions, options: Options, *, fetch: bool) -> Basi
         from imagesync.lists.crls import with_fetched
 
         anchors = with_fetched(anchors, store)
-    return Basis(anchors, CrlMode(said.crl or config.trust.crl), store if fetch else None)
+    by = Basis(anchors, SignaturePolicy(CrlMode(said.crl or config.trust.crl)), store if fetch else None)
+    return _as_subscribed(by, config, url_of(source)) if source not in {"", "-"} else by
+
+
+def _as_subscribed(by: Basis, config: Config, url: str) -> Basis:
+    item = next((item for item in config.subscriptions if item.url == url), None)
+    if item is None:
+        return by
+    trusted = frozenset(endorser.sha256 for endorser in item.endorsers if endorser.sha256)
+    return replace(
+        by,
+        policy=replace(by.policy, sha1_until=item.sha1_until, trusted=trusted),
+        subscription=item.name,
+        endorsers=frozenset(normal(endorser.identity) for endorser in item.endorsers),
+    )
+
+
+def normal(identity: Identity) -> Identity:
+    """Return an identity with both names as those of certificates are rendered."""
+    return Identity(normalise(identity.dn), normalise(identity.ca))
+
+
+def judged(blob: bytes, by: Basis, now: datetime, *, pinned: bool) -> SignedPayload:
+    """Return the verified content of a message; a host certificate of the subscription's endorsers is accepted too.
+
+    Raises:
+        TrustError: the message must not be trusted.
+    """
+    if by.endorsers and not pinned:
+        payload = verified(blob, by, now, pinned=True)
+        if not payload.signer.expects_pin or payload.signer.identity in by.endorsers:
+            return payload
+    return verified(blob, by, now, pinned=pinned)
 
 
 def verified(blob: bytes, by: Basis, now: datetime, *, pinned: bool) -> SignedPayload:
@@ -94,7 +142,7 @@ def verified(blob: bytes, by: Basis, now: datetime, *, pinned: bool) -> SignedPa
     Raises:
         TrustError: the message must not be trusted.
     """
-    policy = SignaturePolicy(by.crl, pinned=pinned)
+    policy = replace(by.policy, pinned=pinned)
     try:
         return verify(blob, by.anchors, policy, now)
     except RevocationUnknownError as error:
@@ -106,3 +154,36 @@ def verified(blob: bytes, by: Basis, now: datetime, *, pinned: bool) -> SignedPa
             store = replace(by.store, directory=Path(directory))
             refresh(by.anchors, {error.subject}, store, now)
             return verify(blob, with_fetched(by.anchors, store), policy, now)
+
+
+def missing(error: ImagesyncError, blob: bytes, by: Basis, now: datetime) -> dict[str, str] | None:
+    """Return the endorser of a subscription that would accept a message which was refused, if there can be one.
+
+    Names are missing for a host certificate, a fingerprint for a self-signed one. No entry makes up for anything else,
+    or ought to: a certificate that expired or was revoked, an authority that is not used or must not certify this name.
+    """
+    if type(error) is not UntrustedSignerError or (signer := error.signer) is None:
+        return None
+    entry = {"dn": signer.identity.dn, "ca": signer.identity.ca}
+    if _would_do(replace(by.policy, pinned=True), blob, by, now):
+        return entry
+    trusting = replace(by.policy, trusted=by.policy.trusted | {signer.sha256})
+    if signer.identity.dn == signer.identity.ca and _would_do(trusting, blob, by, now):
+        return entry | {"sha256": signer.sha256}
+    return None
+
+
+def advice(entry: Mapping[str, str]) -> str:
+    """Return what an operator has to do before a subscription may name ``entry`` as its endorser."""
+    found = json.dumps([entry], ensure_ascii=False)  # which is YAML too
+    return f"ask the publisher by another channel whether this is theirs; a subscription then needs endorsers: {found}"
+
+
+def _would_do(policy: SignaturePolicy, blob: bytes, by: Basis, now: datetime) -> bool:
+    try:
+        verify(blob, by.anchors, policy, now)
+    except RevocationUnknownError:  # which is another matter, and told when it is the only one
+        return True
+    except TrustError:
+        return False
+    return True

@@ -90,8 +90,9 @@ def init(ctx: click.Context, /, *, from_list: str | None, as_json: bool, **optio
 
     With --from-list it is a subscription that pins who signed the list now. It is switched off: nothing is trusted
     before somebody has confirmed it with the publisher and has set "enabled: true". A list that does not verify gives
-    no subscription: exit code 3, or 5 when it could not be read. With a configuration and without --anchors, the list
-    is judged by what that has for trust, CRLs in the cache included.
+    no subscription: exit code 3, or 5 when it could not be read; of a self-signed signer it says what to compare and
+    then to write. With a configuration and without --anchors, the list is judged by what that has for trust, CRLs in
+    the cache included.
     """
     from imagesync.cli import predecessors
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from imagesync.cli.basis import Basis, verified
-from imagesync.errors import ConfigError
+from imagesync.cli.basis import Basis, advice, missing, url_of, verified
+from imagesync.errors import ConfigError, UntrustedSignerError
 from imagesync.http import redact
 from imagesync.lists.admit import AdmissionRules, admit
 from imagesync.lists.hepix import parse
@@ -44,13 +43,19 @@ class Proposal:
 def propose(wish: FirstUse, blob: bytes) -> Proposal:
     """Return a subscription that pins what the list says; it is switched off.
 
-    A host certificate is accepted here, because what is made is a pin.
+    A host certificate is accepted here, because what is made is a pin. A self-signed one is not: only somebody who
+    compared its fingerprint may write that down, and the refusal says so.
 
     Raises:
         TrustError: the list must not be trusted, whoever is pinned.
         ConfigError: the list names no VO and the command line neither.
     """
-    payload = verified(blob, wish.by, wish.now, pinned=True)
+    try:
+        payload = verified(blob, wish.by, wish.now, pinned=True)
+    except UntrustedSignerError as error:
+        if (entry := missing(error, blob, wish.by, wish.now)) is None:
+            raise
+        raise UntrustedSignerError(error.subject, error.detail, advice(entry)) from error
     trusted = _admitted(payload, wish)
     content = trusted.content
     signer = content.signer.identity
@@ -60,7 +65,7 @@ def propose(wish: FirstUse, blob: bytes) -> Proposal:
     subscription = {
         "name": name,
         "vo": trusted.vo,
-        "url": wish.url if "://" in wish.url else Path(wish.url).absolute().as_uri(),
+        "url": url_of(wish.url),
         "identifier": str(content.identifier),
         "endorsers": [{"dn": signer.dn, "ca": signer.ca}],
         "enabled": False,

@@ -38,6 +38,9 @@ def verify(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:  # 
     Without --endorser-dn and --endorser-ca it is only checked that somebody whom an anchor vouches for signed it.
     With a configuration and without --anchors, the list is judged as a pass would: by the same anchors and CRLs, those
     in the cache included, and one that is missing there is fetched if trust.fetch_crls says so. Nothing is written.
+    Of the first subscription to this URL the exceptions count too: sha1_until, the sha256 of its endorsers, and that
+    they may have host certificates. The answer says which one it was, and warns of a signer who is no endorser of it.
+    A refusal shows all the same whom the signature fits, and which entry of a subscription would accept them.
     """
     from imagesync.cli import verification
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from imagesync.cli.basis import basis, verified
+from imagesync.cli.basis import Basis, advice, basis, judged, missing, normal, url_of
 from imagesync.cli.context import Options, clock, write_json
 from imagesync.cli.trust import TrustOptions
 from imagesync.errors import (
@@ -22,12 +23,12 @@ from imagesync.errors import (
     TrustError,
     TrustStoreUnusableError,
     UnreachableError,
+    UntrustedSignerError,
 )
 from imagesync.http import HttpPolicy
 from imagesync.lists import envelope, strict_json
 from imagesync.lists.admit import AdmissionRules, admit
 from imagesync.lists.hepix import parse
-from imagesync.lists.names import normalise
 from imagesync.lists.source import MAX_BYTES, Fetched, ListRequest, fetch
 from imagesync.model import Identity, ImageList, ListId, SignedPayload, Signer, TrustedList
 from imagesync.plan.render import printable
@@ -57,13 +58,29 @@ class Question:
         """Return rules that ask for what the command line names, and accept what it leaves open."""
         endorser = content.signer.identity
         if self.endorser_dn is not None:
-            endorser = Identity(normalise(self.endorser_dn), normalise(self.endorser_ca or ""))
+            endorser = normal(Identity(self.endorser_dn, self.endorser_ca or ""))
         return AdmissionRules(
             subscription=self.source,
             vo=self.vo or content.vo or "",
             endorsers=(endorser,),
             identifier=ListId(self.identifier) if self.identifier else (None if content.vo else content.identifier),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """To what question, judged by what, and in which form an answer is written."""
+
+    question: Question
+    by: Basis
+    as_json: bool
+
+    def warnings(self, trusted: TrustedList) -> list[str]:
+        """Return what is found about a list that may be trusted, and what a pass would have against its signer."""
+        if not self.by.subscription or self.question.pinned or trusted.content.signer.identity in self.by.endorsers:
+            return [*trusted.warnings]
+        text = f"a pass refuses it: the signer is no endorser of the subscription {self.by.subscription}"
+        return [*trusted.warnings, text]
 
 
 def run(question: Question, options: Options, *, as_json: bool) -> int:
@@ -75,23 +92,24 @@ def run(question: Question, options: Options, *, as_json: bool) -> int:
         TrustStoreUnusableError: the anchors directory is missing, empty or unreadable.
     """
     _check_pins(question)
-    by = basis(question.trust, options, fetch=question.at is None)
+    by = basis(question.trust, options, fetch=question.at is None, source=question.source)
+    answer = _Answer(question, by, as_json=as_json)
     now = question.at or clock()
-    payload: SignedPayload | None = None
+    blob, payload = b"", None
     try:
         blob = read(question.source)
-        payload = verified(blob, by, now, pinned=question.pinned)
+        payload = judged(blob, by, now, pinned=question.pinned)
         content = parse(payload)
         trusted = admit(content, question.rules(content), None, now)
     except TrustStoreUnusableError:
         raise
     except (TrustError, TooLargeError) as error:
-        _refuse(question, payload, error, as_json=as_json)
+        _refuse(answer, payload, error, missing(error, blob, by, now))
         return 3
     except SourceError as error:
-        _unreadable(question, error, as_json=as_json)
+        _unreadable(answer, error)
         return 5
-    _trust(question, trusted, links(payload.chain), as_json=as_json)
+    _trust(answer, trusted, links(payload.chain))
     return 0
 
 
@@ -123,8 +141,7 @@ def read(source: str) -> bytes:
     except (OSError, ValueError) as error:  # a name too long, or with a NUL
         detail = f"cannot be read: {getattr(error, 'strerror', error)}"
         raise UnreachableError(source[:200], detail, "check the path") from error
-    url = source if "://" in source else path.absolute().as_uri()
-    answer = fetch(ListRequest(url, HttpPolicy(allow_private=True), MAX_BYTES))
+    answer = fetch(ListRequest(url_of(source), HttpPolicy(allow_private=True), MAX_BYTES))
     if not isinstance(answer, Fetched):
         raise UnreachableError(
             source, "the server answered 304 to a request that had no condition", "tell its operator"
@@ -171,18 +188,16 @@ def _stored(name: str, options: Options) -> bytes | None:
     return bytes(listing.blob)
 
 
-def _trust(question: Question, trusted: TrustedList, chain: tuple[Link, ...], *, as_json: bool) -> None:
-    content = trusted.content
-    if as_json:
-        found = {"list": _list(content), "warnings": [*trusted.warnings], "chain": [asdict(link) for link in chain]}
-        write_json(_result(question, "trusted", "", content.signer) | found)
+def _trust(answer: _Answer, trusted: TrustedList, chain: tuple[Link, ...]) -> None:
+    content, warnings = trusted.content, answer.warnings(trusted)
+    if answer.as_json:
+        found = {"list": _list(content), "warnings": warnings, "chain": [asdict(link) for link in chain]}
+        write_json(_result(answer, "trusted", "", content.signer) | found)
         return
-    signer = content.signer
     lines = [
-        "trusted" if question.pinned else "trusted, endorser NOT checked",
-        f"signer      {signer.identity.dn}",
-        f"issued by   {signer.identity.ca}",
-        f"certificate good until {timestamp(signer.not_after)}, SHA-256 {signer.sha256}",
+        "trusted" if answer.question.pinned else "trusted, endorser NOT checked",
+        *_judged_by(answer),
+        *_signed_by(content.signer),
         f"root        {chain[-1].subject}, SHA-256 {chain[-1].sha256}",
         f"list        {content.identifier}, VO {content.vo or '(none named)'}, version {content.version}",
         f"created     {timestamp(content.created)}, expires {timestamp(content.expires)}",
@@ -190,29 +205,53 @@ def _trust(question: Question, trusted: TrustedList, chain: tuple[Link, ...], *,
     ]
     lines += [f"  {image.identifier}  {image.title}" for image in content.images]
     lines += [f"  unusable: {image.title or image.identifier}: {image.reason}" for image in content.broken]
-    lines += [f"warning: {warning}" for warning in trusted.warnings]
+    lines += [f"warning: {warning}" for warning in warnings]
     click.echo("\n".join(printable(line) for line in lines))
 
 
-def _refuse(question: Question, payload: SignedPayload | None, error: ImagesyncError, *, as_json: bool) -> None:
-    if as_json:
-        write_json(
-            _result(question, "refused", f"{error.reason}: {error}", payload.signer if payload else None)
-            | {"list": None, "warnings": []}
-        )
+def _judged_by(answer: _Answer) -> list[str]:
+    return [f"judged by   the rules of the subscription {answer.by.subscription}"] if answer.by.subscription else []
+
+
+def _signed_by(signer: Signer) -> list[str]:
+    return [
+        f"signer      {signer.identity.dn}",
+        f"issued by   {signer.identity.ca}",
+        f"certificate good until {timestamp(signer.not_after)}, SHA-256 {signer.sha256}",
+    ]
+
+
+def _refuse(
+    answer: _Answer, payload: SignedPayload | None, error: ImagesyncError, needed: Mapping[str, str] | None
+) -> None:
+    claimed = error.signer if isinstance(error, UntrustedSignerError) else None
+    if answer.as_json:
+        found = _result(answer, "refused", f"{error.reason}: {error}", payload.signer if payload else claimed)
+        needs = {"endorsers": [needed]} if needed else None
+        write_json(found | {"list": None, "warnings": [], "needs": needs})
         return
-    click.echo(printable(f"refused: {error.reason}: {error}"))
+    lines = [f"refused: {error.reason}: {error}", *_judged_by(answer)]
+    if claimed:
+        lines += [*_signed_by(claimed), "NOT VERIFIED: the signature fits this certificate, which is not trusted"]
+    if needed:
+        lines.append(advice(needed))
+    click.echo("\n".join(printable(line) for line in lines))
 
 
-def _unreadable(question: Question, error: ImagesyncError, *, as_json: bool) -> None:
-    if as_json:
-        write_json(_result(question, "unavailable", f"{error.reason}: {error}", None) | {"list": None, "warnings": []})
+def _unreadable(answer: _Answer, error: ImagesyncError) -> None:
+    if answer.as_json:
+        write_json(_result(answer, "unavailable", f"{error.reason}: {error}", None) | {"list": None, "warnings": []})
     click.echo(printable(f"imagesync: {error}"), err=True)
 
 
-def _result(question: Question, verdict: str, reason: str, signer: Signer | None) -> dict[str, Any]:
-    known = signer_as_json(signer) if signer else None
-    return {"verdict": verdict, "reason": reason, "pinned": question.pinned, "signer": known}
+def _result(answer: _Answer, verdict: str, reason: str, signer: Signer | None) -> dict[str, Any]:
+    return {
+        "verdict": verdict,
+        "reason": reason,
+        "pinned": answer.question.pinned,
+        "subscription": answer.by.subscription or None,
+        "signer": signer_as_json(signer) if signer else None,
+    }
 
 
 def _list(content: ImageList) -> dict[str, Any]:

@@ -3,15 +3,17 @@
 A CA is a file ``<hash>.<n>`` (either hash style, usually a link), its CRLs are ``<hash>.r<n>`` in PEM or DER, its
 rules about subjects ``<hash>.namespaces`` or ``<hash>.signing_policy``. Files are read one by one: a bad one costs
 that CA and is named, never the directory. Only self-signed CAs are anchors; a subordinate CA in the directory is just
-a certificate to build a path with, so that everything below a root is checked, whoever delivered it.
+a certificate to build a path with, so that everything below a root is checked, whoever delivered it. Therefore rules
+count also where the certificate beside them is spoilt or gone: a message could carry it.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -45,6 +47,7 @@ NOT_UNDERSTOOD = (
 
 _CA_FILE = re.compile(r"[0-9a-f]{8}\.[0-9]{1,3}")
 _CRL_FILE = re.compile(r"[0-9a-f]{8}\.r[0-9]{1,3}")
+_RULES = (".namespaces", ".signing_policy")
 _PEM_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _PEM_CRL = b"-----BEGIN X509 CRL-----"
 _REHASH = "put CA certificates there as <hash>.0: install an IGTF package (igtf-policy-*), or run 'openssl rehash DIR'"
@@ -93,6 +96,8 @@ class _Reading:
     crls: dict[Comparable, list[x509.CertificateRevocationList]] = field(default_factory=dict)
     issuers: dict[Path, set[Comparable]] = field(default_factory=dict)
     rules: dict[str, dict[str, tuple[SubjectRules, ...]]] = field(default_factory=dict)
+    ruled: set[Path] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
     skipped: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     seen: dict[Path, Path] = field(default_factory=dict)
@@ -116,13 +121,15 @@ def load_anchors(directory: Path) -> Anchors:
     Raises:
         TrustStoreUnusableError: The directory is missing, unreadable, or holds no usable self-signed CA certificate.
     """
-    reading = _Reading()
+    reading, paths = _Reading(), _list(directory)
     with serial_zero_tolerated():
-        for path in _list(directory):
+        for path in paths:
             if _CA_FILE.fullmatch(path.name):
                 _note(reading, path, _read_ca)
             elif _CRL_FILE.fullmatch(path.name):
                 _note(reading, path, _read_crl)
+    for path in _orphans(reading, paths):
+        _note(reading, path, _read_orphan)
     return _anchors(directory, reading)
 
 
@@ -196,6 +203,8 @@ def _read_ca(reading: _Reading, path: Path) -> None:
         reading.skipped[name] = f"{error.subject}: {error.detail}"
         reading.warnings.append(f"{path.name}: the CA {name} is not used: {error.subject}: {error.detail}")
         return
+    reading.ruled |= {place.with_suffix("") for place in _places(path)}
+    reading.used.add(name)
     reading.cas[certificate.fingerprint(hashes.SHA256())] = (name, certificate)
 
 
@@ -242,7 +251,7 @@ def _rules(path: Path, name: str) -> Mapping[str, SubjectRules]:
     Neither means no restriction. Rules stand beside the file under its hash or, where that is a link, beside what it
     leads to: ``openssl rehash`` makes links to certificates alone.
     """
-    places = tuple(dict.fromkeys((path, path.resolve())))
+    places = _places(path)
     if namespaces := _first(places, ".namespaces"):
         file, found = namespaces.name, parse_namespaces(_text(namespaces), namespaces.name, name)
     elif policy := _first(places, ".signing_policy"):
@@ -252,6 +261,12 @@ def _rules(path: Path, name: str) -> Mapping[str, SubjectRules]:
     if name not in found:
         raise TrustStoreUnusableError(file, "it has no rule for this CA")
     return found
+
+
+def _places(path: Path) -> tuple[Path, ...]:
+    """Return a file and what it leads to, be it nowhere; ``/`` has nothing beside it."""
+    target = Path(os.path.realpath(path))
+    return tuple(dict.fromkeys((path, target if target.name else path)))
 
 
 def _first(places: tuple[Path, ...], suffix: str) -> Path | None:
@@ -276,6 +291,39 @@ def _text(path: Path) -> str:
         raise TrustStoreUnusableError(path.name, "it is not UTF-8") from error
     except OSError as error:
         raise TrustStoreUnusableError(path.name, f"cannot be read: {error.strerror}") from error
+
+
+# --- rules whose certificate is spoilt or gone -----------------------------------------------------------------------
+def _orphans(reading: _Reading, paths: Sequence[Path]) -> Iterator[Path]:
+    """Return the files of rules that stand beside no certificate that is used, nor lead to where one is."""
+    for path in paths:
+        is_rules = path.name.endswith(_RULES)
+        if not (is_rules or _CA_FILE.fullmatch(path.name)) or path.with_suffix("") in reading.ruled:
+            continue
+        target = _places(path)[-1]
+        if not is_rules:
+            yield from (target.with_suffix(suffix) for suffix in _RULES if target.parent != path.parent)
+        elif target.with_suffix("") not in reading.ruled:
+            yield path
+
+
+def _read_orphan(reading: _Reading, path: Path) -> None:
+    """Let rules count for the CAs that they name: one whose certificate is not there is not used, whoever carries it.
+
+    One that is there under another hash is bound by them too, as where each hash has its rules.
+    """
+    if not _is_there(path):
+        return
+    is_namespaces = path.suffix == ".namespaces"
+    text = _text(path)
+    found = parse_namespaces(text, path.name, "") if is_namespaces else parse_signing_policy(text, path.name)
+    counts = is_namespaces or not _is_there(path.with_suffix(".namespaces"))
+    for name in filter(None, found):  # SELF may be anybody
+        if name in reading.used and counts:
+            _keep(reading, name, {name: found[name]})
+        elif name not in reading.used and name not in reading.skipped:
+            reading.skipped[name] = f"{path.name}: the certificate of this CA is not beside it, or cannot be read"
+            reading.warnings.append(f"{path.name}: the CA {name} is not used: its certificate is not there, or spoilt")
 
 
 # --- revocation lists ------------------------------------------------------------------------------------------------

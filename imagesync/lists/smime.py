@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from imagesync.errors import BadSignatureError, NotYetValidError, TrustError
+from imagesync.errors import BadSignatureError, NotYetValidError, TrustError, UntrustedSignerError
 from imagesync.lists import cms, envelope
 from imagesync.lists.anchors import Anchors, CrlMode, serial_zero_tolerated
 from imagesync.lists.names import render
@@ -72,7 +72,7 @@ def verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetime
 
     Raises:
         TrustError: The message must not be used; the class says which kind of reason. No other exception leaves this
-            function, whatever the bytes are.
+            function, whatever the bytes are. An ``UntrustedSignerError`` says whose key made the signature.
     """
     try:
         return _verify(blob, anchors, policy, now)
@@ -93,7 +93,12 @@ def _verify(blob: bytes, anchors: Anchors, policy: SignaturePolicy, now: datetim
         certificate = _find_signer(message.signer, certificates)
         _check_signature(message, certificate)
         others = [other for other in certificates if other is not certificate]
-        expects_pin, chain, warnings = _check_trust(certificate, others, anchors, policy, now)
+        try:
+            expects_pin, chain, warnings = _check_trust(certificate, others, anchors, policy, now)
+        except UntrustedSignerError as error:
+            with suppress(TrustError):  # a name that no text can stand for
+                error.signer = _signer(certificate, expects_pin=False)
+            raise
         _check_bound(message, chain)
     return SignedPayload(
         content=parts.content,

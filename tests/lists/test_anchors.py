@@ -1,6 +1,7 @@
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,10 +11,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import x25519
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from imagesync.errors import TrustStoreUnusableError
+from imagesync.errors import TrustStoreUnusableError, UntrustedSignerError
 from imagesync.lists import anchors as anchors_module
 from imagesync.lists.anchors import Anchors, CrlMode, is_self_signed, load_anchors
 from imagesync.lists.names import comparable, render
+from imagesync.lists.path import build_path
 
 OLD = "/DC=test/DC=imagesync/CN=Old CA"
 
@@ -458,3 +460,119 @@ def test_a_ca_is_not_used_where_the_rules_of_another_of_its_name_are_broken(
     (directory / "00000001.namespaces").write_text("rubbish")
 
     assert "/DC=test/DC=imagesync/CN=Twin" not in names(load_anchors(directory).roots)
+
+
+# --- rules beside a certificate that is spoilt or gone ---
+SUBORDINATE = "/DC=test/DC=imagesync/CN=Subordinate CA"
+
+
+def permit(file: Path, name: str, subject: str) -> None:
+    file.with_suffix(".signing_policy").write_text(
+        f"access_id_CA X509 '{name}'\npos_rights globus CA:sign\ncond_subjects globus '\"{subject}\"'\n"
+    )
+
+
+def spoil(file: Path, how: str) -> None:
+    """Do to a CA's file what a full disk, a mistake or somebody with a purpose may do to it."""
+    data = file.read_bytes()
+    file.unlink()
+    match how:
+        case "truncated":
+            file.write_bytes(data[:200])
+        case "empty":
+            file.touch()
+        case "dangling" | "loop" | "unreadable":
+            broken_link(file, how)
+        case "no file":
+            file.symlink_to("/")
+
+
+@pytest.mark.parametrize("how", ["truncated", "empty", "dangling", "loop", "unreadable", "no file", "gone"])
+@pytest.mark.parametrize("suffix", [".signing_policy", ".namespaces"])
+def test_a_ca_whose_certificate_is_spoilt_is_not_freed_of_its_rules(directory: Path, how: str, suffix: str) -> None:
+    file = file_of(directory, "Subordinate CA")
+    if suffix == ".signing_policy":
+        permit(file, SUBORDINATE, "/O=good/*")
+    else:
+        file.with_suffix(suffix).write_text(f'TO Issuer "{SUBORDINATE}" PERMIT Subject "/O=good/.*"')
+    before = load_anchors(directory)
+    spoil(file, how)
+
+    after = load_anchors(directory)
+
+    assert set(after.skipped) - set(before.skipped) == {SUBORDINATE}
+    assert f"{file.stem}{suffix}: the certificate of this CA is not beside it" in after.skipped[SUBORDINATE]
+    assert any(f"the CA {SUBORDINATE} is not used: its certificate" in line for line in after.warnings)
+    assert after.roots == before.roots
+
+
+def test_a_ca_whose_certificate_is_spoilt_is_refused_where_a_message_carries_it(
+    directory: Path, people: Mapping[str, Any], cas: Mapping[str, Any], now: datetime
+) -> None:
+    file = file_of(directory, "Subordinate CA")
+    permit(file, SUBORDINATE, "/DC=test/*")
+    signer, carried = people["under-subordinate"].certificate, (cas["subordinate"].certificate,)
+    build_path(signer, carried, load_anchors(directory), now)
+    spoil(file, "truncated")
+
+    with pytest.raises(UntrustedSignerError, match=r"this CA is not used: .*\.signing_policy: the certificate"):
+        build_path(signer, carried, load_anchors(directory), now)
+
+
+def test_the_certificate_of_another_ca_does_not_free_the_one_whose_file_it_takes(directory: Path) -> None:
+    file = file_of(directory, "Subordinate CA")
+    permit(file, SUBORDINATE, "/O=good/*")
+    file.write_bytes(file_of(directory, "Old CA").read_bytes())
+
+    assert {SUBORDINATE, OLD} <= set(load_anchors(directory).skipped)
+
+
+def test_a_ca_that_is_there_under_one_hash_is_bound_by_the_rules_under_the_other(directory: Path) -> None:
+    file = file_of(directory, "Subordinate CA")
+    other = directory / "0000aaaa.0"
+    shutil.copy(file, other)
+    permit(other, SUBORDINATE, "/O=good/*")
+    before = load_anchors(directory)
+    spoil(other, "truncated")
+
+    after = load_anchors(directory)
+
+    assert (after.skipped, names(after.subordinates)) == (before.skipped, names(before.subordinates))
+    assert after.rules[SUBORDINATE] == before.rules[SUBORDINATE]
+
+
+def test_namespaces_win_over_a_signing_policy_also_under_a_hash_without_a_certificate(directory: Path) -> None:
+    other = directory / "0000aaaa.0"
+    permit(other, SUBORDINATE, "/O=bad/*")
+    other.with_suffix(".namespaces").write_text(f'TO Issuer "{SUBORDINATE}" PERMIT Subject "/O=good/.*"')
+
+    (rules,) = load_anchors(directory).rules[SUBORDINATE][SUBORDINATE]
+
+    assert rules.file == "0000aaaa.namespaces"
+
+
+@pytest.mark.parametrize("how", ["truncated", "gone"])
+def test_rules_count_that_stand_beside_what_a_broken_link_leads_to(directory: Path, tmp_path: Path, how: str) -> None:
+    file, packaged = file_of(directory, "Subordinate CA"), tmp_path / "packaged"
+    packaged.mkdir()
+    file.rename(packaged / "Named.pem")
+    file.symlink_to(packaged / "Named.pem")
+    permit(packaged / "Named.pem", SUBORDINATE, "/O=good/*")
+    assert SUBORDINATE in load_anchors(directory).rules
+    spoil(packaged / "Named.pem", how)
+
+    assert SUBORDINATE in load_anchors(directory).skipped
+
+
+def test_rules_that_links_share_with_a_certificate_are_read_once(directory: Path) -> None:
+    file = file_of(directory, "Subordinate CA")
+    file.rename(directory / "Named.pem")
+    file.symlink_to("Named.pem")
+    permit(directory / "Named.pem", SUBORDINATE, "/O=good/*")
+    file.with_suffix(".signing_policy").symlink_to("Named.signing_policy")
+    (directory / "0000aaaa.signing_policy").symlink_to("Named.signing_policy")
+
+    anchors = load_anchors(directory)
+
+    assert len(anchors.rules[SUBORDINATE][SUBORDINATE]) == 1
+    assert SUBORDINATE not in anchors.skipped

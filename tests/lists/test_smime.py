@@ -446,6 +446,20 @@ def test_the_exception_for_sha1_is_for_nothing_else(
         verify(weak(digest="sha1").replace(b"{}", b"[]"), anchors, policy, now)
 
 
+@pytest.mark.parametrize("label", ["self", "under-stranger", "expired"])
+def test_a_refusal_of_the_signer_says_whose_key_it_was(
+    weak: Callable[..., bytes], people: Mapping[str, Any], anchors: Anchors, now: datetime, label: str
+) -> None:
+    with pytest.raises(UntrustedSignerError) as refused:
+        verify(weak(label), anchors, STRICT, now)
+
+    signer = refused.value.signer
+    assert signer is not None
+    assert (signer.sha256, signer.expects_pin) == (fingerprint(people[label]), False)
+    with pytest.raises(BadSignatureError):
+        verify(weak(label).replace(b"{}", b"[]"), anchors, STRICT, now)
+
+
 def fingerprint(person: Any) -> str:
     return hashlib.sha256(person.der).hexdigest()
 

@@ -7,9 +7,11 @@ import subprocess
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 
 from imagesync.testing.faults import Endless, Status, html_page
-from imagesync.testing.pki import write_anchors
+from imagesync.testing.list_server import identity_of
+from imagesync.testing.pki import HOST, Authority, ec_key, write_anchors, write_identity
 
 DN, CA = "/DC=org/DC=example/CN=Robot: endorser", "/DC=org/DC=example/CN=Test CA"
 LARGE = 17 << 20
@@ -331,3 +333,102 @@ def test_another_list_is_accepted_once_the_pin_was_dropped(synced):
 @pytest.mark.parametrize("arguments", [("shaky",), ("shaky", "--identifier"), ("unknown", "--version")])
 def test_a_reset_of_nothing_is_wrong_usage(provider, arguments):
     assert provider.given("list", "reset", *arguments).code == 2
+
+
+# --- verify: as a pass would, with a configuration ---
+@pytest.fixture
+def subscribed(provider):
+    """Return ``list verify --json`` of the subscribed list, and a function that changes the subscription."""
+
+    def change(signer, **options):
+        identity = identity_of(signer)
+        endorser = {"dn": identity.dn, "ca": identity.ca, **options.pop("endorser", {})}
+        provider.subscription_options["shaky"] = {"endorsers": [endorser], **options}
+        provider.shaky.publish(signer=signer)
+        provider.configure()
+
+    def verify(source=provider.shaky.url, *options):
+        return provider.given("list", "verify", source, *options, "--json")
+
+    return verify, change
+
+
+def fingerprint(signer):
+    return signer.certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def test_without_a_subscription_to_it_no_ones_rules_count(verify, message, subscribed):
+    by_configuration, _ = subscribed
+
+    assert [answer(message).json["subscription"] for answer in (verify, by_configuration)] == [None, None]
+
+
+def test_a_certificate_that_its_subscription_trusts_is_trusted(provider, subscribed, tmp_path):
+    verify, change = subscribed
+    stranger = provider.trust.stranger
+    change(stranger, endorser={"sha256": fingerprint(stranger)})
+    elsewhere = tmp_path / "same.list"
+    elsewhere.write_bytes(provider.shaky.message)
+
+    result = verify()
+
+    assert (result.code, result.json["subscription"], result.json["pinned"]) == (0, "shaky", False)
+    assert "the signer's certificate is trusted itself: no CA and no revocation was checked" in result.json["warnings"]
+    assert provider.sync().list("shaky")["verdict"] == "trusted"
+    assert verify(elsewhere).json["verdict"] == "refused"
+    assert verify(provider.shaky.url, "--anchors", provider.trust.anchors).json["verdict"] == "refused"
+
+
+def test_sha1_is_judged_by_the_subscription(provider, subscribed, tmp_path):
+    verify, change = subscribed
+    authority = Authority("/DC=org/DC=example/CN=Old CA", provider.trust.now, key=ec_key())
+    signer = authority.issue("/DC=org/DC=example/CN=Robot: old-fashioned")
+    anchors = write_anchors(tmp_path / "old anchors", [authority])
+    files = write_identity(signer, tmp_path)
+    for days in (2, 0):
+        change(signer, sha1_until=provider.trust.now.date() + timedelta(days=days))
+        provider.configure(trust={"anchors": str(anchors)})
+        draft = tmp_path / "content.json"
+        draft.write_bytes(provider.shaky.content)
+        words = ("-md", "sha1", "-in", draft, "-signer", files.certificate, "-inkey", files.key)
+        provider.shaky.server.put(provider.shaky.path, openssl("smime", "-sign", *words))
+
+        assert verify().code == (0 if days else 3)
+
+
+def test_a_host_certificate_is_accepted_of_the_endorser_of_the_subscription_alone(provider, subscribed, tmp_path):
+    verify, change = subscribed
+    authority = Authority("/DC=org/DC=example/CN=Host CA", provider.trust.now, key=ec_key())
+    anchors = write_anchors(tmp_path / "host anchors", [authority])
+    endorser, other = (authority.issue(f"/DC=org/DC=example/CN={name}", HOST, key=ec_key()) for name in ("a", "b"))
+    change(endorser)
+    provider.configure(trust={"anchors": str(anchors)})
+
+    assert (verify().code, verify().json["warnings"]) == (0, [])
+    assert provider.sync().list("shaky")["verdict"] == "trusted"
+    provider.shaky.publish(signer=other)
+    assert (verify().code, verify().json["reason"].partition(":")[0]) == (3, "untrusted-signer")
+
+
+def test_a_signer_who_is_no_endorser_of_the_subscription_is_told(provider, subscribed):
+    verify, change = subscribed
+    change(provider.trust.colleague)
+    said = "a pass refuses it: the signer is no endorser of the subscription shaky"
+    assert verify().json["warnings"] == []
+    provider.shaky.publish(signer=provider.trust.endorser)
+
+    result, text = verify(), provider.given("list", "verify", provider.shaky.url)
+
+    assert (result.code, result.json["warnings"]) == (0, [said])
+    assert {"judged by   the rules of the subscription shaky", f"warning: {said}"} <= set(text.out.splitlines())
+    assert provider.sync().list("shaky")["reason"].startswith("wrong-endorser")
+    assert verify(provider.shaky.url, "--endorser-dn", DN, "--endorser-ca", CA).json["warnings"] == []
+
+
+def test_the_rules_of_a_subscription_to_a_file_count_for_its_path(provider, subscribed, message):
+    verify, _ = subscribed
+    provider.subscription_options["shaky"] = {"url": message.as_uri()}
+    provider.configure()
+
+    assert verify(message).json["subscription"] == "shaky"
+    assert provider.run("list", "verify", "-", "--json", stdin=message.read_bytes()).json["subscription"] is None
