@@ -210,6 +210,14 @@ Observation = TrustedList | Unknown
 
 
 @dataclass(frozen=True, slots=True)
+class Floor:
+    """A version of a list that no older one may follow. ``digest`` is its content's, as in ``ImageList``."""
+
+    version: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """What is remembered of the last accepted version of a subscription's list.
 

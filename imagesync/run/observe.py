@@ -22,7 +22,7 @@ from imagesync.lists.anchors import Anchors
 from imagesync.lists.hepix import parse
 from imagesync.lists.smime import verify
 from imagesync.lists.source import Fetched, ListRequest, NotModified
-from imagesync.model import Accepted, ListId, Observation, TrustedList, Unknown, Verdict
+from imagesync.model import Accepted, Floor, ListId, Observation, TrustedList, Unknown, Verdict
 from imagesync.plan.values import list_of
 from imagesync.run.evidence import ends, evidence
 from imagesync.run.notice import Notice, notices
@@ -53,7 +53,7 @@ class Memory:
     """What earlier passes left behind about one subscription, and which identifiers others have pinned.
 
     ``floor_lifted`` is the operator's word while nothing was accepted; ``earlier`` has the accepted versions of the
-    lists that the subscription had before.
+    lists that the subscription had before, and ``begun`` what a pass began to apply and did not accept.
     """
 
     accepted: Accepted | None = None
@@ -61,6 +61,7 @@ class Memory:
     pinned_elsewhere: Mapping[ListId, str] | None = None
     floor_lifted: bool = False
     earlier: Mapping[ListId, tuple[str, ...]] = field(default_factory=dict)
+    begun: Mapping[ListId, Floor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,8 @@ def _judge(
     rules = subscription.admission(memory.pinned_elsewhere or {}, floor_lifted=memory.floor_lifted)
     # Before the list is parsed, which is the most work that a message can ask for.
     check_endorser(payload.signer, rules)
-    trusted = admit(parse(payload), replace(rules, earlier=memory.earlier), memory.accepted, now)
+    rules = replace(rules, earlier=memory.earlier, begun=memory.begun)
+    trusted = admit(parse(payload), rules, memory.accepted, now)
     for warning in trusted.warnings:
         log.warning("list accepted with a warning", warning=warning)
     log.info("list is trusted", version=trusted.content.version, signer=trusted.content.signer.identity.dn)

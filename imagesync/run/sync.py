@@ -22,13 +22,14 @@ from imagesync.model import Accepted, ImageId, ListId, TrustedList, Unknown
 from imagesync.plan.diff import make_plan
 from imagesync.plan.spec import Wanted
 from imagesync.plan.values import ListView, Plan, TargetView
+from imagesync.run.acceptance import accept, begin
 from imagesync.run.apply import Outcome, Workshop, apply
 from imagesync.run.attempts import alarms, learn, unready
 from imagesync.run.changes import Where, changes
 from imagesync.run.denial import Denial, Facts, Remembered, remembered_list, revoked
 from imagesync.run.hours import Hours
 from imagesync.run.notice import Level
-from imagesync.run.observe import Clock, FindFetch, Memory, Seen, accepted_from, judge_clock, observe
+from imagesync.run.observe import Clock, FindFetch, Memory, Seen, judge_clock, observe
 from imagesync.run.pausing import is_excused, note_targets, told, with_pauses
 from imagesync.run.progress import Display, Silent
 from imagesync.run.prune import lists_of, prune_plan
@@ -137,7 +138,7 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
     seen = tuple(_refused_by_plans(item, results) for item in seen)
     if not task.dry and not task.scope.recalls_only:
         note_targets(results, task, ports.state)
-        _remember(seen, task, ports.state)
+        accept(seen, task.now, ports.state)
     return PassResult(task, seen, results, clock, ports.state.fresh)
 
 
@@ -182,7 +183,11 @@ def _observe_all(task: Task, ports: Ports) -> tuple[Seen, ...]:
     chosen = [item for item in task.subscriptions if not task.scope.lists or item.name in task.scope.lists]
     known = {identifier: name for identifier, name in pins.items() if name in task.names}
     accepted = {one.subscription: one for one in ports.state.all_accepted()}
-    memories = [_memory(item, ports.state, accepted.get(item.name), known) for item in chosen]
+    begun = ports.state.floors.begun()
+    memories = [
+        replace(_memory(item, ports.state, accepted.get(item.name), known), begun=begun.get(item.name, {}))
+        for item in chosen
+    ]
 
     def look(pair: tuple[Subscription, Memory]) -> Seen:
         subscription, memory = pair
@@ -282,6 +287,8 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     notices = tuple(_of_abandoned(everything, lists, before))
     if task.dry:
         return TargetResult(target.name, plan, notices=notices)
+    if not task.scope.recalls_only:
+        begin(lists, plan, state)
     names = {identifier: item.subscription.name for item in run.seen if (identifier := item.identifier)}
     rules = {identifier: target.guard(name) for identifier, name in names.items()}
     outcomes = apply(plan, backend, _workshop(target, task, run.ports), view.countable, rules)
@@ -386,10 +393,3 @@ def _refused_by_plans(item: Seen, results: Sequence[TargetResult]) -> Seen:
     plans = [result.plan for result in results if result.plan is not None]
     reasons = [reason for plan in plans for identifier, reason in plan.refused.items() if identifier == item.identifier]
     return refused(item, next(iter(reasons), ""))
-
-
-def _remember(seen: Sequence[Seen], task: Task, state: Repository) -> None:
-    """Accept what was trusted. Last of all: until then the versions on the records are the floor."""
-    for item in seen:
-        if isinstance(item.observation, TrustedList) and item.remember is not None:
-            state.accept(accepted_from(item.observation, task.now), item.remember)

@@ -14,7 +14,7 @@ from imagesync.model import Accepted, Digest, Identity, ImageId, ListId, Signer
 from imagesync.state import provenance
 from imagesync.state.database import insert
 from imagesync.state.records import StoredList
-from imagesync.state.tables import accepted, lifted_floor, list_version, message
+from imagesync.state.tables import accepted, begun_list, lifted_floor, list_version, message
 
 
 def find(connection: sa.Connection, subscription: str) -> Accepted | None:
@@ -76,6 +76,8 @@ def accept(connection: sa.Connection, value: Accepted, listing: StoredList) -> N
     row = _row(value) | {"message": sha256, "etag": listing.etag, "last_modified": listing.last_modified}
     change = insert(connection, accepted).values(row)
     connection.execute(change.on_conflict_do_update(index_elements=[accepted.c.subscription], set_=row))
+    done = sa.delete(begun_list).filter_by(subscription=value.subscription, list=value.list, version=value.version)
+    connection.execute(done)
     if outdated is not None:
         provenance.prune(connection)
         unused = ~sa.exists().where(list_version.c.message == message.c.sha256)
@@ -89,6 +91,7 @@ def drop_pin(connection: sa.Connection, subscription: str) -> bool:
 
 def lift_floor(connection: sa.Connection, subscription: str, at: datetime) -> None:
     """Let the next version be any, also while nothing is accepted: then the floor is in the records on the targets."""
+    connection.execute(sa.delete(begun_list).where(begun_list.c.subscription == subscription))
     if not _change(connection, subscription, version=None):
         row = {"subscription": subscription, "at": at}
         connection.execute(insert(connection, lifted_floor).values(row).on_conflict_do_nothing())

@@ -13,6 +13,7 @@ from imagesync.state import (
     acceptance,
     attempts,
     boots,
+    floors,
     history,
     images,
     lock,
@@ -51,6 +52,7 @@ class Repository:
         self._database = database
         self._readonly = readonly
         self.boots = boots.BootChecks(database)
+        self.floors = floors.Floors(database)
         self.standings = standings.Standings(database)
         self._run = ""
 

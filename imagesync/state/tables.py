@@ -23,7 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest revision under ``migrations``. Kept here so that opening an up-to-date state needs no Alembic."""
 
 VERSION_TABLE = "imagesync_version"
@@ -142,6 +142,16 @@ lifted_floor = Table(
     Column("at", UtcDateTime, nullable=False),
 )
 """Subscriptions whose floor the operator lifted while nothing was accepted for them, and when; until something is."""
+
+begun_list = Table(
+    "begun_list",
+    metadata,
+    Column("subscription", CleanText, primary_key=True),
+    Column("list", CleanText, primary_key=True),
+    Column("version", CleanText, nullable=False),
+    Column("digest", String(128), nullable=False),
+)
+"""Versions of lists that a pass began to apply to a target; until they are accepted."""
 
 image = Table(
     "image",

@@ -13,7 +13,7 @@ from imagesync.errors import (
     WrongEndorserError,
 )
 from imagesync.lists.admit import AdmissionRules, admit, check_endorser, compare_versions
-from imagesync.model import Accepted, Digest, Identity, Image, ImageId, ImageList, ListId, Signer
+from imagesync.model import Accepted, Digest, Floor, Identity, Image, ImageId, ImageList, ListId, Signer
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 LIST = ListId("5a6a63be-7f86-5a5c-9f3c-6c0a3d6f9c11")
@@ -304,6 +304,36 @@ def test_a_list_to_which_a_subscription_comes_back_keeps_its_floor(
     assert admit(listing(version="11"), back, other, NOW)
     assert admit(listing(version="9"), back, accepted(list=ListId("other"), version=None), NOW)
     assert admit(listing(version="9"), back, accepted(version="8"), NOW)
+
+
+@pytest.mark.parametrize("version", ["1", None])
+def test_what_was_begun_with_is_a_floor_beside_what_was_accepted(
+    listing: Callable[..., ImageList],
+    rules: Callable[..., AdmissionRules],
+    accepted: Callable[..., Accepted],
+    version: str | None,
+) -> None:
+    before = accepted(version=version)
+    ahead = rules(begun={LIST: Floor("2026.6", Digest("3" * 128)), ListId("third"): Floor("9999", Digest("4" * 128))})
+
+    for served, text in (
+        ("2026.5", "is older than 2026.6, which was applied before"),
+        ("2026.6", "was applied before with other content"),
+        ("2026.x", "cannot be ordered against 2026.6, applied before"),
+    ):
+        with pytest.raises(RollbackError, match=f"version {served} {text}.*reset NAME --version"):
+            admit(listing(version=served, digest=Digest("2" * 128)), ahead, before, NOW)
+    assert admit(listing(version="2026.6", digest=Digest("3" * 128)), ahead, before, NOW)
+    assert admit(listing(version="2026.7", digest=Digest("2" * 128)), ahead, before, NOW)
+
+
+def test_not_even_the_accepted_version_comes_back_once_a_newer_one_was_begun_with(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], accepted: Callable[..., Accepted]
+) -> None:
+    ahead = rules(begun={LIST: Floor("2", Digest("3" * 128))})
+
+    with pytest.raises(RollbackError):
+        admit(listing(version="1", digest=Digest("1" * 128)), ahead, accepted(version="1"), NOW)
 
 
 def test_a_signer_is_checked_before_the_list_is_read(rules: Callable[..., AdmissionRules], signer: Signer) -> None:

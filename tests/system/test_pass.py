@@ -24,6 +24,7 @@ from imagesync.run.report import as_json, exit_code
 from imagesync.run.settings import Scope, Target
 from imagesync.run.sync import prune_all
 from imagesync.state import open_state
+from imagesync.testing.steps import Died, Steps
 
 
 def actions(result):
@@ -908,6 +909,93 @@ def test_a_slow_pass_does_not_bring_back_a_version_that_another_overtook(site):
         state.accept(first, slow.seen[0].remember)
 
         assert state.accepted(site.name).version == "2"
+
+
+# --- the floor that is written ahead ---
+def begun(site):
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        return state.floors.begun()
+
+
+def killed(site):
+    """Let a pass be killed when it has done everything and accepted nothing; return the versions that are begun."""
+    site.steps = Dead("before state.accept")
+    with pytest.raises(Died):
+        site.sync()
+    site.steps = Steps()
+    return {name: floor.version for lists in begun(site).values() for name, floor in lists.items()}
+
+
+class Dead(Steps):
+    """Dies at the first step of a name."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+
+    def step(self, name):
+        self.dead = self.dead or name == self.name
+        super().step(name)
+
+
+def test_a_killed_pass_leaves_a_floor_where_the_records_are_none(site):
+    site.cloud.editable = True
+    site.offer(a="one", b="two").publish().sync()
+    old = site.publish().blob
+    del site.images["a"]
+    site.publish()
+
+    assert killed(site) == {site.identifier: "3"}
+
+    newest, site.blob = site.blob, old
+    result = site.sync()
+    assert (exit_code(result), set(site.published())) == (3, {"b"})
+    assert "version 2 is older than 3, which was applied before" in result.seen[0].observation.reason
+    site.blob = newest
+    assert exit_code(site.sync()) == 0
+    assert begun(site) == {}
+
+
+def test_the_floor_of_a_killed_pass_is_lifted_like_any_other(site):
+    site.offer(a="one").publish()
+    old = site.blob
+    site.publish()
+    assert killed(site)
+
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        state.lift_floor(site.name, site.now)
+    site.blob = old
+
+    assert exit_code(site.sync()) == 0
+
+
+@pytest.mark.parametrize("more", [{"dry": True}, {"scope": Scope(recalls_only=True)}])
+def test_a_pass_that_accepts_nothing_begins_with_nothing(site, more):
+    site.offer(a="one").publish().sync(**more)
+
+    assert begun(site) == {}
+
+
+def test_a_refused_list_is_not_begun_with(site):
+    site.offer(a="one").publish().sync()
+
+    assert exit_code(site.publish(signer=site.trust.stranger).sync()) == 3
+
+    assert begun(site) == {}
+
+
+def test_a_list_that_a_plan_refuses_is_not_begun_with(site):
+    site.offer(a="one").publish().sync()
+    state = (site.root / "state.db").read_bytes()
+    between = site.publish().blob
+    site.publish().sync()
+    site.lose_state()
+    (site.root / "state.db").write_bytes(state)
+    site.blob = between
+
+    assert exit_code(site.sync()) == 3
+
+    assert begun(site) == {}
 
 
 # --- more boundaries ---

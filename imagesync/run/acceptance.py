@@ -1,0 +1,32 @@
+"""When a version of a list becomes the floor: before it changes anything, and for good when the pass is over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from imagesync.model import Floor, TrustedList
+from imagesync.plan.values import ListView, Plan
+from imagesync.run.observe import Seen, accepted_from
+from imagesync.state.repository import Repository
+
+
+def begin(lists: Sequence[ListView], plan: Plan, state: Repository) -> None:
+    """Remember the versions that a plan is about to apply, for the case that the pass never comes to accept them.
+
+    Then they are the floor: where others can edit the records, these are none (``docs/adr/0009-two-floors.rst``).
+    """
+    for view in lists:
+        trusted, accepted = view.observation, view.accepted
+        if not isinstance(trusted, TrustedList) or trusted.identifier in plan.refused:
+            continue
+        floor = Floor(trusted.content.version, trusted.content.digest)
+        if accepted is None or (accepted.version, accepted.digest) != (floor.version, floor.digest):
+            state.floors.begin(view.subscription, trusted.identifier, floor)
+
+
+def accept(seen: Iterable[Seen], now: datetime, state: Repository) -> None:
+    """Accept what was trusted. Last of all: what was not done to the end is no accepted version."""
+    for item in seen:
+        if isinstance(item.observation, TrustedList) and item.remember is not None:
+            state.accept(accepted_from(item.observation, now), item.remember)

@@ -1,0 +1,20 @@
+"""Which versions of lists were begun with."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Create the table."""
+    op.create_table(
+        "begun_list",
+        sa.Column("subscription", sa.Text, primary_key=True),
+        sa.Column("list", sa.Text, primary_key=True),
+        sa.Column("version", sa.Text, nullable=False),
+        sa.Column("digest", sa.String(128), nullable=False),
+    )
