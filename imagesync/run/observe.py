@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -150,15 +151,16 @@ def _judge(
 
 
 def _request(subscription: Subscription, stored: StoredList | None) -> ListRequest:
-    validators = (stored.etag, stored.last_modified) if stored else (None, None)
+    is_same = stored is not None and stored.url_sha256 == _url_sha256(subscription)
+    validators = (stored.etag, stored.last_modified) if stored and is_same else (None, None)
     return ListRequest(subscription.url, subscription.list_policy, subscription.max_list_bytes, *validators)
 
 
 def _listing(subscription: Subscription, answer: Fetched | NotModified, stored: StoredList | None) -> StoredList:
     match answer:
         case Fetched():
-            return StoredList(answer.blob, answer.etag, answer.last_modified)
-        case NotModified() if stored is not None:
+            return StoredList(answer.blob, answer.etag, answer.last_modified, url_sha256=_url_sha256(subscription))
+        case NotModified() if stored is not None and stored.url_sha256 == _url_sha256(subscription):
             return stored
         case _:
             raise UnreachableError(
@@ -166,6 +168,10 @@ def _listing(subscription: Subscription, answer: Fetched | NotModified, stored: 
                 "the server answered 304 to a request that had no condition",
                 "the list server is broken; tell its operator",
             )
+
+
+def _url_sha256(subscription: Subscription) -> str:
+    return hashlib.sha256(subscription.url.encode()).hexdigest()
 
 
 def _unknown(

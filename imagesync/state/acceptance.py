@@ -16,6 +16,8 @@ from imagesync.state.database import insert
 from imagesync.state.records import StoredList
 from imagesync.state.tables import accepted, begun_list, lifted_floor, list_version, message
 
+_VALIDATORS = ("etag", "last_modified", "url_sha256")
+
 
 def find(connection: sa.Connection, subscription: str) -> Accepted | None:
     """Return what was accepted last for ``subscription``."""
@@ -43,11 +45,13 @@ def pins(connection: sa.Connection) -> dict[ListId, str]:
 def stored(connection: sa.Connection, subscription: str) -> StoredList | None:
     """Return the signed message that was accepted last for ``subscription``."""
     row = connection.execute(
-        sa.select(message.c.content, accepted.c.etag, accepted.c.last_modified)
+        sa.select(message.c.content, accepted.c.etag, accepted.c.last_modified, accepted.c.url_sha256)
         .join_from(accepted, message)
         .where(accepted.c.subscription == subscription)
     ).one_or_none()
-    return StoredList(*row) if row else None
+    if row is None:
+        return None
+    return StoredList(row.content, row.etag, row.last_modified, url_sha256=row.url_sha256)
 
 
 def earlier(connection: sa.Connection, subscription: str) -> dict[ListId, tuple[str, ...]]:
@@ -73,7 +77,7 @@ def accept(connection: sa.Connection, value: Accepted, listing: StoredList) -> N
             connection.execute(sa.insert(list_version), _version_row(value, sha256))
         connection.execute(sa.delete(lifted_floor).where(lifted_floor.c.subscription == value.subscription))
     provenance.keep(connection, sha256, listing.evidence, value.accepted_at)
-    row = _row(value) | {"message": sha256, "etag": listing.etag, "last_modified": listing.last_modified}
+    row = _row(value) | {"message": sha256} | {name: getattr(listing, name) for name in _VALIDATORS}
     change = insert(connection, accepted).values(row)
     connection.execute(change.on_conflict_do_update(index_elements=[accepted.c.subscription], set_=row))
     done = sa.delete(begun_list).filter_by(subscription=value.subscription, list=value.list, version=value.version)
@@ -85,14 +89,14 @@ def accept(connection: sa.Connection, value: Accepted, listing: StoredList) -> N
 
 
 def drop_pin(connection: sa.Connection, subscription: str) -> bool:
-    """Let the next list be another one. Return whether there was a pin."""
-    return _change(connection, subscription, pinned=False)
+    """Let the next list be another one, and have it asked for without conditions. Return whether there was a pin."""
+    return _change(connection, subscription, pinned=False, **dict.fromkeys(_VALIDATORS))
 
 
 def lift_floor(connection: sa.Connection, subscription: str, at: datetime) -> None:
     """Let the next version be any, also while nothing is accepted: then the floor is in the records on the targets."""
     connection.execute(sa.delete(begun_list).where(begun_list.c.subscription == subscription))
-    if not _change(connection, subscription, version=None):
+    if not _change(connection, subscription, version=None, **dict.fromkeys(_VALIDATORS)):
         row = {"subscription": subscription, "at": at}
         connection.execute(insert(connection, lifted_floor).values(row).on_conflict_do_nothing())
 

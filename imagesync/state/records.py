@@ -33,12 +33,15 @@ class StoredList:
     """The signed message that was accepted last, as received, and what to ask its server with next time.
 
     ``evidence`` is what it was verified by: first the certificates from the signer to the root, then CRLs.
+    ``url_sha256`` is of the URL that it came from, which may hold a secret; ``etag`` and ``last_modified`` are for that
+    URL alone (RFC 9110, 8.8).
     """
 
     blob: bytes
     etag: str | None = None
     last_modified: str | None = None
     evidence: tuple[Evidence, ...] = ()
+    url_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

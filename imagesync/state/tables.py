@@ -132,6 +132,7 @@ accepted = Table(
     Column("message", String(64), ForeignKey("message.sha256"), nullable=False),
     Column("etag", CleanText),
     Column("last_modified", CleanText),
+    Column("url_sha256", String(64)),
 )
 """The last accepted version of each subscription's list: pin, floor and dates."""
 

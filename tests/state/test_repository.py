@@ -67,9 +67,10 @@ def artifact() -> Callable[..., ArtifactRecord]:
 # --- lists ---
 def test_what_was_accepted_comes_back_equal(repository: Repository, make_accepted: Callable[..., Accepted]) -> None:
     value = make_accepted()
-    repository.accept(value, StoredList(b"signed", "etag", "yesterday"))
+    listing = StoredList(b"signed", "etag", "yesterday", url_sha256="5" * 64)
+    repository.accept(value, listing)
     assert repository.accepted("fedcloud") == value
-    assert repository.stored("fedcloud") == StoredList(b"signed", "etag", "yesterday")
+    assert repository.stored("fedcloud") == listing
     assert repository.pins() == {"list-of-fedcloud": "fedcloud"}
 
 
@@ -128,6 +129,16 @@ def test_dropping_the_pin_keeps_the_dates_until_the_next_acceptance(
     assert repository.pins() == {}
     repository.accept(make_accepted(list=ListId("another")), StoredList(b"signed"))
     assert repository.pins() == {"another": "fedcloud"}
+
+
+def test_after_a_reset_a_list_is_asked_for_without_conditions(
+    repository: Repository, make_accepted: Callable[..., Accepted], now: datetime
+) -> None:
+    """An older file, on this or another server, was honestly not modified since the last one was."""
+    for reset in (lambda: repository.drop_pin("fedcloud"), lambda: repository.lift_floor("fedcloud", now)):
+        repository.accept(make_accepted(), StoredList(b"signed", "etag", "yesterday", url_sha256="5" * 64))
+        reset()
+        assert repository.stored("fedcloud") == StoredList(b"signed")
 
 
 def test_lifting_the_floor_of_a_list_never_accepted_is_known_until_the_first_acceptance(

@@ -565,6 +565,25 @@ def test_refused_message_leaves_no_validator_behind(site):
     assert asked == [None, None]
 
 
+def test_what_one_url_said_is_no_condition_for_another(site):
+    """A new server may answer "not modified since" with an honest 304, because its file is older (RFC 9110, 8.8)."""
+    asked = []
+
+    def fetch(request):
+        asked.append((request.etag, request.last_modified))
+        return Fetched(site.blob, request.url, '"1"', "Mon, 01 Jun 2026 12:00:00 GMT", site.now)
+
+    site.fetch = fetch
+    site.offer(a="one").publish().sync()
+    elsewhere = (site.subscription(url="https://elsewhere.example/image.list"),)
+    site.sync(subscriptions=elsewhere)
+    site.sync(subscriptions=elsewhere)
+
+    assert asked == [(None, None), (None, None), ('"1"', "Mon, 01 Jun 2026 12:00:00 GMT")]
+    site.fetch = lambda _: NotModified(site.now)
+    assert exit_code(site.sync()) == 5
+
+
 def test_unasked_not_modified_is_no_list(site):
     site.fetch = lambda _: NotModified(site.now)
 

@@ -1,4 +1,4 @@
-"""Which versions of lists were begun with."""
+"""Which versions of lists were begun with, and of which URL the validators are."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table."""
+    """Create the table and the column."""
     op.create_table(
         "begun_list",
         sa.Column("subscription", sa.Text, primary_key=True),
@@ -18,3 +18,4 @@ def upgrade() -> None:
         sa.Column("version", sa.Text, nullable=False),
         sa.Column("digest", sa.String(128), nullable=False),
     )
+    op.add_column("accepted", sa.Column("url_sha256", sa.String(64)))
