@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from imagesync.model import Floor, TrustedList
 from imagesync.plan.values import ListView, Plan
 from imagesync.run.observe import Seen, accepted_from
+from imagesync.state import Resets
 from imagesync.state.repository import Repository
 
 
-def begin(lists: Sequence[ListView], plan: Plan, state: Repository) -> None:
+def begin(lists: Sequence[ListView], plan: Plan, state: Repository, resets: Mapping[str, Resets]) -> None:
     """Remember the versions that a plan is about to apply, for the case that the pass never comes to accept them.
 
     Then they are the floor: where others can edit the records, these are none (``docs/adr/0009-two-floors.rst``).
+    ``resets`` are those that the pass knows of: it undoes no later one.
     """
     for view in lists:
         trusted, accepted = view.observation, view.accepted
@@ -22,11 +24,12 @@ def begin(lists: Sequence[ListView], plan: Plan, state: Repository) -> None:
             continue
         floor = Floor(trusted.content.version, trusted.content.digest)
         if accepted is None or (accepted.version, accepted.digest) != (floor.version, floor.digest):
-            state.floors.begin(view.subscription, trusted.identifier, floor)
+            state.floors.begin(view.subscription, trusted.identifier, floor, resets.get(view.subscription, Resets()))
 
 
-def accept(seen: Iterable[Seen], now: datetime, state: Repository) -> None:
+def accept(seen: Iterable[Seen], now: datetime, state: Repository, resets: Mapping[str, Resets]) -> None:
     """Accept what was trusted. Last of all: what was not done to the end is no accepted version."""
     for item in seen:
         if isinstance(item.observation, TrustedList) and item.remember is not None:
-            state.accept(accepted_from(item.observation, now), item.remember)
+            since = resets.get(item.subscription.name, Resets())
+            state.accept(accepted_from(item.observation, now), item.remember, since)

@@ -37,7 +37,7 @@ from imagesync.run.record import described, is_offered, memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.settle import refused, settle
 from imagesync.run.views import chosen, in_scope, views
-from imagesync.state import AttemptRecord, ImageRecord, PauseRecord
+from imagesync.state import AttemptRecord, ImageRecord, PauseRecord, Resets
 from imagesync.state.repository import Repository
 
 log = structlog.get_logger(__name__)
@@ -116,6 +116,7 @@ class _Pass:
     ports: Ports
     seen: tuple[Seen, ...]
     trust_clock: bool
+    resets: Mapping[str, Resets]
 
 
 def run_pass(task: Task, ports: Ports) -> PassResult:
@@ -127,18 +128,19 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
     task = with_pauses(task, ports.state)
     state, now = ports.state, task.now
     ends = state.last_end(Clock.TRUSTED, at=now), state.last_end(Clock.TRUSTED, Clock.UNCHECKED, at=now)
+    resets = state.floors.resets()  # before what they change is read
     seen = settle(_observe_all(task, ports), task.names, partial(_records_everywhere, task, ports))
     clock = judge_clock([item.server_date for item in seen if item.server_date], *ends, task.now)
     for item in seen:
         _tell(item)
     if clock is Clock.CLOCK:
         log.error("clock is not trusted, nothing expires in this pass", now=task.now.isoformat())
-    run = _Pass(task, ports, seen, trust_clock=clock is not Clock.CLOCK)
+    run = _Pass(task, ports, seen, trust_clock=clock is not Clock.CLOCK, resets=resets)
     results = tuple(_at(target, task, ports, partial(_converge, run, target)) for target in _chosen_targets(task))
     seen = tuple(_refused_by_plans(item, results) for item in seen)
     if not task.dry and not task.scope.recalls_only:
         note_targets(results, task, ports.state)
-        accept(seen, task.now, ports.state)
+        accept(seen, task.now, state, run.resets)
     return PassResult(task, seen, results, clock, ports.state.fresh)
 
 
@@ -288,7 +290,7 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     if task.dry:
         return TargetResult(target.name, plan, notices=notices)
     if not task.scope.recalls_only:
-        begin(lists, plan, state)
+        begin(lists, plan, state, run.resets)
     names = {identifier: item.subscription.name for item in run.seen if (identifier := item.identifier)}
     rules = {identifier: target.guard(name) for identifier, name in names.items()}
     outcomes = apply(plan, backend, _workshop(target, task, run.ports), view.countable, rules)

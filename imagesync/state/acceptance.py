@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from imagesync.lists.admit import compare_versions
 from imagesync.model import Accepted, Digest, Identity, ImageId, ListId, Signer
-from imagesync.state import provenance
+from imagesync.state import floors, provenance
 from imagesync.state.database import insert
-from imagesync.state.records import StoredList
+from imagesync.state.records import Resets, StoredList
 from imagesync.state.tables import accepted, begun_list, lifted_floor, list_version, message
 
 _VALIDATORS = ("etag", "last_modified", "url_sha256")
@@ -64,8 +64,9 @@ def earlier(connection: sa.Connection, subscription: str) -> dict[ListId, tuple[
     return found
 
 
-def accept(connection: sa.Connection, value: Accepted, listing: StoredList) -> None:
-    """Make ``value`` the last accepted version of its subscription's list."""
+def accept(connection: sa.Connection, value: Accepted, listing: StoredList, since: Resets | None) -> None:
+    """Make ``value`` the last accepted version of its subscription's list; what was reset ``since`` stays reset."""
+    reset = _reset(connection, value.subscription, since) if since else {}
     if _is_behind(connection, value):
         return
     sha256, outdated = hashlib.sha256(listing.blob).hexdigest(), None
@@ -77,7 +78,7 @@ def accept(connection: sa.Connection, value: Accepted, listing: StoredList) -> N
             connection.execute(sa.insert(list_version), _version_row(value, sha256))
         connection.execute(sa.delete(lifted_floor).where(lifted_floor.c.subscription == value.subscription))
     provenance.keep(connection, sha256, listing.evidence, value.accepted_at)
-    row = _row(value) | {"message": sha256} | {name: getattr(listing, name) for name in _VALIDATORS}
+    row = _row(value) | {"message": sha256} | {name: getattr(listing, name) for name in _VALIDATORS} | reset
     change = insert(connection, accepted).values(row)
     connection.execute(change.on_conflict_do_update(index_elements=[accepted.c.subscription], set_=row))
     done = sa.delete(begun_list).filter_by(subscription=value.subscription, list=value.list, version=value.version)
@@ -88,13 +89,24 @@ def accept(connection: sa.Connection, value: Accepted, listing: StoredList) -> N
         connection.execute(sa.delete(message).where(message.c.sha256 == outdated, unused))
 
 
+def _reset(connection: sa.Connection, subscription: str, since: Resets) -> dict[str, Any]:
+    now, row = floors.resets(connection, subscription), dict[str, Any]()
+    if now.identifier != since.identifier:
+        row |= {"pinned": False} | dict.fromkeys(_VALIDATORS)
+    if now.version != since.version:
+        row |= {"version": None} | dict.fromkeys(_VALIDATORS)
+    return row
+
+
 def drop_pin(connection: sa.Connection, subscription: str) -> bool:
     """Let the next list be another one, and have it asked for without conditions. Return whether there was a pin."""
+    floors.count(connection, subscription, identifier=1)
     return _change(connection, subscription, pinned=False, **dict.fromkeys(_VALIDATORS))
 
 
 def lift_floor(connection: sa.Connection, subscription: str, at: datetime) -> None:
     """Let the next version be any, also while nothing is accepted: then the floor is in the records on the targets."""
+    floors.count(connection, subscription, version=1)
     connection.execute(sa.delete(begun_list).where(begun_list.c.subscription == subscription))
     if not _change(connection, subscription, version=None, **dict.fromkeys(_VALIDATORS)):
         row = {"subscription": subscription, "at": at}

@@ -45,6 +45,14 @@ class StoredList:
 
 
 @dataclass(frozen=True, slots=True)
+class Resets:
+    """How often the pin of a subscription was dropped (``identifier``) and its floor lifted (``version``)."""
+
+    identifier: int = 0
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ListVersion:
     """A message that was accepted for a subscription. ``message`` is its SHA-256 in hexadecimal digits."""
 

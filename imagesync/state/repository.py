@@ -38,6 +38,7 @@ from imagesync.state.records import (
     Pausable,
     PauseRecord,
     Pruned,
+    Resets,
     RunRecord,
     StoredList,
     TroubleRecord,
@@ -90,13 +91,13 @@ class Repository:
         with self._database.read() as connection:
             return acceptance.pins(connection)
 
-    def accept(self, accepted: Accepted, listing: StoredList) -> None:
+    def accept(self, accepted: Accepted, listing: StoredList, since: Resets | None = None) -> None:
         """Make ``accepted`` the last accepted version, pinned; ``listing`` is the message that it came in.
 
-        If another pass accepted a higher version in the meantime, that one stays.
+        If another pass accepted a higher version in the meantime, that one stays; so does what was reset ``since``.
         """
         with self._database.write() as connection:
-            acceptance.accept(connection, accepted, listing)
+            acceptance.accept(connection, accepted, listing, since)
 
     def stored(self, subscription: str) -> StoredList | None:
         """Return the message that was accepted last for ``subscription``, ``None`` if none ever was."""

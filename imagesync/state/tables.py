@@ -154,6 +154,15 @@ begun_list = Table(
 )
 """Versions of lists that a pass began to apply to a target; until they are accepted."""
 
+list_reset = Table(
+    "list_reset",
+    metadata,
+    Column("subscription", CleanText, primary_key=True),
+    Column("identifier", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+)
+"""How often the operator dropped each subscription's pin and lifted its floor: a pass has to notice it."""
+
 image = Table(
     "image",
     metadata,

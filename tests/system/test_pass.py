@@ -988,6 +988,30 @@ def test_the_floor_of_a_killed_pass_is_lifted_like_any_other(site):
     assert exit_code(site.sync()) == 0
 
 
+@pytest.mark.parametrize("moment", ["fetch", "prepare b", "before state.accept"])
+def test_a_reset_while_a_pass_runs_holds_for_the_next_one(site, moment):
+    site.offer(a="one").publish()
+    old = site.blob
+    site.publish().sync()
+    site.offer(b="two").publish()
+
+    class Reset(Steps):
+        def step(self, name):
+            if name == moment:
+                with open_state(f"sqlite:///{site.root}/state.db") as state:
+                    state.lift_floor(site.name, site.now)
+                    state.drop_pin(site.name)
+
+    site.steps = Reset()
+    assert exit_code(site.sync()) == 0
+    site.steps = Steps()
+
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        assert (state.accepted(site.name).version, state.pins(), state.floors.begun()) == (None, {}, {})
+    site.blob = old
+    assert exit_code(site.sync()) == 0
+
+
 @pytest.mark.parametrize("more", [{"dry": True}, {"scope": Scope(recalls_only=True)}])
 def test_a_pass_that_accepts_nothing_begins_with_nothing(site, more):
     site.offer(a="one").publish().sync(**more)

@@ -1,4 +1,4 @@
-"""Which versions of lists were begun with, and of which URL the validators are."""
+"""Which versions of lists were begun with, how often lists were reset, and of which URL the validators are."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,12 +10,18 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the table and the column."""
+    """Create the tables and the column."""
     op.create_table(
         "begun_list",
         sa.Column("subscription", sa.Text, primary_key=True),
         sa.Column("list", sa.Text, primary_key=True),
         sa.Column("version", sa.Text, nullable=False),
         sa.Column("digest", sa.String(128), nullable=False),
+    )
+    op.create_table(
+        "list_reset",
+        sa.Column("subscription", sa.Text, primary_key=True),
+        sa.Column("identifier", sa.Integer, nullable=False),
+        sa.Column("version", sa.Integer, nullable=False),
     )
     op.add_column("accepted", sa.Column("url_sha256", sa.String(64)))
