@@ -211,10 +211,10 @@ Observation = TrustedList | Unknown
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """A version of a list that no older one may follow. ``digest`` is its content's, as in ``ImageList``."""
+    """A version of a list that no older one may follow. ``digest`` is its content's, ``None`` if that is not known."""
 
     version: str
-    digest: Digest
+    digest: Digest | None
 
 
 @dataclass(frozen=True, slots=True)

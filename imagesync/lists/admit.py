@@ -48,7 +48,7 @@ class AdmissionRules:
     appdb_ids: bool = False
     pinned_elsewhere: Mapping[ListId, str] = field(default_factory=dict)
     floor_lifted: bool = False
-    earlier: Mapping[ListId, tuple[str, ...]] = field(default_factory=dict)
+    earlier: Mapping[ListId, tuple[Floor, ...]] = field(default_factory=dict)
     begun: Mapping[ListId, Floor] = field(default_factory=dict)
 
 
@@ -238,6 +238,8 @@ def _check_floor(content: ImageList, rules: AdmissionRules, floor: Floor, done: 
     match compare_versions(content.version, floor.version):
         case 1:
             return
+        case 0 if floor.digest is None:
+            return
         case 0:
             detail = f"version {content.version} was {done} before with other content"
         case -1:
@@ -249,8 +251,5 @@ def _check_floor(content: ImageList, rules: AdmissionRules, floor: Floor, done: 
 
 def _check_earlier(content: ImageList, rules: AdmissionRules) -> None:
     """Keep the floor of a list that the subscription comes back to."""
-    for version in rules.earlier.get(content.identifier, ()):
-        if compare_versions(content.version, version) not in {0, 1}:
-            detail = f"version {content.version} is not newer than {version}, which was accepted of this list before"
-            lift = "if the publisher confirms it, 'imagesync list reset NAME --version'"
-            raise RollbackError(rules.subscription, detail, lift)
+    for floor in rules.earlier.get(content.identifier, ()):
+        _check_floor(content, rules, floor, "accepted")

@@ -61,7 +61,7 @@ class Memory:
     stored: StoredList | None = None
     pinned_elsewhere: Mapping[ListId, str] | None = None
     floor_lifted: bool = False
-    earlier: Mapping[ListId, tuple[str, ...]] = field(default_factory=dict)
+    earlier: Mapping[ListId, tuple[Floor, ...]] = field(default_factory=dict)
     begun: Mapping[ListId, Floor] = field(default_factory=dict)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from imagesync.lists.admit import compare_versions
-from imagesync.model import Accepted, Digest, Identity, ImageId, ListId, Signer
+from imagesync.model import Accepted, Digest, Floor, Identity, ImageId, ListId, Signer
 from imagesync.state import floors, provenance
 from imagesync.state.database import insert
 from imagesync.state.records import Resets, StoredList
@@ -54,13 +54,15 @@ def stored(connection: sa.Connection, subscription: str) -> StoredList | None:
     return StoredList(row.content, row.etag, row.last_modified, url_sha256=row.url_sha256)
 
 
-def earlier(connection: sa.Connection, subscription: str) -> dict[ListId, tuple[str, ...]]:
+def earlier(connection: sa.Connection, subscription: str) -> dict[ListId, tuple[Floor, ...]]:
     """Return the versions that were accepted of the lists which a subscription had before its last one."""
     current = sa.exists().where(accepted.c.subscription == subscription, accepted.c.list == list_version.c.list)
-    columns = sa.select(list_version.c.list, list_version.c.version).order_by(list_version.c.first_seen)
-    found: dict[ListId, tuple[str, ...]] = {}
+    columns = sa.select(list_version.c.list, list_version.c.version, list_version.c.digest)
+    columns = columns.order_by(list_version.c.first_seen)
+    found: dict[ListId, tuple[Floor, ...]] = {}
     for row in connection.execute(columns.where(list_version.c.subscription == subscription, ~current)):
-        found[ListId(row.list)] = (*found.get(ListId(row.list), ()), row.version)
+        floor = Floor(row.version, Digest(row.digest) if row.digest else None)
+        found[ListId(row.list)] = (*found.get(ListId(row.list), ()), floor)
     return found
 
 
@@ -146,7 +148,8 @@ def _is_behind(connection: sa.Connection, value: Accepted) -> bool:
 
 def _see_again(connection: sa.Connection, value: Accepted, sha256: str) -> bool:
     same = (list_version.c.subscription == value.subscription) & (list_version.c.message == sha256)
-    return connection.execute(sa.update(list_version).where(same).values(last_seen=value.accepted_at)).rowcount > 0
+    values = {"last_seen": value.accepted_at, "digest": value.digest}
+    return connection.execute(sa.update(list_version).where(same).values(values)).rowcount > 0
 
 
 def _take_place(connection: sa.Connection, value: Accepted, sha256: str) -> str | None:
@@ -176,6 +179,7 @@ def _version_row(value: Accepted, sha256: str) -> dict[str, Any]:
         "message": sha256,
         "list": value.list,
         "version": value.version or "",
+        "digest": value.digest,
         "signer_dn": value.signer.identity.dn,
         "signer_ca": value.signer.identity.ca,
         "first_seen": value.accepted_at,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from imagesync.errors import StateError
-from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageId, ImageKey, ListId
+from imagesync.model import Accepted, Digest, Fingerprint, Floor, Format, ImageId, ImageKey, ListId
 from imagesync.state import (
     acceptance,
     attempts,
@@ -104,7 +104,7 @@ class Repository:
         with self._database.read() as connection:
             return acceptance.stored(connection, subscription)
 
-    def earlier(self, subscription: str) -> Mapping[ListId, tuple[str, ...]]:
+    def earlier(self, subscription: str) -> Mapping[ListId, tuple[Floor, ...]]:
         """Return the versions that were accepted of the lists which a subscription had before its last one."""
         with self._database.read() as connection:
             return acceptance.earlier(connection, subscription)

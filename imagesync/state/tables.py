@@ -87,6 +87,7 @@ list_version = Table(
     Column("signer_ca", CleanText, nullable=False),
     Column("first_seen", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime, nullable=False),
+    Column("digest", String(128)),
     Index("list_version_message", "message"),
 )
 """Which message was accepted for which subscription, and from when to when."""

@@ -1,6 +1,7 @@
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -294,16 +295,30 @@ def test_a_floor_stays_lifted_for_the_list_that_it_was_lifted_for(
 def test_a_list_to_which_a_subscription_comes_back_keeps_its_floor(
     listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], accepted: Callable[..., Accepted]
 ) -> None:
-    back = rules(identifier=LIST, earlier={LIST: ("2", "10"), ListId("third"): ("99",)})
+    floor = Floor("10", Digest("1" * 128))
+    back = rules(identifier=LIST, earlier={LIST: (Floor("2", None), floor), ListId("third"): (Floor("99", None),)})
     other = accepted(list=ListId("other"), version="1")
+    changed = partial(listing, digest=Digest("2" * 128))
 
-    for version in ("9", "x"):
-        with pytest.raises(RollbackError, match=f"version {version} is not newer than (2|10), .*reset NAME --version"):
-            admit(listing(version=version), back, other, NOW)
+    for version, text in (
+        ("9", "is older than 10, which was accepted before"),
+        ("x", "cannot be ordered against 2, accepted before"),
+        ("10", "was accepted before with other content"),
+    ):
+        with pytest.raises(RollbackError, match=f"version {version} {text}.*reset NAME --version"):
+            admit(changed(version=version), back, other, NOW)
     assert admit(listing(version="10"), back, other, NOW)
-    assert admit(listing(version="11"), back, other, NOW)
-    assert admit(listing(version="9"), back, accepted(list=ListId("other"), version=None), NOW)
-    assert admit(listing(version="9"), back, accepted(version="8"), NOW)
+    assert admit(changed(version="11"), back, other, NOW)
+    assert admit(changed(version="9"), back, accepted(list=ListId("other"), version=None), NOW)
+    assert admit(changed(version="9"), back, accepted(version="8"), NOW)
+
+
+def test_of_a_list_of_which_no_digest_was_kept_the_same_version_comes_back(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], accepted: Callable[..., Accepted]
+) -> None:
+    back = rules(identifier=LIST, earlier={LIST: (Floor("10", None),)})
+
+    assert admit(listing(version="10"), back, accepted(list=ListId("other"), version="1"), NOW)
 
 
 @pytest.mark.parametrize("version", ["1", None])

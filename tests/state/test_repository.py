@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync.errors import StateError
-from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageId, ImageKey, ListId
+from imagesync.model import Accepted, Digest, Fingerprint, Floor, Format, ImageId, ImageKey, ListId
 from imagesync.state import (
     ArtifactRecord,
     AttemptRecord,
@@ -542,6 +542,20 @@ def test_the_versions_of_lists_that_a_subscription_had_are_known(
     assert repository.earlier("fedcloud") == {}
     repository.accept(make_accepted(list=ListId("another")), StoredList(b"other"))
 
-    assert set(repository.earlier("fedcloud")[ListId("list-of-fedcloud")]) == {"1", "2"}
+    expected = {Floor("1", make_accepted().digest), Floor("2", Digest("2" * 128))}
+    assert set(repository.earlier("fedcloud")[ListId("list-of-fedcloud")]) == expected
     assert list(repository.earlier("fedcloud")) == ["list-of-fedcloud"]
     assert repository.earlier("nobody") == {}
+
+
+def test_a_version_of_before_digests_were_kept_gets_its_own_when_it_is_seen_again(
+    repository: Repository, make_accepted: Callable[..., Accepted]
+) -> None:
+    first, other = make_accepted(version="1"), make_accepted(list=ListId("another"))
+    for digest in (None, first.digest):
+        repository.accept(first, StoredList(b"one"))
+        if digest is None:
+            with repository._database.write() as connection:
+                connection.execute(sa.text("UPDATE list_version SET digest = NULL"))
+        repository.accept(other, StoredList(b"other"))
+        assert repository.earlier("fedcloud") == {first.list: (Floor("1", digest),)}

@@ -1,4 +1,4 @@
-"""Which versions of lists were begun with, how often lists were reset, and of which URL the validators are."""
+"""Which versions of lists were begun with, how often lists were reset, of which URL the validators are, and digests."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the tables and the column."""
+    """Create the tables and the columns."""
     op.create_table(
         "begun_list",
         sa.Column("subscription", sa.Text, primary_key=True),
@@ -24,4 +24,5 @@ def upgrade() -> None:
         sa.Column("identifier", sa.Integer, nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
     )
+    op.add_column("list_version", sa.Column("digest", sa.String(128)))
     op.add_column("accepted", sa.Column("url_sha256", sa.String(64)))
