@@ -224,7 +224,8 @@ class Accepted:
     ``expiries`` maps each image of that version to its own date, or ``None`` where the list's date counts.
     ``version`` is ``None`` after the operator lifted the floor, ``pinned`` is off after the operator dropped the pin:
     then another list may take its place, but the dates here still count. ``lifted`` says that a lower version was
-    accepted after that: from then on the floor is here, and not in the versions that records on targets name.
+    accepted after that: the floor is here, and not in the versions that records on targets name, until no record on any
+    target names a higher one.
     """
 
     subscription: str

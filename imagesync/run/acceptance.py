@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from imagesync.model import Floor, TrustedList
 from imagesync.plan.values import ListView, Plan
 from imagesync.run.observe import Seen, accepted_from
+from imagesync.run.settings import Target
 from imagesync.state import Resets
 from imagesync.state.repository import Repository
 
@@ -33,3 +35,13 @@ def accept(seen: Iterable[Seen], now: datetime, state: Repository, resets: Mappi
         if isinstance(item.observation, TrustedList) and item.remember is not None:
             since = resets.get(item.subscription.name, Resets())
             state.accept(accepted_from(item.observation, now), item.remember, since)
+
+
+def caught_up(item: Seen, targets: Iterable[Target], plans: Mapping[str, Plan]) -> Seen:
+    """Return what was seen of a list; no longer with a lifted floor if the plan of each of its targets says so."""
+    trusted = item.observation
+    names = {target.name for target in targets if target.takes(item.subscription.name)}
+    done = {name for name, plan in plans.items() if item.identifier in plan.caught_up}
+    if not isinstance(trusted, TrustedList) or not names or not names <= done:
+        return item
+    return replace(item, observation=replace(trusted, floor_lifted=False))

@@ -22,7 +22,7 @@ from imagesync.model import Accepted, ImageId, ListId, TrustedList, Unknown
 from imagesync.plan.diff import make_plan
 from imagesync.plan.spec import Wanted
 from imagesync.plan.values import ListView, Plan, TargetView
-from imagesync.run.acceptance import accept, begin
+from imagesync.run.acceptance import accept, begin, caught_up
 from imagesync.run.apply import Outcome, Workshop, apply
 from imagesync.run.attempts import alarms, learn, unready
 from imagesync.run.changes import Where, changes
@@ -140,7 +140,8 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
     seen = tuple(_refused_by_plans(item, results) for item in seen)
     if not task.dry and not task.scope.recalls_only:
         note_targets(results, task, ports.state)
-        accept(seen, task.now, state, run.resets)
+        plans = {result.name: result.plan for result in results if result.plan is not None}
+        accept([caught_up(item, task.targets, plans) for item in seen], task.now, state, run.resets)
     return PassResult(task, seen, results, clock, ports.state.fresh)
 
 

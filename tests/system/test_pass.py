@@ -23,7 +23,7 @@ from imagesync.run.record import memory
 from imagesync.run.report import as_json, exit_code
 from imagesync.run.settings import Scope, Target
 from imagesync.run.sync import prune_all
-from imagesync.state import open_state
+from imagesync.state import Pausable, PauseRecord, open_state
 from imagesync.testing.steps import Died, Steps
 
 
@@ -800,6 +800,58 @@ def test_floor_that_only_records_remember_is_lifted_by_the_operator_alone(site):
 
     assert [exit_code(site.sync()) for _ in range(3)] == [0, 0, 0]
     assert set(site.published()) == {"a"}
+
+
+def is_lifted(site):
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        return state.accepted(site.name).lifted
+
+
+def test_a_floor_that_was_lifted_stays_lifted_only_until_no_record_is_higher(site):
+    site.guard = {"share": 1}
+    site.offer(a="one").publish()
+    old, version = site.blob, site.version
+    site.offer(b="two").publish().sync()
+    site.blob, site.version = old, version
+    del site.images["b"]
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        state.lift_floor(site.name, site.now)
+    site.sync()
+    site.sync()
+    assert is_lifted(site)  # the retired record of b names version 2
+
+    site.publish().sync()
+
+    assert not is_lifted(site)
+
+
+@pytest.mark.parametrize("missing", ["paused", "unreachable", "not in scope"])
+def test_a_floor_stays_lifted_as_long_as_a_target_did_not_say_how_far_it_is(site, missing):
+    site.offer(a="one").publish().sync()
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        state.lift_floor(site.name, site.now)
+    other = Target("other", "fake", (Format.QCOW2,))
+    targets, scope = [Target("site", "fake", (Format.QCOW2,)), other], Scope()
+    opened = site.open_target
+
+    def open_target(target):
+        if target.name == "other" and missing == "unreachable":
+            raise BackendUnavailableError("other", "no route")
+        return opened(target)
+
+    site.open_target = open_target
+    match missing:
+        case "paused":
+            with open_state(f"sqlite:///{site.root}/state.db") as state:
+                state.pause([PauseRecord(Pausable.TARGET, "other", "work", "me", site.now)])
+        case "not in scope":
+            scope = Scope(targets=frozenset({"site"}))
+
+    site.sync(targets=targets, scope=scope)
+
+    assert is_lifted(site)
+    site.sync()
+    assert not is_lifted(site)
 
 
 def test_lifted_floor_lifts_nothing_else_that_records_say(site):
