@@ -210,13 +210,22 @@ Observation = TrustedList | Unknown
 
 
 @dataclass(frozen=True, slots=True)
+class Floor:
+    """A version of a list that no older one may follow. ``digest`` is its content's, ``None`` if that is not known."""
+
+    version: str
+    digest: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
 class Accepted:
     """What is remembered of the last accepted version of a subscription's list.
 
     ``expiries`` maps each image of that version to its own date, or ``None`` where the list's date counts.
     ``version`` is ``None`` after the operator lifted the floor, ``pinned`` is off after the operator dropped the pin:
     then another list may take its place, but the dates here still count. ``lifted`` says that a lower version was
-    accepted after that: from then on the floor is here, and not in the versions that records on targets name.
+    accepted after that: the floor is here, and not in the versions that records on targets name, until no record on any
+    target names a higher one.
     """
 
     subscription: str

@@ -21,7 +21,7 @@ from imagesync.errors import (
     WrongEndorserError,
 )
 from imagesync.lists.names import normalise
-from imagesync.model import Accepted, Identity, Image, ImageId, ImageList, ListId, Signer, TrustedList
+from imagesync.model import Accepted, Floor, Identity, Image, ImageId, ImageList, ListId, Signer, TrustedList
 
 CLOCK_SKEW = timedelta(minutes=5)
 
@@ -37,7 +37,8 @@ class AdmissionRules:
     is not, the first accepted list pins it. ``appdb_ids`` checks the identifiers that AppDB computes from the VO's
     name. ``pinned_elsewhere`` maps identifiers of lists to the subscription that holds them. ``floor_lifted`` says that
     the operator lifted the floor while nothing was accepted: then it is that of the records on the targets. ``earlier``
-    has the versions that were accepted of lists which this subscription had before its last one.
+    has the versions that were accepted of lists which this subscription had before its last one. ``begun`` has those
+    that a pass began to apply and did not accept, because it was killed or another target refused them.
     """
 
     subscription: str
@@ -47,7 +48,8 @@ class AdmissionRules:
     appdb_ids: bool = False
     pinned_elsewhere: Mapping[ListId, str] = field(default_factory=dict)
     floor_lifted: bool = False
-    earlier: Mapping[ListId, tuple[str, ...]] = field(default_factory=dict)
+    earlier: Mapping[ListId, tuple[Floor, ...]] = field(default_factory=dict)
+    begun: Mapping[ListId, Floor] = field(default_factory=dict)
 
 
 def check_endorser(signer: Signer, rules: AdmissionRules) -> None:
@@ -74,7 +76,8 @@ def admit(content: ImageList, rules: AdmissionRules, accepted: Accepted | None, 
         IdentityMismatchError: Another list, another VO's, or one that belongs to another subscription.
         NotYetValidError: Created in the future, by more than five minutes.
         ExpiredListError: Its own expiry has passed.
-        RollbackError: Older than the last accepted version, not comparable with it, or the same with other content.
+        RollbackError: Older than the last version that was accepted or begun with, not comparable with it, or the same
+            with other content.
     """
     _check_endorser(content, rules)
     _check_identifier(content, rules, accepted)
@@ -85,6 +88,8 @@ def admit(content: ImageList, rules: AdmissionRules, accepted: Accepted | None, 
         _check_version(content, rules, accepted)
     elif accepted is None or accepted.version is not None:
         _check_earlier(content, rules)
+    if content.identifier in rules.begun:
+        _check_floor(content, rules, rules.begun[content.identifier], "applied")
     return TrustedList(
         subscription=rules.subscription,
         vo=rules.vo,
@@ -221,25 +226,30 @@ def _is_number(part: str) -> bool:
 
 
 def _check_version(content: ImageList, rules: AdmissionRules, accepted: Accepted) -> None:
-    if accepted.version is None or content.digest == accepted.digest:
+    if accepted.version is not None:
+        _check_floor(content, rules, Floor(accepted.version, accepted.digest), "accepted")
+
+
+def _check_floor(content: ImageList, rules: AdmissionRules, floor: Floor, done: str) -> None:
+    """Refuse what is not newer than ``floor``, unless it is the same; ``done`` says what happened to that version."""
+    if content.digest == floor.digest:
         return
     lift = "if the publisher confirms it, 'imagesync list reset NAME --version'"
-    match compare_versions(content.version, accepted.version):
+    match compare_versions(content.version, floor.version):
         case 1:
             return
+        case 0 if floor.digest is None:
+            return
         case 0:
-            detail = f"version {content.version} was accepted before with other content"
+            detail = f"version {content.version} was {done} before with other content"
         case -1:
-            detail = f"version {content.version} is older than {accepted.version}, which was accepted before"
+            detail = f"version {content.version} is older than {floor.version}, which was {done} before"
         case _:
-            detail = f"version {content.version} cannot be ordered against {accepted.version}, accepted before"
+            detail = f"version {content.version} cannot be ordered against {floor.version}, {done} before"
     raise RollbackError(rules.subscription, detail, lift)
 
 
 def _check_earlier(content: ImageList, rules: AdmissionRules) -> None:
     """Keep the floor of a list that the subscription comes back to."""
-    for version in rules.earlier.get(content.identifier, ()):
-        if compare_versions(content.version, version) not in {0, 1}:
-            detail = f"version {content.version} is not newer than {version}, which was accepted of this list before"
-            lift = "if the publisher confirms it, 'imagesync list reset NAME --version'"
-            raise RollbackError(rules.subscription, detail, lift)
+    for floor in rules.earlier.get(content.identifier, ()):
+        _check_floor(content, rules, floor, "accepted")

@@ -22,7 +22,7 @@ from imagesync.lists.select import Skipped
 from imagesync.model import ImageId, ListId, TrustedList, Unknown, Verdict
 from imagesync.plan.comparison import comparable, differences, is_false, is_right, recorded, target_metadata
 from imagesync.plan.expiry import Dates, announcement, dates, expired, later
-from imagesync.plan.floor import advice, objection
+from imagesync.plan.floor import advice, has_caught_up, objection
 from imagesync.plan.guard import COUNTED, WINDOW, guard
 from imagesync.plan.spec import Wanted, timestamp
 from imagesync.plan.values import Action, Cause, Kind, ListView, Plan, TargetView
@@ -55,6 +55,8 @@ def make_plan(views: Sequence[ListView], target: TargetView, now: datetime) -> P
     ``views`` are the subscriptions in scope, ``target.owned`` the records in scope. Two calls with equal arguments
     return equal plans, and a plan made after this one was carried out changes nothing.
     """
+    trusted = [view.observation for view in views if isinstance(view.observation, TrustedList)]
+    caught_up = frozenset(one.identifier for one in trusted if has_caught_up(one, target.owned))
     views, refused = _refuse(views, target)
     actions = [action for decided in _decide_keys(views, target, now) for action in decided]
     there = {(image.key.list, image.key.image) for image in target.owned}
@@ -63,7 +65,7 @@ def make_plan(views: Sequence[ListView], target: TargetView, now: datetime) -> P
     ]
     rules = {identifier: view.guard for view in views if (identifier := view.identifier)}
     guarded = guard(actions, target.countable, rules, now)
-    return Plan(target.name, now, tuple(sorted(guarded, key=_order)), refused)
+    return Plan(target.name, now, tuple(sorted(guarded, key=_order)), refused, caught_up)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,12 @@ def objection(trusted: TrustedList, owned: Iterable[OwnedImage], subscriptions: 
     return ""
 
 
+def has_caught_up(trusted: TrustedList, owned: Iterable[OwnedImage]) -> bool:
+    """Return whether a list whose floor was lifted is behind no record any more: then the records count again."""
+    records = (image.metadata.properties for image in owned if image.key.list == trusted.identifier)
+    return trusted.floor_lifted and not _newer(trusted.content.version, records)
+
+
 def advice(reason: str) -> str:
     """Return what to do about an objection."""
     if reason.startswith("rollback:"):

@@ -197,13 +197,15 @@ class Action:
 class Plan:
     """All decisions for one target, in the order in which they are carried out.
 
-    ``refused`` are lists that only this target's records showed to be a rollback, with the reason.
+    ``refused`` are lists that only this target's records showed to be a rollback, with the reason. ``caught_up`` are
+    those whose floor was lifted and whose version no record is ahead of any more.
     """
 
     target: str
     at: datetime
     actions: tuple[Action, ...]
     refused: Mapping[ListId, str] = field(default_factory=dict)
+    caught_up: frozenset[ListId] = frozenset()
 
     @property
     def changes(self) -> tuple[Action, ...]:

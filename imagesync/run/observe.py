@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from imagesync.lists.anchors import Anchors
 from imagesync.lists.hepix import parse
 from imagesync.lists.smime import verify
 from imagesync.lists.source import Fetched, ListRequest, NotModified
-from imagesync.model import Accepted, ListId, Observation, TrustedList, Unknown, Verdict
+from imagesync.model import Accepted, Floor, ListId, Observation, TrustedList, Unknown, Verdict
 from imagesync.plan.values import list_of
 from imagesync.run.evidence import ends, evidence
 from imagesync.run.notice import Notice, notices
@@ -53,14 +54,15 @@ class Memory:
     """What earlier passes left behind about one subscription, and which identifiers others have pinned.
 
     ``floor_lifted`` is the operator's word while nothing was accepted; ``earlier`` has the accepted versions of the
-    lists that the subscription had before.
+    lists that the subscription had before, and ``begun`` what a pass began to apply and did not accept.
     """
 
     accepted: Accepted | None = None
     stored: StoredList | None = None
     pinned_elsewhere: Mapping[ListId, str] | None = None
     floor_lifted: bool = False
-    earlier: Mapping[ListId, tuple[str, ...]] = field(default_factory=dict)
+    earlier: Mapping[ListId, tuple[Floor, ...]] = field(default_factory=dict)
+    begun: Mapping[ListId, Floor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ def _judge(
     rules = subscription.admission(memory.pinned_elsewhere or {}, floor_lifted=memory.floor_lifted)
     # Before the list is parsed, which is the most work that a message can ask for.
     check_endorser(payload.signer, rules)
-    trusted = admit(parse(payload), replace(rules, earlier=memory.earlier), memory.accepted, now)
+    rules = replace(rules, earlier=memory.earlier, begun=memory.begun)
+    trusted = admit(parse(payload), rules, memory.accepted, now)
     for warning in trusted.warnings:
         log.warning("list accepted with a warning", warning=warning)
     log.info("list is trusted", version=trusted.content.version, signer=trusted.content.signer.identity.dn)
@@ -148,15 +151,16 @@ def _judge(
 
 
 def _request(subscription: Subscription, stored: StoredList | None) -> ListRequest:
-    validators = (stored.etag, stored.last_modified) if stored else (None, None)
+    is_same = stored is not None and stored.url_sha256 == _url_sha256(subscription)
+    validators = (stored.etag, stored.last_modified) if stored and is_same else (None, None)
     return ListRequest(subscription.url, subscription.list_policy, subscription.max_list_bytes, *validators)
 
 
 def _listing(subscription: Subscription, answer: Fetched | NotModified, stored: StoredList | None) -> StoredList:
     match answer:
         case Fetched():
-            return StoredList(answer.blob, answer.etag, answer.last_modified)
-        case NotModified() if stored is not None:
+            return StoredList(answer.blob, answer.etag, answer.last_modified, url_sha256=_url_sha256(subscription))
+        case NotModified() if stored is not None and stored.url_sha256 == _url_sha256(subscription):
             return stored
         case _:
             raise UnreachableError(
@@ -164,6 +168,10 @@ def _listing(subscription: Subscription, answer: Fetched | NotModified, stored: 
                 "the server answered 304 to a request that had no condition",
                 "the list server is broken; tell its operator",
             )
+
+
+def _url_sha256(subscription: Subscription) -> str:
+    return hashlib.sha256(subscription.url.encode()).hexdigest()
 
 
 def _unknown(

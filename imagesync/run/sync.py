@@ -21,13 +21,14 @@ from imagesync.model import Accepted, ImageId, ListId, TrustedList
 from imagesync.plan.diff import make_plan
 from imagesync.plan.spec import Wanted
 from imagesync.plan.values import ListView, Plan, TargetView
+from imagesync.run.acceptance import accept, begin, caught_up
 from imagesync.run.apply import Outcome, Workshop, apply
 from imagesync.run.attempts import alarms, learn, unready
 from imagesync.run.changes import Where, changes
 from imagesync.run.denial import Denial, Facts, Remembered, remembered_list, revoked
 from imagesync.run.hours import Hours
 from imagesync.run.notice import Level
-from imagesync.run.observe import Clock, FindFetch, Memory, Seen, accepted_from, judge_clock, observe
+from imagesync.run.observe import Clock, FindFetch, Memory, Seen, judge_clock, observe
 from imagesync.run.pausing import is_excused, note_targets, told, with_pauses
 from imagesync.run.progress import Display, Silent
 from imagesync.run.prune import lists_of, prune_plan
@@ -35,7 +36,7 @@ from imagesync.run.record import described, is_offered, memory, postponed
 from imagesync.run.settings import Scope, Subscription, Target
 from imagesync.run.settle import refused, settle
 from imagesync.run.views import chosen, in_scope, of_abandoned, views, without_project
-from imagesync.state import AttemptRecord, ImageRecord, PauseRecord
+from imagesync.state import AttemptRecord, ImageRecord, PauseRecord, Resets
 from imagesync.state.repository import Repository
 
 log = structlog.get_logger(__name__)
@@ -119,6 +120,7 @@ class _Pass:
     ports: Ports
     seen: tuple[Seen, ...]
     trust_clock: bool
+    resets: Mapping[str, Resets]
 
 
 def run_pass(task: Task, ports: Ports) -> PassResult:
@@ -130,18 +132,20 @@ def run_pass(task: Task, ports: Ports) -> PassResult:
     task = with_pauses(task, ports.state)
     state, now = ports.state, task.now
     ends = state.last_end(Clock.TRUSTED, at=now), state.last_end(Clock.TRUSTED, Clock.UNCHECKED, at=now)
+    resets = state.floors.resets()  # before what they change is read
     seen = settle(_observe_all(task, ports), task.names, partial(_records_everywhere, task, ports))
     clock = judge_clock([item.server_date for item in seen if item.server_date], *ends, task.now)
     for item in seen:
         _tell(item)
     if clock is Clock.CLOCK:
         log.error("clock is not trusted, nothing expires in this pass", now=task.now.isoformat())
-    run = _Pass(task, ports, seen, trust_clock=clock is not Clock.CLOCK)
+    run = _Pass(task, ports, seen, trust_clock=clock is not Clock.CLOCK, resets=resets)
     results = tuple(_at(target, task, ports, partial(_converge, run, target)) for target in _chosen_targets(task))
     seen = tuple(_refused_by_plans(item, results) for item in seen)
     if not task.dry and not task.scope.recalls_only:
         note_targets(results, task, ports.state)
-        _remember(seen, task, ports.state)
+        plans = {result.name: result.plan for result in results if result.plan is not None}
+        accept([caught_up(item, task.targets, plans) for item in seen], task.now, state, run.resets)
     return PassResult(task, seen, results, clock, ports.state.fresh)
 
 
@@ -186,7 +190,11 @@ def _observe_all(task: Task, ports: Ports) -> tuple[Seen, ...]:
     chosen = [item for item in task.subscriptions if not task.scope.lists or item.name in task.scope.lists]
     known = {identifier: name for identifier, name in pins.items() if name in task.names}
     accepted = {one.subscription: one for one in ports.state.all_accepted()}
-    memories = [_memory(item, ports.state, accepted.get(item.name), known) for item in chosen]
+    begun = ports.state.floors.begun()
+    memories = [
+        replace(_memory(item, ports.state, accepted.get(item.name), known), begun=begun.get(item.name, {}))
+        for item in chosen
+    ]
 
     def look(pair: tuple[Subscription, Memory]) -> Seen:
         subscription, memory = pair
@@ -289,6 +297,8 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     notices = tuple(of_abandoned(everything, lists, before))
     if task.dry:
         return TargetResult(target.name, plan, notices=notices)
+    if not task.scope.recalls_only:
+        begin(lists, plan, state, run.resets)
     names = {identifier: item.subscription.name for item in run.seen if (identifier := item.identifier)}
     rules = {identifier: target.guard(name) for identifier, name in names.items()}
     outcomes = apply(plan, backend, _workshop(target, task, run.ports), view.countable, rules)
@@ -366,10 +376,3 @@ def _refused_by_plans(item: Seen, results: Sequence[TargetResult]) -> Seen:
     plans = [result.plan for result in results if result.plan is not None]
     reasons = [reason for plan in plans for identifier, reason in plan.refused.items() if identifier == item.identifier]
     return refused(item, next(iter(reasons), ""))
-
-
-def _remember(seen: Sequence[Seen], task: Task, state: Repository) -> None:
-    """Accept what was trusted. Last of all: until then the versions on the records are the floor."""
-    for item in seen:
-        if isinstance(item.observation, TrustedList) and item.remember is not None:
-            state.accept(accepted_from(item.observation, task.now), item.remember)

@@ -10,11 +10,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from imagesync.lists.admit import compare_versions
-from imagesync.model import Accepted, Digest, Identity, ImageId, ListId, Signer
-from imagesync.state import provenance
+from imagesync.model import Accepted, Digest, Floor, Identity, ImageId, ListId, Signer
+from imagesync.state import floors, provenance
 from imagesync.state.database import insert
-from imagesync.state.records import StoredList
-from imagesync.state.tables import accepted, lifted_floor, list_version, message
+from imagesync.state.records import Resets, StoredList
+from imagesync.state.tables import accepted, begun_list, lifted_floor, list_version, message
+
+_VALIDATORS = ("etag", "last_modified", "url_sha256")
 
 
 def find(connection: sa.Connection, subscription: str) -> Accepted | None:
@@ -43,25 +45,30 @@ def pins(connection: sa.Connection) -> dict[ListId, str]:
 def stored(connection: sa.Connection, subscription: str) -> StoredList | None:
     """Return the signed message that was accepted last for ``subscription``."""
     row = connection.execute(
-        sa.select(message.c.content, accepted.c.etag, accepted.c.last_modified)
+        sa.select(message.c.content, accepted.c.etag, accepted.c.last_modified, accepted.c.url_sha256)
         .join_from(accepted, message)
         .where(accepted.c.subscription == subscription)
     ).one_or_none()
-    return StoredList(*row) if row else None
+    if row is None:
+        return None
+    return StoredList(row.content, row.etag, row.last_modified, url_sha256=row.url_sha256)
 
 
-def earlier(connection: sa.Connection, subscription: str) -> dict[ListId, tuple[str, ...]]:
+def earlier(connection: sa.Connection, subscription: str) -> dict[ListId, tuple[Floor, ...]]:
     """Return the versions that were accepted of the lists which a subscription had before its last one."""
     current = sa.exists().where(accepted.c.subscription == subscription, accepted.c.list == list_version.c.list)
-    columns = sa.select(list_version.c.list, list_version.c.version).order_by(list_version.c.first_seen)
-    found: dict[ListId, tuple[str, ...]] = {}
+    columns = sa.select(list_version.c.list, list_version.c.version, list_version.c.digest)
+    columns = columns.order_by(list_version.c.first_seen)
+    found: dict[ListId, tuple[Floor, ...]] = {}
     for row in connection.execute(columns.where(list_version.c.subscription == subscription, ~current)):
-        found[ListId(row.list)] = (*found.get(ListId(row.list), ()), row.version)
+        floor = Floor(row.version, Digest(row.digest) if row.digest else None)
+        found[ListId(row.list)] = (*found.get(ListId(row.list), ()), floor)
     return found
 
 
-def accept(connection: sa.Connection, value: Accepted, listing: StoredList) -> None:
-    """Make ``value`` the last accepted version of its subscription's list."""
+def accept(connection: sa.Connection, value: Accepted, listing: StoredList, since: Resets | None) -> None:
+    """Make ``value`` the last accepted version of its subscription's list; what was reset ``since`` stays reset."""
+    reset = _reset(connection, value.subscription, since) if since else {}
     if _is_behind(connection, value):
         return
     sha256, outdated = hashlib.sha256(listing.blob).hexdigest(), None
@@ -73,23 +80,37 @@ def accept(connection: sa.Connection, value: Accepted, listing: StoredList) -> N
             connection.execute(sa.insert(list_version), _version_row(value, sha256))
         connection.execute(sa.delete(lifted_floor).where(lifted_floor.c.subscription == value.subscription))
     provenance.keep(connection, sha256, listing.evidence, value.accepted_at)
-    row = _row(value) | {"message": sha256, "etag": listing.etag, "last_modified": listing.last_modified}
+    row = _row(value) | {"message": sha256} | {name: getattr(listing, name) for name in _VALIDATORS} | reset
     change = insert(connection, accepted).values(row)
     connection.execute(change.on_conflict_do_update(index_elements=[accepted.c.subscription], set_=row))
+    done = sa.delete(begun_list).filter_by(subscription=value.subscription, list=value.list, version=value.version)
+    connection.execute(done)
     if outdated is not None:
         provenance.prune(connection)
         unused = ~sa.exists().where(list_version.c.message == message.c.sha256)
         connection.execute(sa.delete(message).where(message.c.sha256 == outdated, unused))
 
 
+def _reset(connection: sa.Connection, subscription: str, since: Resets) -> dict[str, Any]:
+    now, row = floors.resets(connection, subscription), dict[str, Any]()
+    if now.identifier != since.identifier:
+        row |= {"pinned": False} | dict.fromkeys(_VALIDATORS)
+    if now.version != since.version:
+        row |= {"version": None} | dict.fromkeys(_VALIDATORS)
+    return row
+
+
 def drop_pin(connection: sa.Connection, subscription: str) -> bool:
-    """Let the next list be another one. Return whether there was a pin."""
-    return _change(connection, subscription, pinned=False)
+    """Let the next list be another one, and have it asked for without conditions. Return whether there was a pin."""
+    floors.count(connection, subscription, identifier=1)
+    return _change(connection, subscription, pinned=False, **dict.fromkeys(_VALIDATORS))
 
 
 def lift_floor(connection: sa.Connection, subscription: str, at: datetime) -> None:
     """Let the next version be any, also while nothing is accepted: then the floor is in the records on the targets."""
-    if not _change(connection, subscription, version=None):
+    floors.count(connection, subscription, version=1)
+    connection.execute(sa.delete(begun_list).where(begun_list.c.subscription == subscription))
+    if not _change(connection, subscription, version=None, **dict.fromkeys(_VALIDATORS)):
         row = {"subscription": subscription, "at": at}
         connection.execute(insert(connection, lifted_floor).values(row).on_conflict_do_nothing())
 
@@ -127,7 +148,8 @@ def _is_behind(connection: sa.Connection, value: Accepted) -> bool:
 
 def _see_again(connection: sa.Connection, value: Accepted, sha256: str) -> bool:
     same = (list_version.c.subscription == value.subscription) & (list_version.c.message == sha256)
-    return connection.execute(sa.update(list_version).where(same).values(last_seen=value.accepted_at)).rowcount > 0
+    values = {"last_seen": value.accepted_at, "digest": value.digest}
+    return connection.execute(sa.update(list_version).where(same).values(values)).rowcount > 0
 
 
 def _take_place(connection: sa.Connection, value: Accepted, sha256: str) -> str | None:
@@ -157,6 +179,7 @@ def _version_row(value: Accepted, sha256: str) -> dict[str, Any]:
         "message": sha256,
         "list": value.list,
         "version": value.version or "",
+        "digest": value.digest,
         "signer_dn": value.signer.identity.dn,
         "signer_ca": value.signer.identity.ca,
         "first_seen": value.accepted_at,

@@ -33,12 +33,23 @@ class StoredList:
     """The signed message that was accepted last, as received, and what to ask its server with next time.
 
     ``evidence`` is what it was verified by: first the certificates from the signer to the root, then CRLs.
+    ``url_sha256`` is of the URL that it came from, which may hold a secret; ``etag`` and ``last_modified`` are for that
+    URL alone (RFC 9110, 8.8).
     """
 
     blob: bytes
     etag: str | None = None
     last_modified: str | None = None
     evidence: tuple[Evidence, ...] = ()
+    url_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resets:
+    """How often the pin of a subscription was dropped (``identifier``) and its floor lifted (``version``)."""
+
+    identifier: int = 0
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from imagesync.errors import StateError
-from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageId, ImageKey, ListId
+from imagesync.model import Accepted, Digest, Fingerprint, Floor, Format, ImageId, ImageKey, ListId
 from imagesync.state import (
     acceptance,
     attempts,
     boots,
+    floors,
     history,
     images,
     lock,
@@ -37,6 +38,7 @@ from imagesync.state.records import (
     Pausable,
     PauseRecord,
     Pruned,
+    Resets,
     RunRecord,
     StoredList,
     TroubleRecord,
@@ -51,6 +53,7 @@ class Repository:
         self._database = database
         self._readonly = readonly
         self.boots = boots.BootChecks(database)
+        self.floors = floors.Floors(database)
         self.standings = standings.Standings(database)
         self._run = ""
 
@@ -88,20 +91,20 @@ class Repository:
         with self._database.read() as connection:
             return acceptance.pins(connection)
 
-    def accept(self, accepted: Accepted, listing: StoredList) -> None:
+    def accept(self, accepted: Accepted, listing: StoredList, since: Resets | None = None) -> None:
         """Make ``accepted`` the last accepted version, pinned; ``listing`` is the message that it came in.
 
-        If another pass accepted a higher version in the meantime, that one stays.
+        If another pass accepted a higher version in the meantime, that one stays; so does what was reset ``since``.
         """
         with self._database.write() as connection:
-            acceptance.accept(connection, accepted, listing)
+            acceptance.accept(connection, accepted, listing, since)
 
     def stored(self, subscription: str) -> StoredList | None:
         """Return the message that was accepted last for ``subscription``, ``None`` if none ever was."""
         with self._database.read() as connection:
             return acceptance.stored(connection, subscription)
 
-    def earlier(self, subscription: str) -> Mapping[ListId, tuple[str, ...]]:
+    def earlier(self, subscription: str) -> Mapping[ListId, tuple[Floor, ...]]:
         """Return the versions that were accepted of the lists which a subscription had before its last one."""
         with self._database.read() as connection:
             return acceptance.earlier(connection, subscription)

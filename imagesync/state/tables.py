@@ -23,7 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
 )
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest revision under ``migrations``. Kept here so that opening an up-to-date state needs no Alembic."""
 
 VERSION_TABLE = "imagesync_version"
@@ -87,6 +87,7 @@ list_version = Table(
     Column("signer_ca", CleanText, nullable=False),
     Column("first_seen", UtcDateTime, nullable=False),
     Column("last_seen", UtcDateTime, nullable=False),
+    Column("digest", String(128)),
     Index("list_version_message", "message"),
 )
 """Which message was accepted for which subscription, and from when to when."""
@@ -132,6 +133,7 @@ accepted = Table(
     Column("message", String(64), ForeignKey("message.sha256"), nullable=False),
     Column("etag", CleanText),
     Column("last_modified", CleanText),
+    Column("url_sha256", String(64)),
 )
 """The last accepted version of each subscription's list: pin, floor and dates."""
 
@@ -142,6 +144,25 @@ lifted_floor = Table(
     Column("at", UtcDateTime, nullable=False),
 )
 """Subscriptions whose floor the operator lifted while nothing was accepted for them, and when; until something is."""
+
+begun_list = Table(
+    "begun_list",
+    metadata,
+    Column("subscription", CleanText, primary_key=True),
+    Column("list", CleanText, primary_key=True),
+    Column("version", CleanText, nullable=False),
+    Column("digest", String(128), nullable=False),
+)
+"""Versions of lists that a pass began to apply to a target; until they are accepted."""
+
+list_reset = Table(
+    "list_reset",
+    metadata,
+    Column("subscription", CleanText, primary_key=True),
+    Column("identifier", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+)
+"""How often the operator dropped each subscription's pin and lifted its floor: a pass has to notice it."""
 
 image = Table(
     "image",

@@ -1,6 +1,7 @@
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from imagesync.errors import (
     WrongEndorserError,
 )
 from imagesync.lists.admit import AdmissionRules, admit, check_endorser, compare_versions
-from imagesync.model import Accepted, Digest, Identity, Image, ImageId, ImageList, ListId, Signer
+from imagesync.model import Accepted, Digest, Floor, Identity, Image, ImageId, ImageList, ListId, Signer
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 LIST = ListId("5a6a63be-7f86-5a5c-9f3c-6c0a3d6f9c11")
@@ -294,16 +295,60 @@ def test_a_floor_stays_lifted_for_the_list_that_it_was_lifted_for(
 def test_a_list_to_which_a_subscription_comes_back_keeps_its_floor(
     listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], accepted: Callable[..., Accepted]
 ) -> None:
-    back = rules(identifier=LIST, earlier={LIST: ("2", "10"), ListId("third"): ("99",)})
+    floor = Floor("10", Digest("1" * 128))
+    back = rules(identifier=LIST, earlier={LIST: (Floor("2", None), floor), ListId("third"): (Floor("99", None),)})
     other = accepted(list=ListId("other"), version="1")
+    changed = partial(listing, digest=Digest("2" * 128))
 
-    for version in ("9", "x"):
-        with pytest.raises(RollbackError, match=f"version {version} is not newer than (2|10), .*reset NAME --version"):
-            admit(listing(version=version), back, other, NOW)
+    for version, text in (
+        ("9", "is older than 10, which was accepted before"),
+        ("x", "cannot be ordered against 2, accepted before"),
+        ("10", "was accepted before with other content"),
+    ):
+        with pytest.raises(RollbackError, match=f"version {version} {text}.*reset NAME --version"):
+            admit(changed(version=version), back, other, NOW)
     assert admit(listing(version="10"), back, other, NOW)
-    assert admit(listing(version="11"), back, other, NOW)
-    assert admit(listing(version="9"), back, accepted(list=ListId("other"), version=None), NOW)
-    assert admit(listing(version="9"), back, accepted(version="8"), NOW)
+    assert admit(changed(version="11"), back, other, NOW)
+    assert admit(changed(version="9"), back, accepted(list=ListId("other"), version=None), NOW)
+    assert admit(changed(version="9"), back, accepted(version="8"), NOW)
+
+
+def test_of_a_list_of_which_no_digest_was_kept_the_same_version_comes_back(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], accepted: Callable[..., Accepted]
+) -> None:
+    back = rules(identifier=LIST, earlier={LIST: (Floor("10", None),)})
+
+    assert admit(listing(version="10"), back, accepted(list=ListId("other"), version="1"), NOW)
+
+
+@pytest.mark.parametrize("version", ["1", None])
+def test_what_was_begun_with_is_a_floor_beside_what_was_accepted(
+    listing: Callable[..., ImageList],
+    rules: Callable[..., AdmissionRules],
+    accepted: Callable[..., Accepted],
+    version: str | None,
+) -> None:
+    before = accepted(version=version)
+    ahead = rules(begun={LIST: Floor("2026.6", Digest("3" * 128)), ListId("third"): Floor("9999", Digest("4" * 128))})
+
+    for served, text in (
+        ("2026.5", "is older than 2026.6, which was applied before"),
+        ("2026.6", "was applied before with other content"),
+        ("2026.x", "cannot be ordered against 2026.6, applied before"),
+    ):
+        with pytest.raises(RollbackError, match=f"version {served} {text}.*reset NAME --version"):
+            admit(listing(version=served, digest=Digest("2" * 128)), ahead, before, NOW)
+    assert admit(listing(version="2026.6", digest=Digest("3" * 128)), ahead, before, NOW)
+    assert admit(listing(version="2026.7", digest=Digest("2" * 128)), ahead, before, NOW)
+
+
+def test_not_even_the_accepted_version_comes_back_once_a_newer_one_was_begun_with(
+    listing: Callable[..., ImageList], rules: Callable[..., AdmissionRules], accepted: Callable[..., Accepted]
+) -> None:
+    ahead = rules(begun={LIST: Floor("2", Digest("3" * 128))})
+
+    with pytest.raises(RollbackError):
+        admit(listing(version="1", digest=Digest("1" * 128)), ahead, accepted(version="1"), NOW)
 
 
 def test_a_signer_is_checked_before_the_list_is_read(rules: Callable[..., AdmissionRules], signer: Signer) -> None:

@@ -514,6 +514,18 @@ def test_lifted_floor_lets_an_older_version_in(world):
     assert [action.kind for action in world.offer("a").plan().actions] == ["update"]
 
 
+@pytest.mark.parametrize(
+    ("held", "lifted", "caught_up"), [("7", True, False), ("x", True, False), ("5", True, True), ("5", False, False)]
+)
+def test_a_list_has_caught_up_with_a_lifted_floor_when_no_record_names_a_higher_version(world, held, lifted, caught_up):
+    world.version = held
+    world.hold("a", state=State.RETIRED)
+    world.version = "5"
+    world.view["floor_lifted"] = lifted
+
+    assert bool(world.offer("b").plan().caught_up) is caught_up
+
+
 def test_a_version_that_others_wrote_on_a_record_does_not_block_a_list_that_is_remembered(world):
     world.offer("a").hold("a").property("imagesync_list_version", "999").property("APPLIANCE_VO", "vo.other")
     world.target["editable"] = True

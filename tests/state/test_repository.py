@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync.errors import StateError
-from imagesync.model import Accepted, Digest, Fingerprint, Format, ImageId, ImageKey, ListId
+from imagesync.model import Accepted, Digest, Fingerprint, Floor, Format, ImageId, ImageKey, ListId
 from imagesync.state import (
     ArtifactRecord,
     AttemptRecord,
@@ -69,9 +69,10 @@ def artifact() -> Callable[..., ArtifactRecord]:
 # --- lists ---
 def test_what_was_accepted_comes_back_equal(repository: Repository, make_accepted: Callable[..., Accepted]) -> None:
     value = make_accepted()
-    repository.accept(value, StoredList(b"signed", "etag", "yesterday"))
+    listing = StoredList(b"signed", "etag", "yesterday", url_sha256="5" * 64)
+    repository.accept(value, listing)
     assert repository.accepted("fedcloud") == value
-    assert repository.stored("fedcloud") == StoredList(b"signed", "etag", "yesterday")
+    assert repository.stored("fedcloud") == listing
     assert repository.pins() == {"list-of-fedcloud": "fedcloud"}
 
 
@@ -100,7 +101,7 @@ def test_accepting_the_same_message_again_keeps_it_once_with_its_first_and_last_
     with statements(repository) as sent:
         repository.accept(make_accepted(accepted_at=later), StoredList(b"signed"))
     repository.accept(make_accepted("other"), StoredList(b"signed"))
-    assert len(sent) == 3
+    assert len(sent) == 4
     with repository._database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM message").scalar_one() == 1
         seen = connection.execute(
@@ -130,6 +131,16 @@ def test_dropping_the_pin_keeps_the_dates_until_the_next_acceptance(
     assert repository.pins() == {}
     repository.accept(make_accepted(list=ListId("another")), StoredList(b"signed"))
     assert repository.pins() == {"another": "fedcloud"}
+
+
+def test_after_a_reset_a_list_is_asked_for_without_conditions(
+    repository: Repository, make_accepted: Callable[..., Accepted], now: datetime
+) -> None:
+    """An older file, on this or another server, was honestly not modified since the last one was."""
+    for reset in (lambda: repository.drop_pin("fedcloud"), lambda: repository.lift_floor("fedcloud", now)):
+        repository.accept(make_accepted(), StoredList(b"signed", "etag", "yesterday", url_sha256="5" * 64))
+        reset()
+        assert repository.stored("fedcloud") == StoredList(b"signed")
 
 
 def test_lifting_the_floor_of_a_list_never_accepted_is_known_until_the_first_acceptance(
@@ -168,7 +179,7 @@ def test_the_dates_of_ten_thousand_images_are_one_row(
     with statements(repository) as sent:
         repository.accept(make_accepted(expiries=expiries), StoredList(b"signed"))
         assert repository.accepted("fedcloud").expiries == expiries
-    assert len(sent) == 8
+    assert len(sent) == 9
 
 
 # --- images ---
@@ -540,6 +551,20 @@ def test_the_versions_of_lists_that_a_subscription_had_are_known(
     assert repository.earlier("fedcloud") == {}
     repository.accept(make_accepted(list=ListId("another")), StoredList(b"other"))
 
-    assert set(repository.earlier("fedcloud")[ListId("list-of-fedcloud")]) == {"1", "2"}
+    expected = {Floor("1", make_accepted().digest), Floor("2", Digest("2" * 128))}
+    assert set(repository.earlier("fedcloud")[ListId("list-of-fedcloud")]) == expected
     assert list(repository.earlier("fedcloud")) == ["list-of-fedcloud"]
     assert repository.earlier("nobody") == {}
+
+
+def test_a_version_of_before_digests_were_kept_gets_its_own_when_it_is_seen_again(
+    repository: Repository, make_accepted: Callable[..., Accepted]
+) -> None:
+    first, other = make_accepted(version="1"), make_accepted(list=ListId("another"))
+    for digest in (None, first.digest):
+        repository.accept(first, StoredList(b"one"))
+        if digest is None:
+            with repository._database.write() as connection:
+                connection.execute(sa.text("UPDATE list_version SET digest = NULL"))
+        repository.accept(other, StoredList(b"other"))
+        assert repository.earlier("fedcloud") == {first.list: (Floor("1", digest),)}

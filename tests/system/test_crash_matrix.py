@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from imagesync.state import open_state
 from imagesync.testing.steps import Died, Steps, each_step
 
 
@@ -59,3 +60,32 @@ def test_dying_twice_in_a_row_converges_too(site, tmp_path):
             torn.steps = torn.cloud.steps = Steps()
             torn.sync()
             assert torn.states() == whole.states()
+
+
+def test_after_a_death_anywhere_an_older_list_undoes_nothing(site, tmp_path):
+    """Where others can edit the records, these are no floor: the state is one before anything is changed."""
+
+    def begun(root):
+        made = prepared(site, root)
+        made.cloud.editable = True
+        return made
+
+    counted = 0
+    for number, steps in enumerate(each_step(lambda counted: interrupted(begun(tmp_path / "count"), counted))):
+        torn = begun(tmp_path / str(number))
+        had = torn.published()
+        with open_state(f"sqlite:///{torn.root}/state.db") as state:
+            older = state.stored(torn.name).blob
+        with pytest.raises(Died):
+            interrupted(torn, steps)
+        done = {name for name in had if torn.published().get(name) != had[name]}
+
+        torn.steps = torn.cloud.steps = Steps()
+        torn.offer(changing="old", leaving="three").blob = older
+        torn.sync()
+
+        now = torn.published()
+        assert done <= {name for name in had if now.get(name) != had[name]}, steps.die_at
+        counted += bool(done)
+
+    assert counted > 5

@@ -23,7 +23,8 @@ from imagesync.run.record import memory
 from imagesync.run.report import as_json, exit_code, has_failed_beside_images
 from imagesync.run.settings import Scope, Target
 from imagesync.run.sync import prune_all
-from imagesync.state import open_state
+from imagesync.state import Pausable, PauseRecord, open_state
+from imagesync.testing.steps import Died, Steps
 
 
 def actions(result):
@@ -564,6 +565,25 @@ def test_refused_message_leaves_no_validator_behind(site):
     assert asked == [None, None]
 
 
+def test_what_one_url_said_is_no_condition_for_another(site):
+    """A new server may answer "not modified since" with an honest 304, because its file is older (RFC 9110, 8.8)."""
+    asked = []
+
+    def fetch(request):
+        asked.append((request.etag, request.last_modified))
+        return Fetched(site.blob, request.url, '"1"', "Mon, 01 Jun 2026 12:00:00 GMT", site.now)
+
+    site.fetch = fetch
+    site.offer(a="one").publish().sync()
+    elsewhere = (site.subscription(url="https://elsewhere.example/image.list"),)
+    site.sync(subscriptions=elsewhere)
+    site.sync(subscriptions=elsewhere)
+
+    assert asked == [(None, None), (None, None), ('"1"', "Mon, 01 Jun 2026 12:00:00 GMT")]
+    site.fetch = lambda _: NotModified(site.now)
+    assert exit_code(site.sync()) == 5
+
+
 def test_unasked_not_modified_is_no_list(site):
     site.fetch = lambda _: NotModified(site.now)
 
@@ -826,6 +846,58 @@ def test_floor_that_only_records_remember_is_lifted_by_the_operator_alone(site):
     assert set(site.published()) == {"a"}
 
 
+def is_lifted(site):
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        return state.accepted(site.name).lifted
+
+
+def test_a_floor_that_was_lifted_stays_lifted_only_until_no_record_is_higher(site):
+    site.guard = {"share": 1}
+    site.offer(a="one").publish()
+    old, version = site.blob, site.version
+    site.offer(b="two").publish().sync()
+    site.blob, site.version = old, version
+    del site.images["b"]
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        state.lift_floor(site.name, site.now)
+    site.sync()
+    site.sync()
+    assert is_lifted(site)  # the retired record of b names version 2
+
+    site.publish().sync()
+
+    assert not is_lifted(site)
+
+
+@pytest.mark.parametrize("missing", ["paused", "unreachable", "not in scope"])
+def test_a_floor_stays_lifted_as_long_as_a_target_did_not_say_how_far_it_is(site, missing):
+    site.offer(a="one").publish().sync()
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        state.lift_floor(site.name, site.now)
+    other = Target("other", "fake", (Format.QCOW2,))
+    targets, scope = [Target("site", "fake", (Format.QCOW2,)), other], Scope()
+    opened = site.open_target
+
+    def open_target(target):
+        if target.name == "other" and missing == "unreachable":
+            raise BackendUnavailableError("other", "no route")
+        return opened(target)
+
+    site.open_target = open_target
+    match missing:
+        case "paused":
+            with open_state(f"sqlite:///{site.root}/state.db") as state:
+                state.pause([PauseRecord(Pausable.TARGET, "other", "work", "me", site.now)])
+        case "not in scope":
+            scope = Scope(targets=frozenset({"site"}))
+
+    site.sync(targets=targets, scope=scope)
+
+    assert is_lifted(site)
+    site.sync()
+    assert not is_lifted(site)
+
+
 def test_lifted_floor_lifts_nothing_else_that_records_say(site):
     site.offer(a="one").publish().sync()
     (site.root / "state.db").unlink()
@@ -952,6 +1024,117 @@ def test_a_slow_pass_does_not_bring_back_a_version_that_another_overtook(site):
         state.accept(first, slow.seen[0].remember)
 
         assert state.accepted(site.name).version == "2"
+
+
+# --- the floor that is written ahead ---
+def begun(site):
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        return state.floors.begun()
+
+
+def killed(site):
+    """Let a pass be killed when it has done everything and accepted nothing; return the versions that are begun."""
+    site.steps = Dead("before state.accept")
+    with pytest.raises(Died):
+        site.sync()
+    site.steps = Steps()
+    return {name: floor.version for lists in begun(site).values() for name, floor in lists.items()}
+
+
+class Dead(Steps):
+    """Dies at the first step of a name."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+
+    def step(self, name):
+        self.dead = self.dead or name == self.name
+        super().step(name)
+
+
+def test_a_killed_pass_leaves_a_floor_where_the_records_are_none(site):
+    site.cloud.editable = True
+    site.offer(a="one", b="two").publish().sync()
+    old = site.publish().blob
+    del site.images["a"]
+    site.publish()
+
+    assert killed(site) == {site.identifier: "3"}
+
+    newest, site.blob = site.blob, old
+    result = site.sync()
+    assert (exit_code(result), set(site.published())) == (3, {"b"})
+    assert "version 2 is older than 3, which was applied before" in result.seen[0].observation.reason
+    site.blob = newest
+    assert exit_code(site.sync()) == 0
+    assert begun(site) == {}
+
+
+def test_the_floor_of_a_killed_pass_is_lifted_like_any_other(site):
+    site.offer(a="one").publish()
+    old = site.blob
+    site.publish()
+    assert killed(site)
+
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        state.lift_floor(site.name, site.now)
+    site.blob = old
+
+    assert exit_code(site.sync()) == 0
+
+
+@pytest.mark.parametrize("moment", ["fetch", "prepare b", "before state.accept"])
+def test_a_reset_while_a_pass_runs_holds_for_the_next_one(site, moment):
+    site.offer(a="one").publish()
+    old = site.blob
+    site.publish().sync()
+    site.offer(b="two").publish()
+
+    class Reset(Steps):
+        def step(self, name):
+            if name == moment:
+                with open_state(f"sqlite:///{site.root}/state.db") as state:
+                    state.lift_floor(site.name, site.now)
+                    state.drop_pin(site.name)
+
+    site.steps = Reset()
+    assert exit_code(site.sync()) == 0
+    site.steps = Steps()
+
+    with open_state(f"sqlite:///{site.root}/state.db") as state:
+        assert (state.accepted(site.name).version, state.pins(), state.floors.begun()) == (None, {}, {})
+    site.blob = old
+    assert exit_code(site.sync()) == 0
+
+
+@pytest.mark.parametrize("more", [{"dry": True}, {"scope": Scope(recalls_only=True)}])
+def test_a_pass_that_accepts_nothing_begins_with_nothing(site, more):
+    site.offer(a="one").publish().sync(**more)
+
+    assert begun(site) == {}
+
+
+def test_a_refused_list_is_not_begun_with(site):
+    site.offer(a="one").publish().sync()
+
+    assert exit_code(site.publish(signer=site.trust.stranger).sync()) == 3
+
+    assert begun(site) == {}
+
+
+def test_a_list_that_a_plan_refuses_is_not_begun_with(site):
+    site.offer(a="one").publish().sync()
+    state = (site.root / "state.db").read_bytes()
+    between = site.publish().blob
+    site.publish().sync()
+    site.lose_state()
+    (site.root / "state.db").write_bytes(state)
+    site.blob = between
+
+    assert exit_code(site.sync()) == 3
+
+    assert begun(site) == {}
 
 
 # --- more boundaries ---
