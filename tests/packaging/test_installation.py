@@ -148,14 +148,21 @@ def test_ci_goes_through_all_that_is_long_and_says_what_failed(root: Path, tmp_p
     _program(tmp_path / "make", '#!/bin/sh\necho "$*"\ncase $* in soak | test-lowest*3.13) exit 1 ;; esac\n')
     for minor in range(11, 20):
         _program(tmp_path / f"python3.{minor}", f"#!/bin/sh\nexit {int(minor not in {12, 13})}\n")
-    path = f"{tmp_path}:{os.environ['PATH']}"
+    other = tmp_path / ".pyenv/versions/3.12.9/bin/python3"
+    other.parent.mkdir(parents=True)
+    _program(other, "#!/bin/sh\nexit 0\n")
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
 
     ran = subprocess.run(
-        [str(root / ".ci/run"), "nightly"], env={"PATH": path}, capture_output=True, text=True, check=False
+        [str(root / ".ci/run"), "nightly"], env=environment, capture_output=True, text=True, check=False
     )
 
     long = ["test-packaging", "test-boot", "test-live", "fuzz", "mutation", "soak"]
-    ends = [f"{end} PYTHON=python{version}" for version in ("3.12", "3.13") for end in ("test-lowest", "test-newest")]
+    pythons = ("python3.12", "python3.13", str(other))
+    ends = [f"{end} PYTHON={python}" for python in pythons for end in ("test-lowest", "test-newest")]
     assert ran.stdout.splitlines() == long + ends
     assert ran.returncode == 1
-    assert ran.stderr == "run: failed: make soak\nrun: failed: make test-lowest PYTHON=python3.13\n"
+    *without, first, second = ran.stderr.splitlines()
+    assert len(without) == 7
+    assert without[0] == "run: without python3.11, which is not there, too old, or not whole"
+    assert [first, second] == ["run: failed: make soak", "run: failed: make test-lowest PYTHON=python3.13"]
