@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
@@ -72,8 +73,9 @@ class Anchors:
 
     ``roots`` are trusted, ``subordinates`` only help to build paths. ``crls`` are by the CA's name, ``unread`` says
     what is wrong with a file that should have one. ``rules`` are by the canonical name of the CA whose file it is, then
-    of the CA that they bind; all of them count. ``skipped`` has, by canonical name, why a CA is not used; ``warnings``
-    has a line for each file that is not used.
+    of the CA that they bind; all of them count. ``skipped`` has, by canonical name, why a CA is not used, ``nameless``,
+    by the hash that its files are called, where nothing says its name; ``warnings`` has a line for each file that is
+    not used.
     """
 
     directory: str
@@ -83,6 +85,7 @@ class Anchors:
     unread: Mapping[Comparable, str]
     rules: Mapping[str, Mapping[str, tuple[SubjectRules, ...]]]
     skipped: Mapping[str, str]
+    nameless: Mapping[str, str]
     warnings: tuple[str, ...]
     store: Store
 
@@ -99,6 +102,7 @@ class _Reading:
     ruled: set[Path] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
     skipped: dict[str, str] = field(default_factory=dict)
+    nameless: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     seen: dict[Path, Path] = field(default_factory=dict)
 
@@ -128,8 +132,8 @@ def load_anchors(directory: Path) -> Anchors:
                 _note(reading, path, _read_ca)
             elif _CRL_FILE.fullmatch(path.name):
                 _note(reading, path, _read_crl)
-    for path in _orphans(reading, paths):
-        _note(reading, path, _read_orphan)
+    for path, stem in _orphans(reading, paths):
+        _note(reading, path, partial(_read_orphan, stem=stem))
     return _anchors(directory, reading)
 
 
@@ -147,6 +151,7 @@ def _anchors(directory: Path, reading: _Reading) -> Anchors:
         unread=_unread(reading),
         rules=reading.rules,
         skipped=reading.skipped,
+        nameless=reading.nameless,
         warnings=tuple(dict.fromkeys(reading.warnings)),
         store=Store(list(roots)),
     )
@@ -294,36 +299,48 @@ def _text(path: Path) -> str:
 
 
 # --- rules whose certificate is spoilt or gone -----------------------------------------------------------------------
-def _orphans(reading: _Reading, paths: Sequence[Path]) -> Iterator[Path]:
-    """Return the files of rules that stand beside no certificate that is used, nor lead to where one is."""
+def _orphans(reading: _Reading, paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Return the rules that stand beside no certificate that is used, nor lead to where one is, and their CA's hash."""
     for path in paths:
         is_rules = path.name.endswith(_RULES)
         if not (is_rules or _CA_FILE.fullmatch(path.name)) or path.with_suffix("") in reading.ruled:
             continue
         target = _places(path)[-1]
         if not is_rules:
-            yield from (target.with_suffix(suffix) for suffix in _RULES if target.parent != path.parent)
+            yield from ((target.with_suffix(suffix), path.stem) for suffix in _RULES)
         elif target.with_suffix("") not in reading.ruled:
-            yield path
+            yield path, path.stem
 
 
-def _read_orphan(reading: _Reading, path: Path) -> None:
+def _read_orphan(reading: _Reading, path: Path, *, stem: str) -> None:
     """Let rules count for the CAs that they name: one whose certificate is not there is not used, whoever carries it.
 
-    One that is there under another hash is bound by them too, as where each hash has its rules.
+    One that is there under another hash is bound by them too, as where each hash has its rules. What names no CA, or
+    cannot be read, costs the one whose name has this hash.
     """
     if not _is_there(path):
         return
-    is_namespaces = path.suffix == ".namespaces"
-    text = _text(path)
-    found = parse_namespaces(text, path.name, "") if is_namespaces else parse_signing_policy(text, path.name)
-    counts = is_namespaces or not _is_there(path.with_suffix(".namespaces"))
-    for name in filter(None, found):  # SELF may be anybody
+    try:
+        found = _parse_alone(path)
+    except TrustError as error:
+        reading.nameless[stem] = f"{path.name}: {error.detail}"
+        raise
+    counts = path.suffix == ".namespaces" or not _is_there(path.with_suffix(".namespaces"))
+    for name in found:
         if name in reading.used and counts:
             _keep(reading, name, {name: found[name]})
         elif name not in reading.used and name not in reading.skipped:
             reading.skipped[name] = f"{path.name}: the certificate of this CA is not beside it, or cannot be read"
             reading.warnings.append(f"{path.name}: the CA {name} is not used: its certificate is not there, or spoilt")
+
+
+def _parse_alone(path: Path) -> Mapping[str, SubjectRules]:
+    is_namespaces, text = path.suffix == ".namespaces", _text(path)
+    found = parse_namespaces(text, path.name, "") if is_namespaces else parse_signing_policy(text, path.name)
+    named = {name: rules for name, rules in found.items() if name}  # SELF may be anybody
+    if not named:
+        raise TrustStoreUnusableError(path.name, "it stands beside no certificate that can be read, and names no CA")
+    return named
 
 
 # --- revocation lists ------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyB
 
 from imagesync.errors import UntrustedSignerError
 from imagesync.lists.anchors import Anchors, has_spare_bits, is_self_signed
+from imagesync.lists.filenames import file_stems
 from imagesync.lists.names import render
 
 MAX_DEPTH = 8
@@ -180,6 +181,8 @@ def _check_authority(authority: x509.Certificate, anchors: Anchors) -> None:
     name = render(authority.subject)
     if name in anchors.skipped:  # also where the message carries its certificate
         raise _untrusted(authority, f"this CA is not used: {anchors.skipped[name]}", "repair that file")
+    if spoilt := anchors.nameless.keys() & file_stems(authority.subject) if anchors.nameless else ():
+        raise _untrusted(authority, f"this CA is not used: {anchors.nameless[min(spoilt)]}", "repair that file")
     usage = _get(authority, x509.KeyUsage)
     if usage is None or not usage.key_cert_sign:
         raise _untrusted(authority, "it is no certificate of a CA: its key usage does not say so")

@@ -17,7 +17,6 @@ Nothing here is a secret and nothing of it is fit for anything but tests.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,11 +34,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
-from pyasn1.codec.der.decoder import decode
-from pyasn1.codec.der.encoder import encode
-from pyasn1.type import char
-from pyasn1_modules import rfc5280
 
+from imagesync.lists.filenames import subject_hash
 from imagesync.lists.seal import SigningIdentity
 
 AuthorityKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -189,35 +185,6 @@ def parse_name(text: str | x509.Name) -> x509.Name:
         raise ValueError(f"no DN in slash form: {text}")
     pairs = zip(parts[1::2], parts[2::2], strict=True)
     return x509.Name([x509.NameAttribute(_TYPES[kind], value) for kind, value in pairs])
-
-
-def subject_hash(name: x509.Name) -> str:
-    """Return the eight digits by which OpenSSL (1.0 and later) finds a CA in a directory.
-
-    That is the beginning of the SHA-1 of the name's canonical form: no outer SEQUENCE, every text as UTF-8 in lower
-    case, without blanks around it and with single blanks inside.
-    """
-    rdns, _ = decode(name.public_bytes(), asn1Spec=rfc5280.Name())
-    canonical = b"".join(encode(_canonical(rdn)) for rdn in rdns["rdnSequence"])
-    digest = hashlib.sha1(canonical, usedforsecurity=False).digest()
-    return digest[3::-1].hex()
-
-
-def _canonical(rdn: rfc5280.RelativeDistinguishedName) -> rfc5280.RelativeDistinguishedName:
-    found = rfc5280.RelativeDistinguishedName()
-    for attribute in rdn:
-        value, _ = decode(attribute["value"])
-        entry = rfc5280.AttributeTypeAndValue()
-        entry["type"] = attribute["type"]
-        text = value if not isinstance(value, char.AbstractCharacterString) else char.UTF8String(_folded(str(value)))
-        entry["value"] = encode(text)
-        found.append(entry)
-    return found
-
-
-def _folded(text: str) -> str:
-    blanks_once = re.sub(r"[ \t\n\v\f\r]+", " ", text.strip(" \t\n\v\f\r"))
-    return "".join(letter.lower() if letter.isascii() else letter for letter in blanks_once)
 
 
 def write_anchors(

@@ -1,5 +1,6 @@
 import os
 import shutil
+import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from imagesync.errors import TrustStoreUnusableError, UntrustedSignerError
 from imagesync.lists import anchors as anchors_module
 from imagesync.lists.anchors import Anchors, CrlMode, is_self_signed, load_anchors
+from imagesync.lists.filenames import file_stems, subject_hash
 from imagesync.lists.names import comparable, render
 from imagesync.lists.path import build_path
 
@@ -576,3 +578,55 @@ def test_rules_that_links_share_with_a_certificate_are_read_once(directory: Path
 
     assert len(anchors.rules[SUBORDINATE][SUBORDINATE]) == 1
     assert SUBORDINATE not in anchors.skipped
+
+
+RUBBISH = {
+    "empty": "",
+    "cut short": f"access_id_CA X509 '{SUBORDINATE}'",
+    "of nobody": 'TO Issuer SELF PERMIT Subject "/O=good/.*"',
+}
+
+
+@pytest.mark.parametrize("what", RUBBISH)
+@pytest.mark.parametrize("style", ["new", "old"])
+@pytest.mark.parametrize("how", ["empty", "gone"])
+def test_a_ca_is_refused_by_its_hash_where_its_rules_are_spoilt_with_its_certificate(
+    directory: Path, people: Mapping[str, Any], cas: Mapping[str, Any], now: datetime, what: str, style: str, how: str
+) -> None:
+    file = file_of(directory, "Subordinate CA")
+    subject = cas["subordinate"].certificate.subject
+    (old,) = file_stems(subject) - {subject_hash(subject)}
+    if style == "old":
+        file = file.rename(directory / f"{old}.0")
+    suffix = ".namespaces" if what == "of nobody" else ".signing_policy"
+    spoil(file, how)
+    signer, carried = people["under-subordinate"].certificate, (cas["subordinate"].certificate,)
+    before = load_anchors(directory)
+    build_path(signer, carried, before, now)
+    file.with_suffix(suffix).write_text(RUBBISH[what])
+
+    anchors = load_anchors(directory)
+
+    assert set(anchors.nameless) - set(before.nameless) == {file.stem}
+    assert any(line.startswith(f"{file.stem}{suffix}: ") for line in anchors.warnings)
+    with pytest.raises(UntrustedSignerError, match=rf"this CA is not used: {file.stem}{suffix}: ") as refused:
+        build_path(signer, carried, anchors, now)
+    assert refused.value.subject == SUBORDINATE
+
+
+def test_rules_that_are_spoilt_with_what_a_link_leads_to_cost_the_ca_of_the_link(directory: Path) -> None:
+    file = file_of(directory, "Subordinate CA")
+    file.rename(directory / "Named.pem")
+    file.symlink_to("Named.pem")
+    spoil(directory / "Named.pem", "empty")
+    (directory / "Named.signing_policy").touch()
+
+    assert file.stem in load_anchors(directory).nameless
+
+
+def test_both_hashes_of_a_name_are_those_that_openssl_makes(directory: Path) -> None:
+    file = file_of(directory, "Subordinate CA")
+    words = ["openssl", "x509", "-in", file, "-noout", "-subject_hash", "-subject_hash_old"]
+    made = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout.split()
+
+    assert file_stems(x509.load_pem_x509_certificate(file.read_bytes()).subject) == set(made)
