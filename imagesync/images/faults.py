@@ -121,7 +121,7 @@ _TEXTS: dict[Fault, str] = {
     Fault.VMDK_FOOTER: "header and footer of the VMDK differ",
     Fault.ARCHIVE_DAMAGED: "the archive is truncated or damaged",
     Fault.ARCHIVE_BOMB: "the archive unpacks to more than is allowed",
-    Fault.ARCHIVE_TOO_SLOW: "unpacking took longer than is allowed",
+    Fault.ARCHIVE_TOO_SLOW: "unpacking took more processor time than is allowed",
     Fault.ARCHIVE_MEMBERS: "the archive does not hold exactly one file",
     Fault.ARCHIVE_METHOD: "the archive uses a method that is not supported",
     Fault.OVA_MEMBER_TYPE: "the OVA has a member that is no plain file (a link, device, directory or sparse file)",

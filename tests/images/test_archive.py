@@ -6,6 +6,7 @@ import gzip
 import os
 import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -125,6 +126,15 @@ def test_unpacking_that_takes_too_long_is_ended(
     packed = build("x", gzip.compress(hostile.mbr(), mtime=0))
     with pytest.raises(HostileImageError, match="archive-too-slow"):
         unwrap(packed, work, UnpackLimits(max_bytes=64 * MIB, patience=0.0, min_rate=1 << 60))
+
+
+def test_the_wait_for_a_disk_of_ours_is_not_put_down_to_the_archive(
+    build: Callable[[str, bytes], Path], hostile: ModuleType, work: Path
+) -> None:
+    patience = 0.5
+    packed = build("x", gzip.compress(hostile.mbr(4 * MIB), mtime=0))
+    limits = UnpackLimits(64 * MIB, patience=patience, min_rate=1 << 60, reserve=lambda _: time.sleep(2 * patience))
+    assert unwrap(packed, work, limits) is not None
 
 
 def test_room_is_asked_for_before_anything_is_written(
