@@ -10,6 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -27,8 +28,8 @@ _ZEROS = bytes(_HOLE)
 _RESERVE_STEP = 256 << 20
 
 
-def _no_reserve(_length: int) -> None:
-    pass
+def _no_reserve(_length: int, _file: Path) -> AbstractContextManager[object]:
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class UnpackLimits:
 
     At most ``max_bytes`` come out, and at most ``ratio`` times the archive's size after the first ``free_bytes``.
     After ``patience`` seconds of processor time the mean rate has to be at least ``min_rate`` bytes per second.
-    ``reserve`` is called with a number of bytes before they are written, and may raise.
+    ``reserve`` is called with a number of bytes before they are written, and the file that they are written to; it may
+    raise. What it returns is held while they are written.
     """
 
     max_bytes: int
@@ -45,7 +47,7 @@ class UnpackLimits:
     free_bytes: int = 16 << 20
     patience: float = 120.0
     min_rate: int = 4 << 20
-    reserve: Callable[[int], None] = _no_reserve
+    reserve: Callable[[int, Path], AbstractContextManager[object]] = _no_reserve
 
 
 def unwrap(source: Path, into: Path, limits: UnpackLimits, subject: str = "") -> Path | None:
@@ -78,9 +80,9 @@ def _kind(path: Path, subject: str) -> Kind:
 
 def _unpack(source: Path, wrapper: Wrapper, into: Path, limits: UnpackLimits, subject: str) -> None:
     log.debug("unpacking %s from %s", wrapper, source.name)
-    with opened(source, subject) as file, into.open("xb") as out:
+    with opened(source, subject) as file:
         pieces = _disk(file) if wrapper is Wrapper.TAR else compressed.unpacked(file, wrapper)
-        _write(file, _bounded(file, pieces, limits), out, limits)
+        _write(file, _bounded(file, pieces, limits), into, limits)
 
 
 def _disk(file: ImageFile) -> Iterator[bytes]:
@@ -112,16 +114,18 @@ def _bounded(file: ImageFile, pieces: Iterator[bytes], limits: UnpackLimits) -> 
         yield piece
 
 
-def _write(file: ImageFile, pieces: Iterator[bytes], out: IO[bytes], limits: UnpackLimits) -> None:
+def _write(file: ImageFile, pieces: Iterator[bytes], into: Path, limits: UnpackLimits) -> None:
     total = reserved = 0
-    for piece in pieces:
-        while reserved < total + len(piece):
-            limits.reserve(_RESERVE_STEP)
-            reserved += _RESERVE_STEP
-        _sparsely(out, piece)
-        total += len(piece)
-    check(file, ((total == 0, Fault.EMPTY, "inside the archive"),))
-    out.truncate(total)
+    with into.open("xb") as out, ExitStack() as step:
+        for piece in pieces:
+            while reserved < total + len(piece):
+                step.close()
+                step.enter_context(limits.reserve(_RESERVE_STEP, into))
+                reserved += _RESERVE_STEP
+            _sparsely(out, piece)
+            total += len(piece)
+        check(file, ((total == 0, Fault.EMPTY, "inside the archive"),))
+        out.truncate(total)
 
 
 def _sparsely(out: IO[bytes], piece: bytes) -> None:

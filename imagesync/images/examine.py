@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,11 @@ class Room:
             hint = "set TMPDIR to a directory with more room, or lower cache_reserve_bytes"
             raise NoSpaceError(str(self.directory), detail, hint)
 
+    def held(self, needed: int, _file: Path) -> AbstractContextManager[None]:
+        """Ask, and keep nothing for what is going to be written: nobody else works here."""
+        self.ask(needed)
+        return nullcontext()
+
 
 def examine(
     path: Path, room: Room, *, subject: str = "", max_virtual_size: int = TIB, unpack_ratio: int = 200
@@ -76,7 +82,7 @@ def examine(
         with opened(path, subject) as image:
             kind = identify(image)
         wrapper = kind if isinstance(kind, Wrapper) else None
-        limits = UnpackLimits(worst_case(max_virtual_size), ratio=unpack_ratio, reserve=room.ask)
+        limits = UnpackLimits(worst_case(max_virtual_size), ratio=unpack_ratio, reserve=room.held)
         unpacked = unwrap(path, room.directory, limits, subject)
         found = inspect(unpacked or path, subject=subject, max_virtual_size=max_virtual_size)
     except NoSpaceError:

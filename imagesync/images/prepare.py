@@ -302,7 +302,7 @@ def _produced(job: _Job, source: Entry, held: ExitStack, downloaded: int) -> Art
     with request.turn, job.store.workspace() as work, job.store.errors():
         with _unchanged(job, source):
             limits = UnpackLimits(
-                worst_case(request.max_virtual_size), ratio=request.unpack_ratio, reserve=job.store.make_room
+                worst_case(request.max_virtual_size), ratio=request.unpack_ratio, reserve=job.store.room
             )
             unpacked = unwrap(source.path, work, limits, job.subject)
             image = unpacked or source.path

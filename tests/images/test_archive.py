@@ -7,9 +7,11 @@ import os
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 import pytest
 
@@ -133,17 +135,43 @@ def test_the_wait_for_a_disk_of_ours_is_not_put_down_to_the_archive(
 ) -> None:
     patience = 0.5
     packed = build("x", gzip.compress(hostile.mbr(4 * MIB), mtime=0))
-    limits = UnpackLimits(64 * MIB, patience=patience, min_rate=1 << 60, reserve=lambda _: time.sleep(2 * patience))
+
+    @contextmanager
+    def slow_disk(_count: int, _file: Path) -> Iterator[None]:
+        time.sleep(2 * patience)
+        yield
+
+    limits = UnpackLimits(64 * MIB, patience=patience, min_rate=1 << 60, reserve=slow_disk)
     assert unwrap(packed, work, limits) is not None
 
 
 def test_room_is_asked_for_before_anything_is_written(
     build: Callable[[str, bytes], Path], hostile: ModuleType, work: Path
 ) -> None:
-    def none_left(count: int) -> None:
+    def none_left(count: int, _file: Path) -> NoReturn:
         raise NoSpaceError("cache", f"{count} needed")
 
     packed = build("x", gzip.compress(hostile.mbr(), mtime=0))
     with pytest.raises(NoSpaceError):
         unwrap(packed, work, UnpackLimits(max_bytes=64 * MIB, reserve=none_left))
     assert (work / "unpacked").stat().st_size == 0
+
+
+def test_room_is_held_step_by_step_until_all_of_a_step_is_written(
+    build: Callable[[str, bytes], Path], hostile: ModuleType, work: Path
+) -> None:
+    size, held, written = 260 * MIB, list[int](), list[int]()
+
+    @contextmanager
+    def reserve(count: int, file: Path) -> Iterator[None]:
+        assert held == []
+        held.append(count)
+        yield
+        held.clear()
+        written.append(file.stat().st_size)
+
+    packed = build("x", gzip.compress(hostile.put(hostile.mbr(size), 255 * MIB, b"x"), 1, mtime=0))
+    unwrap(packed, work, UnpackLimits(2 * size, free_bytes=2 * size, reserve=reserve))
+    assert held == []
+    assert [255 * MIB < count <= 256 * MIB for count in written] == [True, False]
+    assert written[-1] == size

@@ -426,6 +426,29 @@ def test_room_for_the_download_is_checked_before_it(
     assert fetch.calls == 0
 
 
+class WatchedStore(Store):
+    """Notes how large a file was when its room was given back."""
+
+    written: dict[str, int]
+
+    @contextmanager
+    def room(self, needed: int, file: Path, *, kept: int = 0) -> Iterator[None]:
+        with super().room(needed, file, kept=kept):
+            yield
+            self.written[file.name] = file.stat().st_size
+
+
+def test_room_for_what_is_unpacked_is_kept_until_it_is_written(
+    tmp_path: Path, hostile: ModuleType, request_for: Any, fetcher: Any, build: Any
+) -> None:
+    published = build("published", hostile.GOOD["ova-gz"]())
+    store = WatchedStore(tmp_path / "cache", reserve_bytes=0)
+    store.written = {}
+    with prepare(request_for(published, Format.RAW), store, fetcher(published), quiet) as artifact:
+        assert store.written["unpacked"] > store.written["disk"] > 0
+        assert store.written["result"] == artifact.size
+
+
 def test_room_for_the_virtual_disk_is_checked_before_conversion(
     small_disk: Path, tmp_path: Path, request_for: Any, fetcher: Any
 ) -> None:
