@@ -190,13 +190,15 @@ def _made(job: _Job, held: ExitStack) -> Artifact:
                 held.push(source.pop_all())
                 return artifact
             with job.store.working(converted_name(job.request.sha512, job.request.formats[0])):
-                return _finished(job, held, downloaded) or _produced(job, entry, held, downloaded)
+                artifact = _finished(job, held, downloaded) or _produced(job, entry, held, downloaded)
     except (HostileImageError, DigestMismatchError):
         # Nobody may use it by another way either; what rotted in the cache is fetched anew. What could not be fetched,
         # because this list says another size of it, may be there for another list.
         if found:
             job.store.discard(name)
         raise
+    job.store.trim()  # nobody could say before how large the result would be; the source may go now
+    return artifact
 
 
 def _source(job: _Job, name: EntryName, held: ExitStack) -> tuple[Entry, int]:

@@ -206,6 +206,15 @@ class Store:
         with self._room_lock():
             self._make_room(needed, kept)
 
+    def trim(self) -> None:
+        """Evict what nobody uses down to cap and reserve, as far as that goes.
+
+        Raises:
+            StoreError: the directory cannot be read or written.
+        """
+        with suppress(NoSpaceError):
+            self.make_room(0)
+
     def _make_room(self, needed: int, kept: int) -> None:
         if self.max_bytes is not None and kept > self.max_bytes:
             where = f"the cache at {self.root} keeps at most {_size(self.max_bytes)}"
@@ -284,8 +293,7 @@ class Store:
             for name in sorted(before):
                 if not name.startswith(f"{PARTIAL_AREA}/"):  # sweeping looks after those
                     self._drop_if_broken(name)
-            with suppress(NoSpaceError):
-                self.make_room(0)
+            self.trim()
             return tuple(sorted(before - set(self._names())))
 
     def verify(self) -> tuple[EntryName, ...]:

@@ -386,6 +386,14 @@ def test_the_artifact_is_held_while_it_is_used(
     assert store.ls() == ()
 
 
+def test_a_result_keeps_to_the_cap_at_the_cost_of_what_nobody_uses(
+    store: Store, real: dict[str, Path], request_for: Any, fetcher: Any
+) -> None:
+    capped = Store(store.root, max_bytes=real["vmdk"].stat().st_size, reserve_bytes=0)
+    with prepare(request_for(real["vmdk"], Format.QCOW2), capped, fetcher(real["vmdk"]), quiet) as artifact:
+        assert [entry.path for entry in store.ls()] == [artifact.path]
+
+
 def test_a_broken_result_is_made_anew(
     store: Store, real: dict[str, Path], request_for: Any, fetcher: Any, digest: DigestOf
 ) -> None:
