@@ -234,6 +234,10 @@ class StoreError(ImagesyncError):
     retry = Retry.LATER
 
 
+class CacheDamagedError(StoreError):
+    """The cache no longer holds the bytes that were put there. No publisher can help."""
+
+
 # --- targets ---------------------------------------------------------------------------------------------------------
 class BackendError(ImagesyncError):
     """A target did not do what was asked."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from imagesync.backend import FileFacts, Progress
 from imagesync.errors import (
+    CacheDamagedError,
     ContentError,
     DigestMismatchError,
     HostileImageError,
@@ -108,7 +109,7 @@ def prepare(
     spoiled = False
     try:
         with ExitStack() as held:
-            artifact = _finished(job, held, 0) or _made(job, held)
+            artifact = _finished(job, held, 0) or _made_from_whole(job, held)
             try:
                 yield artifact
             except StoredDigestError:
@@ -178,6 +179,15 @@ def _choose(job: _Job, found: Format, *, wrapped: bool) -> Choice:
     return choose(job.request.formats, job.request.options, found, wrapped=wrapped, subject=job.subject)
 
 
+def _made_from_whole(job: _Job, held: ExitStack) -> Artifact:
+    """Return what ``_made`` does. Where the cache turns out to be damaged, the source is fetched anew, once."""
+    try:
+        return _made(job, held)
+    except CacheDamagedError as error:
+        log.warning("made anew: %s", error)
+    return _made(job, held)
+
+
 def _made(job: _Job, held: ExitStack) -> Artifact:
     """Return the artifact after doing what is missing: download, unpacking, conversion."""
     name = source_name(job.request.sha512)
@@ -186,12 +196,12 @@ def _made(job: _Job, held: ExitStack) -> Artifact:
         with ExitStack() as source:
             entry, downloaded = _source(job, name, source)
             found = True
-            if (artifact := _passed_through(job, entry, downloaded)) is not None:
+            if (artifact := _passed_through_whole(job, entry, downloaded)) is not None:
                 held.push(source.pop_all())
                 return artifact
             with job.store.working(converted_name(job.request.sha512, job.request.formats[0])):
                 artifact = _finished(job, held, downloaded) or _produced(job, entry, held, downloaded)
-    except (HostileImageError, DigestMismatchError):
+    except (HostileImageError, CacheDamagedError):
         # Nobody may use it by another way either; what rotted in the cache is fetched anew. What could not be fetched,
         # because this list says another size of it, may be there for another list.
         if found:
@@ -256,6 +266,16 @@ def _fetched(job: _Job, file: Path) -> int:
     return fetched
 
 
+def _passed_through_whole(job: _Job, source: Entry, downloaded: int) -> Artifact | None:
+    """Return what ``_passed_through`` does; put nothing down to the publisher that became of a file in the cache."""
+    try:
+        return _passed_through(job, source, downloaded)
+    except ContentError:
+        if not source.linkable:
+            _check_cached(job, source)
+        raise
+
+
 def _passed_through(job: _Job, source: Entry, downloaded: int) -> Artifact | None:
     """Return the published file itself as the artifact, if the target takes it as it is."""
     with opened(source.path, job.subject) as file:
@@ -282,9 +302,7 @@ def _check_cached(job: _Job, source: Entry) -> None:
     """Read a source that an earlier run left: what qemu-img makes of it cannot be compared with the list any more."""
     if file_digest(source.path, job.converting) != job.request.sha512:
         detail = "the copy in the cache is damaged and was removed"
-        raise DigestMismatchError(
-            job.subject, detail, "it is downloaded again on the next pass; check the cache's disk"
-        )
+        raise CacheDamagedError(job.subject, detail, "it is downloaded again; check the cache's disk")
 
 
 @contextmanager
@@ -295,8 +313,8 @@ def _unchanged(job: _Job, source: Entry) -> Iterator[None]:
         _check_cached(job, source)
     yield
     if FileFacts.of(source.path.stat()) != before:
-        hint = "it is downloaded again on the next pass; see which program writes to images of a directory target"
-        raise DigestMismatchError(job.subject, "its file in the cache was changed while it was converted", hint)
+        hint = "it is downloaded again; see which program writes to images of a directory target"
+        raise CacheDamagedError(job.subject, "its file in the cache was changed while it was converted", hint)
 
 
 def _produced(job: _Job, source: Entry, held: ExitStack, downloaded: int) -> Artifact:

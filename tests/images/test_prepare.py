@@ -16,6 +16,7 @@ import pytest
 
 from imagesync.backend import FileFacts, Progress
 from imagesync.errors import (
+    CacheDamagedError,
     ConversionError,
     DigestMismatchError,
     HostileImageError,
@@ -112,22 +113,37 @@ def test_a_finished_result_is_enough_when_its_source_is_gone(
     assert fetch.calls == 1
 
 
-def test_a_source_that_rotted_in_the_cache_is_not_converted_but_fetched_anew(
+def rot(path: Path, at: int) -> None:
+    """Change a byte, as a disk does it: by nothing but its content can it be seen."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("at", [-1, 0, 15], ids=["its content", "its magic", "the offset of a backing file"])
+def test_a_source_that_rotted_in_the_cache_is_not_converted_but_fetched_anew_at_once(
+    at: int, store: Store, real: dict[str, Path], request_for: Any, fetcher: Any, digest: DigestOf
+) -> None:
+    fetch, request = fetcher(real["qcow2"]), request_for(real["qcow2"], Format.RAW)
+    with prepare(request_for(real["qcow2"], Format.QCOW2), store, fetch, quiet) as source:
+        rot(source.path, at)
+
+    with prepare(request, store, fetch, quiet) as artifact:
+        assert digest(artifact.path) == digest(real["raw"])
+    assert fetch.calls == 2
+
+
+def test_a_rotten_source_that_somebody_uses_is_an_error_of_the_cache_and_no_publishers(
     store: Store, real: dict[str, Path], request_for: Any, fetcher: Any
 ) -> None:
     fetch, request = fetcher(real["qcow2"]), request_for(real["qcow2"], Format.RAW)
     with prepare(request_for(real["qcow2"], Format.QCOW2), store, fetch, quiet) as source:
-        before = source.path.stat()
-        content = bytearray(source.path.read_bytes())
-        content[-1] ^= 1
-        source.path.write_bytes(content)
-        os.utime(source.path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-    with pytest.raises(DigestMismatchError, match="damaged"), prepare(request, store, fetch, quiet):
-        pass
-    with prepare(request, store, fetch, quiet) as artifact:
-        assert artifact.format is Format.RAW
-    assert fetch.calls == 2
+        rot(source.path, -1)
+        with pytest.raises(CacheDamagedError, match="damaged"), prepare(request, store, fetch, quiet):
+            pass
+    assert fetch.calls == 1
 
 
 def test_what_is_written_to_while_it_is_converted_is_not_used(
@@ -140,11 +156,12 @@ def test_what_is_written_to_while_it_is_converted_is_not_used(
         os.utime(store.root / "sources" / request.sha512)
 
     with (
-        pytest.raises(DigestMismatchError, match="changed while it was converted"),
+        pytest.raises(CacheDamagedError, match="changed while it was converted"),
         prepare(request, store, fetch, quiet, meddle),
     ):
         pass
     assert store.ls() == ()
+    assert fetch.calls == 2
 
 
 @pytest.mark.parametrize("wanted", [Format.QCOW2, Format.RAW])

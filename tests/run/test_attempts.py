@@ -13,6 +13,7 @@ from imagesync.backend import ImageKey, Metadata
 from imagesync.errors import (
     BackendUnavailableError,
     BundleError,
+    CacheDamagedError,
     DigestMismatchError,
     HostileImageError,
     HttpStatusError,
@@ -94,7 +95,13 @@ def test_what_will_not_become_better_is_looked_at_once_a_day() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [NoSpaceError("cache", "full"), BackendUnavailableError("site", "away"), BundleError("/b", "no image")]
+    "error",
+    [
+        NoSpaceError("cache", "full"),
+        CacheDamagedError("image", "rotted"),
+        BackendUnavailableError("site", "away"),
+        BundleError("/b", "no image"),
+    ],
 )
 def test_what_is_not_the_publishers_fault_is_not_put_down_to_the_image(error: ImagesyncError) -> None:
     assert after(error) == {}
