@@ -121,8 +121,11 @@ def convert(conversion: Conversion, progress: Progress) -> Inspection:
 
 
 def worst_case(virtual_size: int) -> int:
-    """Return the most bytes that an image of ``virtual_size`` bytes takes in any format, tables included."""
-    return virtual_size + virtual_size // 512 + 16 * _MIB
+    """Return the most bytes that an image of ``virtual_size`` bytes takes in any format, tables included.
+
+    That is a compressed vmdk of what cannot be compressed: a sector more for each 64 KiB, and its tables.
+    """
+    return virtual_size + virtual_size // 64 + 16 * _MIB
 
 
 def command(conversion: Conversion) -> tuple[str, ...]:
@@ -173,7 +176,8 @@ def _compare(conversion: Conversion, result: Inspection, progress: Progress) -> 
 def _supervised(conversion: Conversion, qemu: tuple[str, ...], share: Callable[[float], None]) -> Outcome:
     limits, size = conversion.limits, conversion.found.virtual_size
     gib = -(-size // _GIB)
-    kernel = Limits(limits.memory, limits.cpu + limits.cpu_per_gib * gib, worst_case(size))
+    per_gib = limits.cpu_per_gib_compressed if conversion.options.compress else limits.cpu_per_gib
+    kernel = Limits(limits.memory, limits.cpu + per_gib * gib, worst_case(size))
     confinement = confine(kernel, conversion.source.absolute(), conversion.into.absolute().parent, limits.path)
     log.debug("%s of %s to %s under %s", qemu[1], conversion.found.format, conversion.target, confinement.name)
     watch = Watch(conversion.into, limits.stall, limits.deadline + limits.deadline_per_gib * gib, share)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from imagesync.errors import ConversionError, HostileImageError, NoSpaceError, ToolMissingError, UnsupportedFormatError
-from imagesync.images.convert import Conversion, ConversionLimits, ConversionOptions, command, convert
+from imagesync.images.convert import Conversion, ConversionLimits, ConversionOptions, command, convert, worst_case
 from imagesync.images.inspect import inspect
 from imagesync.model import Digest, Format
 
@@ -113,12 +113,14 @@ def test_without_qemu_img_the_error_says_what_to_install(ask: Ask, without_qemu:
         convert(ask(path=without_qemu), quiet)
 
 
+@pytest.mark.parametrize(("compress", "seconds"), [(False, 80), (True, 180)])
 def test_a_child_gets_no_environment_but_a_path_and_limits(
-    ask: Ask, tool: Callable[[str], str], tmp_path: Path
+    compress: bool, seconds: int, ask: Ask, tool: Callable[[str], str], tmp_path: Path
 ) -> None:
     seen = tmp_path / "seen"
+    path = tool(f'[ "$1" != convert ] || (env; pwd; ulimit -a) > {seen}; exit 3')
     with pytest.raises(ConversionError):
-        convert(ask(path=tool(f'[ "$1" != convert ] || (env; pwd; ulimit -a) > {seen}; exit 3')), quiet)
+        convert(ask(path=path, compress=compress), quiet)
     lines = seen.read_text("utf-8").splitlines()
     assert {line.split("=")[0] for line in lines if "=" in line} == {"PATH", "LC_ALL", "MALLOC_ARENA_MAX", "PWD"}
     assert str(tmp_path / "work") in lines
@@ -130,7 +132,20 @@ def test_a_child_gets_no_environment_but_a_path_and_limits(
     assert limits["coredump"] == "0"
     assert limits["nofiles"] == "64"
     assert limits["vmemory"] == str(1 << 20)
-    assert limits["time"] == "80"
+    assert limits["time"] == str(seconds)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("compress", [False, True])
+def test_what_cannot_be_compressed_stays_within_the_worst_case(
+    target: Format, compress: bool, ask: Ask, tmp_path: Path, hostile: ModuleType
+) -> None:
+    full, size = tmp_path / "full", 32 * MIB
+    full.write_bytes(hostile.mbr()[:512] + os.urandom(size - 512))
+    convert(conversion := ask(target, full, compress=compress), quiet)
+    # The fixed part of the bound is larger than all of a small image's overhead, and a whole vhdx begins with it.
+    fixed = worst_case(0) if target is Format.VHDX else 0
+    assert conversion.into.stat().st_size <= worst_case(size) - worst_case(0) + fixed
 
 
 def test_a_failure_carries_what_qemu_img_said(ask: Ask, tool: Callable[[str], str], work: Path) -> None:
