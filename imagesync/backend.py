@@ -144,7 +144,10 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a target can take. ``max_size`` is in bytes, ``None`` where there is no limit.
+    """What a target can take.
+
+    ``max_size`` is that of the largest file, in bytes, and ``None`` where there is no limit or nobody can know it:
+    what is larger is not converted where that is known before, and never uploaded.
 
     ``editable`` says that others than the operator can write on our records: then what a record says of its own bytes
     proves nothing, and the digest of a converted image counts only if the state remembers it.

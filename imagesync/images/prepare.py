@@ -15,6 +15,7 @@ from pathlib import Path
 
 from imagesync.backend import FileFacts, Progress
 from imagesync.errors import (
+    BackendRefusedError,
     CacheDamagedError,
     ContentError,
     DigestMismatchError,
@@ -47,7 +48,8 @@ class ArtifactRequest:
     """What a target wants. ``formats`` in order of preference; sizes in bytes.
 
     ``unpack_ratio`` is how many times larger than its archive an image may be. ``turn`` is entered while an image is
-    unpacked and converted.
+    unpacked and converted, and again if that is repeated. ``max_size`` is that of the largest file that the target
+    takes.
     """
 
     sha512: Digest
@@ -58,6 +60,7 @@ class ArtifactRequest:
     limits: ConversionLimits = field(default_factory=ConversionLimits)
     unpack_ratio: int = 200
     turn: AbstractContextManager[object] = field(default_factory=nullcontext)
+    max_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,12 @@ class _Job:
     def inspect(self, path: Path, *, bare: bool = False) -> Inspection:
         return inspect(path, subject=self.subject, max_virtual_size=self.request.max_virtual_size, bare=bare)
 
+    def check_size(self, size: int) -> None:
+        """Refuse a file that is too large for the target, before more is done for it."""
+        if self.request.max_size is not None and size > self.request.max_size:
+            detail = f"a file of {size} bytes would be uploaded, and the target takes at most {self.request.max_size}"
+            raise BackendRefusedError(self.subject, detail, "exclude the image, or name another format for the target")
+
 
 def _ignore(_count: int) -> None:
     pass
@@ -102,6 +111,7 @@ def prepare(
 
     Raises:
         ContentError: not the endorsed bytes, no usable or safe format, no room, or the conversion failed.
+        BackendRefusedError: it is larger than the target takes.
         SourceError: it could not be fetched.
         StoreError: the cache cannot be used.
     """
@@ -110,6 +120,7 @@ def prepare(
     try:
         with ExitStack() as held:
             artifact = _finished(job, held, 0) or _made_from_whole(job, held)
+            job.check_size(artifact.size)
             try:
                 yield artifact
             except StoredDigestError:
@@ -339,6 +350,8 @@ def _produced(job: _Job, source: Entry, held: ExitStack, downloaded: int) -> Art
 def _converted(job: _Job, image: Path, found: Inspection, into: Path) -> tuple[Path, Inspection]:
     request = job.request
     target = _choose(job, found.format, wrapped=False).format
+    if target is Format.RAW:
+        job.check_size(found.virtual_size)
     conversion = Conversion(image, found, into, target, request.sha512, request.options, request.limits)
     with job.store.room(worst_case(found.virtual_size), into):
         return into, convert(conversion, _scaled(job.converting, found.virtual_size, request.size))

@@ -69,6 +69,7 @@ def preparation(
             limits,
             config.limits.unpack_ratio,
             pace.conversion,
+            target.max_size,
         )
         check = boots(wanted, target)
         with prepare(request, store, fetch, downloading, converting) as artifact:

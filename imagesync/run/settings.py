@@ -110,7 +110,8 @@ class Target:
     """One target.
 
     ``subscriptions`` is ``None`` for all; ``settings`` are the backend's own; ``guards`` and ``boot_checks`` are by
-    subscription. ``pause`` is the operator's, if one is in force.
+    subscription. ``pause`` is the operator's, if one is in force. ``max_size`` is that of the largest file, in bytes,
+    that it takes, as it says itself once it is open.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Target:
     properties: tuple[PropertyRule, ...] = ()
     boot_checks: Mapping[str, BootMode] = field(default_factory=dict)
     pause: PauseRecord | None = None
+    max_size: int | None = None
 
     def presentation(self, instance: str, rules: tuple[PropertyRule, ...] = ()) -> Presentation:
         """Return how images look here; ``rules`` are their subscription's, over which the target's stand."""

@@ -277,6 +277,7 @@ def _converge(run: _Pass, target: Target, backend: Backend) -> TargetResult:
     # Under the target's lock: else this would take back what was recalled and retired since the pass began.
     task = replace(run.task, denials=(*run.task.denials, *run.ports.recalled()))
     run, state = replace(run, task=task), run.ports.state
+    target = replace(target, max_size=backend.capabilities().max_size)
     everything = backend.owned()
     owned = in_scope(everything, run.seen, task.scope)
     lists = views(run.seen, target, backend, task.denials, (task.instance, task.now))

@@ -16,6 +16,7 @@ import pytest
 
 from imagesync.backend import FileFacts, Progress
 from imagesync.errors import (
+    BackendRefusedError,
     CacheDamagedError,
     ConversionError,
     DigestMismatchError,
@@ -303,6 +304,33 @@ def test_a_disk_over_the_limit_is_refused(store: Store, real: dict[str, Path], r
     with (
         pytest.raises(HostileImageError, match="too-large-disk"),
         prepare(request, store, fetcher(real["qcow2"]), quiet),
+    ):
+        pass
+
+
+def test_what_is_too_large_for_the_target_as_raw_is_not_converted(
+    store: Store, real: dict[str, Path], request_for: Any, fetcher: Any, without_qemu: str
+) -> None:
+    limits = ConversionLimits(path=without_qemu)
+    request = request_for(real["qcow2"], Format.RAW, max_size=8 * MIB - 1, limits=limits)
+    with (
+        pytest.raises(BackendRefusedError, match="of 8388608 bytes would be uploaded.* takes at most 8388607"),
+        prepare(request, store, fetcher(real["qcow2"]), quiet),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("source", ["qcow2", "vmdk"])
+def test_what_is_too_large_for_the_target_is_refused_where_only_the_file_tells(
+    source: str, store: Store, real: dict[str, Path], request_for: Any, fetcher: Any
+) -> None:
+    with prepare(request_for(real[source], Format.QCOW2), store, fetcher(real[source]), quiet) as artifact:
+        size = artifact.size
+    with prepare(request_for(real[source], Format.QCOW2, max_size=size), store, fetcher(real[source]), quiet):
+        pass
+    with (
+        pytest.raises(BackendRefusedError, match="takes at most"),
+        prepare(request_for(real[source], Format.QCOW2, max_size=size - 1), store, fetcher(real[source]), quiet),
     ):
         pass
 

@@ -668,6 +668,21 @@ def test_what_found_no_room_beside_those_before_it_is_prepared_at_its_turn(site,
     assert tried.count("b") == 2
 
 
+def test_where_images_are_prepared_it_is_known_what_the_target_takes_at_most(site, monkeypatch):
+    site.offer(a="a").publish()
+    site.cloud.max_size = 2**40
+    real, known = site.prepare, []
+
+    def heard(wanted, target, *steps):
+        known.append(target.max_size)
+        return real(wanted, target, *steps)
+
+    monkeypatch.setattr(site, "prepare", heard)
+
+    assert exit_code(site.sync()) == 0
+    assert known == [2**40]
+
+
 def test_the_smallest_image_comes_first(site):
     site.offer(a="a" * 30, b="b" * 10, c="c" * 20).publish()
 
