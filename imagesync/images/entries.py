@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NewType
@@ -112,6 +112,13 @@ def read_entry(root: Path, name: EntryName) -> Entry | None:
     if record is None or (record.size, record.mtime_ns) != (status.st_size, status.st_mtime_ns):
         return None
     return Entry(name, path, record, allocated(status), used)
+
+
+def note_use(root: Path, names: Iterable[EntryName]) -> None:
+    """Let those of ``names`` that are there count as used now, so that others are evicted before."""
+    for name in names:
+        with suppress(OSError):
+            os.utime(record_path(root / name))
 
 
 def allocated(status: os.stat_result) -> int:

@@ -19,7 +19,8 @@ takes only what it can lock exclusively.
 A directory target in the same file system may hold a link to an entry (``imagesync_directory.files``). Such an entry
 takes no room of its own, and evicting it would free none.
 
-Eviction is by least recent use, over sources and converted results alike; a use is a pass that wanted that entry.
+Eviction is by least recent use, over sources and converted results alike; a use is a pass that wanted that entry. What
+a pass is going to want of a target's images is noted as used before it downloads the first of them.
 Making a converted result uses its source first and the result after, and a later pass finds the result without touching
 the source: so of the two the source is the older and goes first, which is right, because the result saves download and
 conversion both. Where the ages are equal the source goes first too. What came of an interrupted download was used when

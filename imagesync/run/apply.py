@@ -84,6 +84,7 @@ class Workshop:
     """What carrying out a plan needs beside the target.
 
     ``ahead`` images are prepared in parallel before their turn; with 0 everything happens in the calling thread.
+    ``expect`` hears before all of them which are going to be prepared, the last one first.
     """
 
     prepare: Prepare
@@ -91,6 +92,7 @@ class Workshop:
     ahead: int = 2
     stop: Event = field(default_factory=Event)
     hours: Hours = field(default_factory=Hours)
+    expect: Callable[[Sequence[Wanted]], None] = lambda _: None
 
     def begun(self, action: Action) -> Action:
         """Return the upload as it is to be done now, or as waiting."""
@@ -105,6 +107,7 @@ def apply(
     uploads = sorted((action for action in plan.actions if action.kind in _UPLOADS), key=_size)
     restores = [action for action in plan.actions if action.kind in _CHANGES_OF_RECORDS]
     outcomes = [_carry_out(action, backend, plan) for action in first]
+    workshop.expect([action.wanted for action in reversed(uploads) if action.wanted])
     outcomes += _upload_all(uploads, plan, backend, workshop)
     outcomes += [_carry_out(action, backend, plan) for action in restores]
     missed = {outcome.action.key for outcome in outcomes if _is_missed(outcome)}

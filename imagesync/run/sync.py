@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 class Ports:
     """Everything outside that a pass touches. ``anchors`` may be why there are none: then no list is known.
 
-    ``recalled`` is what is denied by now.
+    ``recalled`` is what is denied by now; ``expect`` hears of the images that ``prepare`` will be asked for.
     """
 
     fetch: FindFetch
@@ -56,6 +56,7 @@ class Ports:
     display: Display = field(default_factory=Silent)
     stop: Event = field(default_factory=Event)
     recalled: Callable[[], Sequence[Denial]] = tuple
+    expect: Callable[[Target, Sequence[Wanted]], None] = lambda *_: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +313,7 @@ def _workshop(target: Target, task: Task, ports: Ports) -> Workshop:
     def prepare(wanted: Wanted, *steps: Progress) -> AbstractContextManager[Artifact]:
         return ports.prepare(wanted, target, *steps)
 
-    return Workshop(prepare, ports.display, task.ahead, ports.stop, task.hours)
+    return Workshop(prepare, ports.display, task.ahead, ports.stop, task.hours, partial(ports.expect, target))
 
 
 def _target_view(

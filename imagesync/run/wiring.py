@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import cache, partial
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -24,12 +25,13 @@ from imagesync.config.selection import DenyEntry, Rules, Select
 from imagesync.errors import ConfigError, TrustStoreUnusableError
 from imagesync.http import Credential, HttpPolicy, ignored_proxy_warning, origin_of
 from imagesync.images.artifact import Artifact, ConversionOptions
+from imagesync.images.entries import converted_name, note_use, source_name
 from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
 from imagesync.lists.names import normalise
 from imagesync.lists.select import Matcher, SelectionRules
 from imagesync.lists.smime import SignaturePolicy
 from imagesync.lists.source import NotModified
-from imagesync.model import Identity, ListId
+from imagesync.model import UNPACKED, Identity, ListId
 from imagesync.plan.spec import PropertyRule, Wanted
 from imagesync.plan.values import GuardRules
 from imagesync.run.denial import Denial
@@ -230,6 +232,7 @@ def open_ports(config: Config, environment: Mapping[str, str], work: Task, displ
             state=state,
             display=display,
             recalled=lambda: denials(recalled(config.path)),
+            expect=partial(_note_uses, config.cache),
         )
 
 
@@ -298,6 +301,17 @@ def _source(installed: registry.Installed, subscription: Subscription) -> Fetch:
 def _open_target(installed: registry.Installed, target: Target, context: Context) -> AbstractContextManager[Backend]:
     load = registry.load_backend(target.backend, installed)
     return registry.opened(load, target.settings, context)
+
+
+def _note_uses(cache: Path, target: Target, wanted: Sequence[Wanted]) -> None:
+    """Let what the cache has of images count as used now: it is needed in this pass, so that other things go first.
+
+    Where all of that is not enough, the first of them go first.
+    """
+    tags = (target.options.tag(), UNPACKED)
+    for sha512 in (item.image.sha512 for item in wanted):
+        results = (converted_name(sha512, form, tag) for form in target.formats for tag in tags)
+        note_use(cache, (source_name(sha512), *results))
 
 
 def _preparation(

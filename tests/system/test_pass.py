@@ -683,6 +683,21 @@ def test_where_images_are_prepared_it_is_known_what_the_target_takes_at_most(sit
     assert known == [2**40]
 
 
+def test_before_the_first_image_is_prepared_all_that_will_be_are_known(site, monkeypatch):
+    site.offer(a="a" * 10, b="b" * 20, c="c").publish().sync()
+    site.offer(a="a" * 11, b="b" * 21, c="c").publish()
+    ports, known = site.ports, []
+
+    def expect(target, wanted):
+        known.append((target.name, [str(item.key.image) for item in wanted], len(site.prepared)))
+
+    monkeypatch.setattr(site, "ports", lambda state: replace(ports(state), expect=expect))
+    before = len(site.prepared)
+    site.sync()
+
+    assert known == [("site", ["b", "a"], before)]
+
+
 def test_the_smallest_image_comes_first(site):
     site.offer(a="a" * 30, b="b" * 10, c="c" * 20).publish()
 
