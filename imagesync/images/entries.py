@@ -45,6 +45,7 @@ class Record:
     ``digest`` is the SHA-512 of the file. ``format`` is ``None`` for a source: it is inspected at every use, so that
     a rule that is new refuses what was stored before. ``source_format`` and ``wrapped`` say what it was made from.
     ``boot`` names the run of the kernel in which the bytes were written, empty once they are known to be on the disk.
+    ``compared`` says that the result of a conversion was compared with its source.
     """
 
     digest: Digest
@@ -55,6 +56,7 @@ class Record:
     wrapped: bool = False
     mtime_ns: int = 0
     boot: str = ""
+    compared: bool = False
 
     def to_json(self) -> str:
         """Return the record as a JSON object."""
@@ -74,6 +76,7 @@ def parse_record(text: str) -> Record | None:
             wrapped=bool(raw["wrapped"]),
             mtime_ns=int(raw["mtime_ns"]),
             boot=str(raw["boot"]),
+            compared=bool(raw.get("compared", False)),
         )
     except (ValueError, TypeError, LookupError):
         return None

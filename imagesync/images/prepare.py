@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from imagesync.backend import FileFacts, Progress
@@ -157,6 +157,9 @@ def _candidates(request: ArtifactRequest) -> Iterator[tuple[Format, str]]:
 
 def _fits(job: _Job, entry: Entry, wanted: Format, tag: str) -> bool:
     if entry.record.source_format is None:
+        return False
+    if job.request.options.compare and not entry.record.compared and tag != UNPACKED:
+        log.info("not using the cached %s: it was not compared with its source", entry.name)
         return False
     try:
         choice = _choose(job, entry.record.source_format, wrapped=entry.record.wrapped)
@@ -342,6 +345,7 @@ def _produced(job: _Job, source: Entry, held: ExitStack, downloaded: int) -> Art
             tag = choice.tag or ""
             result = (image, found) if tag == UNPACKED else _converted(job, image, found, work / "result")
             record = _record(found.format, result, job.converting, wrapped=unpacked is not None)
+            record = replace(record, compared=request.options.compare and tag != UNPACKED)
         name = converted_name(request.sha512, choice.format, tag)
         entry = held.enter_context(job.store.add(name, result[0], record))
     return _result(entry, tag, downloaded)

@@ -27,6 +27,7 @@ from imagesync.errors import (
     UnreachableError,
     UnsupportedFormatError,
 )
+from imagesync.images.confine import STANDARD_PATH
 from imagesync.images.convert import ConversionLimits, ConversionOptions
 from imagesync.images.entries import converted_name, record_path, source_name
 from imagesync.images.inspect import inspect
@@ -240,6 +241,38 @@ def test_options_have_results_of_their_own(store: Store, real: dict[str, Path], 
         assert (packed.tag, plain.tag) == ("compressed", "")
         assert packed.path != plain.path
         assert packed.size < plain.size
+
+
+def test_a_cached_result_that_was_not_compared_is_made_anew_where_that_is_wanted(
+    store: Store, real: dict[str, Path], request_for: Any, fetcher: Any, without_qemu: str
+) -> None:
+    fetch = fetcher(real["vmdk"])
+
+    def ask(compare: bool, path: str = STANDARD_PATH) -> Digest:
+        options, limits = ConversionOptions(compare=compare), ConversionLimits(path=path)
+        request = request_for(real["vmdk"], Format.QCOW2, options=options, limits=limits)
+        with prepare(request, store, fetch, quiet) as artifact:
+            return artifact.digest
+
+    plain = ask(compare=False)
+    with pytest.raises(ToolMissingError):
+        ask(compare=True, path=without_qemu)
+    assert ask(compare=True) == plain
+    assert {ask(compare=True, path=without_qemu), ask(compare=False, path=without_qemu)} == {plain}
+    assert fetch.calls == 1
+
+
+def test_what_was_only_unpacked_has_nothing_to_be_compared_with(
+    store: Store, build: Any, hostile: ModuleType, request_for: Any, fetcher: Any
+) -> None:
+    published = build("published", hostile.GOOD["gz"]())
+    fetch, request = fetcher(published), request_for(published, Format.RAW, options=ConversionOptions(compare=True))
+    with prepare(request, store, fetch, quiet) as first:
+        pass
+    assert store.discard(source_name(request.sha512))
+    with prepare(request, store, fetch, quiet) as again:
+        assert (again.tag, again.digest) == ("unpacked", first.digest)
+    assert fetch.calls == 1
 
 
 @pytest.mark.parametrize(

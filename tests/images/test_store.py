@@ -96,6 +96,16 @@ def test_the_side_record_is_json(store: Store) -> None:
     assert json.loads(record_path(path).read_text("utf-8"))["size"] == 7
 
 
+def test_a_record_from_before_results_could_be_compared_is_still_good(store: Store) -> None:
+    side = record_path(fill(store, name("a")))
+    old = json.loads(side.read_text("utf-8"))
+    del old["compared"]
+    side.write_text(json.dumps(old))
+    with store.borrow(name("a")) as entry:
+        assert entry is not None
+        assert not entry.record.compared
+
+
 def test_a_workspace_is_gone_after_any_end(store: Store) -> None:
     def interrupted() -> None:
         with store.workspace() as work:
