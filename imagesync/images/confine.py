@@ -61,8 +61,7 @@ def confine(limits: Limits, reads: Path, writes: Path, path: str = STANDARD_PATH
         "--core=0",
         "--",
     )
-    bwrap = shutil.which("bwrap", path=path)
-    if bwrap and _works(bwrap):
+    if bwrap := _sandbox(shutil.which("bwrap", path=path)):
         return Confinement("bubblewrap", (*prefix, *_bubble(bwrap), *_devices(limits), *_binds(reads, writes)))
     return Confinement("limits", prefix)
 
@@ -117,15 +116,27 @@ def _binds(reads: Path, writes: Path) -> tuple[str, ...]:
 
 
 @cache
-def _works(bwrap: str) -> bool:
-    """Return whether bubblewrap can build its sandbox here: inside many containers it cannot."""
-    command = (*_bubble(bwrap), "--", "true")
+def _sandbox(bwrap: str | None) -> str:
+    """Return where bubblewrap is, or nothing, with a word in the log, if it cannot build its sandbox here.
+
+    Inside many containers it cannot. A pass is told once: each has a process of its own, or is what a command does.
+    """
+    if bwrap is None:
+        log.warning("bubblewrap is not installed, limits alone are used: apt install bubblewrap")
+        return ""
     try:
-        done = subprocess.run(command, env=environment(), capture_output=True, timeout=_PROBE_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    if done.returncode:
-        log.warning(
-            "bubblewrap does not work here, limits alone are used: %s", done.stderr.decode(errors="replace").strip()
+        done = subprocess.run(
+            (*_bubble(bwrap), "--", "true"),
+            env=environment(),
+            capture_output=True,
+            timeout=_PROBE_SECONDS,
+            check=False,
         )
-    return done.returncode == 0
+    except (OSError, subprocess.TimeoutExpired) as error:
+        log.warning("bubblewrap does not work here, limits alone are used: %s", error)
+        return ""
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        log.warning("bubblewrap does not work here, limits alone are used: %s", said)
+        return ""
+    return bwrap

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from imagesync.errors import ToolMissingError
-from imagesync.images.confine import STANDARD_PATH, Limits, confine, environment
+from imagesync.images.confine import STANDARD_PATH, Limits, _sandbox, confine, environment
 
 LIMITS = Limits(memory=1 << 30, cpu=60, file_size=1 << 30)
 
@@ -25,8 +25,30 @@ def tools(directory: Path, bwrap: str) -> str:
     return str(directory)
 
 
-def test_limits_alone_are_named_where_there_is_no_bubblewrap(tmp_path: Path) -> None:
-    assert confine(LIMITS, tmp_path / "in", tmp_path, tools(tmp_path / "tools", "")).name == "limits"
+@pytest.fixture(autouse=True)
+def first_use() -> None:
+    """Let each test be the first of its process that asks for a sandbox."""
+    _sandbox.cache_clear()
+
+
+def test_limits_alone_are_named_and_told_once_where_there_is_no_bubblewrap(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tools(tmp_path / "tools", "")
+    for _ in range(2):
+        assert confine(LIMITS, tmp_path / "in", tmp_path, path).name == "limits"
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert told == [("WARNING", "bubblewrap is not installed, limits alone are used: apt install bubblewrap")]
+
+
+def test_a_bubblewrap_that_cannot_be_started_is_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tools(tmp_path / "tools", "exit 0")
+    (tmp_path / "tools" / "bwrap").write_text("#!/nowhere/sh\n")
+    assert confine(LIMITS, tmp_path / "in", tmp_path, path).name == "limits"
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("bubblewrap does not work here, limits alone are used: ")
 
 
 def test_a_bubblewrap_that_does_not_work_here_is_left_out_with_a_warning(
