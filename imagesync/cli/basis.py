@@ -14,7 +14,7 @@ from imagesync.cli.context import Options
 from imagesync.cli.trust import USUAL_ANCHORS, TrustOptions
 from imagesync.errors import ConfigError, ImagesyncError, RevocationUnknownError, TrustError, UntrustedSignerError
 from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
-from imagesync.lists.names import normalise
+from imagesync.lists.names import normal
 from imagesync.lists.smime import SignaturePolicy, verify
 from imagesync.model import Identity, SignedPayload
 
@@ -102,21 +102,18 @@ def _as_configured(said: TrustOptions, options: Options, *, fetch: bool, source:
 
 
 def _as_subscribed(by: Basis, config: Config, url: str) -> Basis:
+    from imagesync.run.wiring import signature_policy
+
     item = next((item for item in config.subscriptions if item.url == url), None)
     if item is None:
         return by
-    trusted = frozenset(endorser.sha256 for endorser in item.endorsers if endorser.sha256)
+    policy = signature_policy(item, config)
     return replace(
         by,
-        policy=replace(by.policy, sha1_until=item.sha1_until, trusted=trusted),
+        policy=replace(by.policy, sha1_until=policy.sha1_until, trusted=policy.trusted),
         subscription=item.name,
         endorsers=frozenset(normal(endorser.identity) for endorser in item.endorsers),
     )
-
-
-def normal(identity: Identity) -> Identity:
-    """Return an identity with both names as those of certificates are rendered."""
-    return Identity(normalise(identity.dn), normalise(identity.ca))
 
 
 def judged(blob: bytes, by: Basis, now: datetime, *, pinned: bool) -> SignedPayload:

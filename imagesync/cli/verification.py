@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from imagesync.cli.basis import Basis, advice, basis, judged, missing, normal, url_of
+from imagesync.cli.basis import Basis, advice, basis, judged, missing, url_of
 from imagesync.cli.context import Options, clock, write_json
 from imagesync.cli.trust import TrustOptions
 from imagesync.errors import (
@@ -29,6 +29,7 @@ from imagesync.http import HttpPolicy
 from imagesync.lists import envelope, strict_json
 from imagesync.lists.admit import AdmissionRules, admit
 from imagesync.lists.hepix import parse
+from imagesync.lists.names import normal
 from imagesync.lists.source import MAX_BYTES, Fetched, ListRequest, fetch
 from imagesync.model import Identity, ImageList, ListId, SignedPayload, Signer, TrustedList
 from imagesync.plan.render import printable

@@ -15,6 +15,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 from imagesync.errors import UntrustedSignerError
+from imagesync.model import Identity
 
 if TYPE_CHECKING:  # keeps the pure modules that compare names free of OpenSSL
     from cryptography import x509
@@ -129,6 +130,11 @@ def normalise(text: str) -> str:
         f"/{_canonical_type(match[1])}={_canonical_value(text[match.end() : end])}"
         for match, end in zip(starts, ends, strict=True)
     )
+
+
+def normal(identity: Identity) -> Identity:
+    """Return an identity with both names as ``render`` gives them."""
+    return Identity(normalise(identity.dn), normalise(identity.ca))
 
 
 def _backslashes(text: str) -> int:

@@ -27,11 +27,11 @@ from imagesync.http import Credential, HttpPolicy, ignored_proxy_warning, origin
 from imagesync.images.artifact import Artifact, ConversionOptions
 from imagesync.images.entries import converted_name, note_use, source_name
 from imagesync.lists.anchors import Anchors, CrlMode, load_anchors
-from imagesync.lists.names import normalise
+from imagesync.lists.names import normal, normalise
 from imagesync.lists.select import Matcher, SelectionRules
 from imagesync.lists.smime import SignaturePolicy
 from imagesync.lists.source import NotModified
-from imagesync.model import UNPACKED, Identity, ListId
+from imagesync.model import UNPACKED, ListId
 from imagesync.plan.spec import PropertyRule, Wanted
 from imagesync.plan.values import GuardRules
 from imagesync.run.denial import Denial
@@ -93,10 +93,10 @@ def _subscription(item: ConfiguredSubscription, config: Config) -> Subscription:
         vo=item.vo,
         url=item.url,
         source=item.source,
-        endorsers=tuple(_normal(endorser.identity) for endorser in item.endorsers),
+        endorsers=tuple(normal(endorser.identity) for endorser in item.endorsers),
         list_policy=replace(policy, named_hosts=frozenset({host})),
         image_policy=replace(policy, schemes=schemes),
-        signature=_signature(item, config),
+        signature=signature_policy(item, config),
         selection=_selection(item.select),
         identifier=ListId(item.identifier) if item.identifier else None,
         appdb_ids=host.endswith(_APPDB) if item.appdb_ids is None else item.appdb_ids,
@@ -158,7 +158,8 @@ def _limited(config: Config) -> HttpPolicy:
     )
 
 
-def _signature(item: ConfiguredSubscription, config: Config) -> SignaturePolicy:
+def signature_policy(item: ConfiguredSubscription, config: Config) -> SignaturePolicy:
+    """Return by what the signatures of a subscription's messages are judged."""
     trusted = frozenset(endorser.sha256 for endorser in item.endorsers if endorser.sha256)
     return SignaturePolicy(CrlMode(config.trust.crl), pinned=True, sha1_until=item.sha1_until, trusted=trusted)
 
@@ -168,10 +169,6 @@ def notice_rules(item: ConfiguredSubscription, config: Config) -> NoticeRules:
     told = config.notices
     sections = (item.list_age or told.list_age, told.list_expiry, told.certificate, told.crl)
     return NoticeRules(*(Limits(section.warning, section.critical) for section in sections))
-
-
-def _normal(identity: Identity) -> Identity:
-    return Identity(normalise(identity.dn), normalise(identity.ca))
 
 
 def _selection(select: Select) -> SelectionRules:
