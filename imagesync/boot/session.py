@@ -99,6 +99,20 @@ class Seen:
     picture: Picture | None
 
 
+def _client() -> QMPClient:
+    """Return a client whose own listener, which nobody asks, hears nothing: it would keep all that a guest causes."""
+    client = QMPClient("boot")
+    client.events.event_filter = lambda _event: False
+    return client
+
+
+def _listener() -> EventListener:
+    """Return a listener for the first events that count: it keeps what it accepts, read or not."""
+    listener = EventListener(names=_EVENTS)
+    listener.event_filter = lambda _event: len(listener.history) < _MOST_EVENTS
+    return listener
+
+
 @dataclass(slots=True)
 class _Run:
     """A running machine and all that was seen of it."""
@@ -107,8 +121,8 @@ class _Run:
     patience: Patience
     child: subprocess.Popen[bytes]
     started: float
-    client: QMPClient = field(default_factory=lambda: QMPClient("boot"))
-    listener: EventListener = field(default_factory=lambda: EventListener(names=_EVENTS))
+    client: QMPClient = field(default_factory=_client)
+    listener: EventListener = field(default_factory=_listener)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     console: Capture = field(default_factory=Capture)
     firmware: Capture = field(default_factory=Capture)
@@ -297,8 +311,7 @@ async def _take_events(run: _Run) -> None:
     while not run.listener.empty():
         event = await run.listener.get()
         data = cast("dict[str, Any]", event.get("data") or {})
-        if len(run.events) < _MOST_EVENTS:
-            run.events.append(Happening(_time(run, event), str(event["event"]), str(data.get("reason", ""))))
+        run.events.append(Happening(_time(run, event), str(event["event"]), str(data.get("reason", ""))))
 
 
 def _time(run: _Run, event: Mapping[str, Any]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from qemu.qmp import EventListener
 
 from imagesync.boot.session import Launch, Patience, Seen, watch
 from imagesync.boot.verdict import Verdict
@@ -249,6 +251,30 @@ def test_a_flood_of_events_is_bounded(played: Callable[..., Seen]) -> None:
     """)
 
     assert [event.name for event in seen.evidence.events] == ["WATCHDOG"] * 100
+
+
+@pytest.mark.parametrize("name", ["GUEST_CRASHLOADED", "RESET"])
+def test_events_that_nobody_takes_are_not_kept(played: Callable[..., Seen], name: str) -> None:
+    kept: list[int] = []
+
+    def tick(_seconds: float) -> None:
+        listeners = [one for one in gc.get_objects() if isinstance(one, EventListener)]
+        kept.extend(len(one.history) for one in listeners)
+        kept.extend(len(one.clear()) for one in listeners)
+
+    played(
+        f"""
+        def answer(command, inner=answer):
+            if command["execute"] == "query-status":
+                while True:
+                    event({name!r}, action="run")
+            inner(command)
+    """,
+        IMPATIENT,
+        tick=tick,
+    )
+
+    assert max(kept) <= 100
 
 
 def test_the_firmware_s_words_and_events_are_kept(played: Callable[..., Seen]) -> None:
