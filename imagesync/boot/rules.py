@@ -14,7 +14,7 @@ from imagesync.boot.evidence import Evidence
 from imagesync.boot.verdict import Finding, Verdict
 
 _MIB = 1 << 20
-EDITION = 4
+EDITION = 5
 """Raise it with every change of what the rules say, or see: what was said of an image before counts no more then."""
 _ONE_RESET = 1.0  # seconds
 RESETS = 3
@@ -58,8 +58,8 @@ _NO_ROOT = re.compile(
 )
 _LOGIN = re.compile(r"(?m)^(?:\S{1,80} ){0,2}login: *$|^SAC> *$")
 _KERNEL = re.compile(
-    r"(?m)Linux version \d.*|^\[ *\d+\.\d{6}\] .*|Booting Linux on physical CPU.*|^Run /init.*|^\[  OK  \] .*"
-    r"|^Copyright \(c\) 1992-\d{4} The FreeBSD Project.*|^OpenBSD \d.*|^NetBSD \d.*"
+    r"(?m)(?:^|\] )Linux version \d+\.\d.*|^\[ *\d+\.\d{6}\] .*|Booting Linux on physical CPU.*|^Run /init.*"
+    r"|^\[  OK  \] .*|^Copyright \(c\) 1992-\d{4} The FreeBSD Project.*|^OpenBSD \d.*|^NetBSD \d.*"
 )
 _NOTHING_TO_START = re.compile(
     r"No bootable device.*|BdsDxe: No bootable option or device was found.*|No boot option.{0,80}was found"

@@ -99,6 +99,32 @@ def test_a_boot_loader_that_waits_is_stuck_once_nothing_happens(console: str) ->
 
 
 @pytest.mark.parametrize(
+    "console",
+    [
+        "GNU GRUB  version 2.06\n\n *Example Linux version 9 (rescue)\n  UEFI Firmware Settings",
+        "ISOLINUX 6.04\nWelcome to Example Linux version 12.1\nboot:",
+        "Loading GRUB for Example Linux version 5.2\ngrub rescue>",
+    ],
+)
+def test_a_name_in_a_boot_loader_s_menu_is_no_kernel(console: str) -> None:
+    assert verdict(replace(STILL, console=console)) == "bootloader-stuck loader-waits"
+    assert "kernel" not in verdict(replace(BEGUN, console=console, over=True))
+
+
+@pytest.mark.parametrize(
+    "console",
+    [
+        "Linux version 6.1.0-18-amd64 (debian-kernel@lists.debian.org)",
+        "[    0.000000] Linux version 4.18.0-553.el8_10.x86_64",
+        "[    0.000000][    T0] Linux version 6.6.8-arch1-1",
+        "<5>[    0.000000] Linux version 2.6.32-754.el6.x86_64",
+    ],
+)
+def test_a_kernel_s_first_line_is_one(console: str) -> None:
+    assert verdict(replace(STILL, console=f"GNU GRUB  version 2.06\n{console}")) == "kernel kernel-settled"
+
+
+@pytest.mark.parametrize(
     ("console", "mib"),
     [
         ("GNU GRUB  version 2.06\n\n  Booting `Debian GNU/Linux'\n", 600),
