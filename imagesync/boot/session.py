@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
 
-from imagesync.boot.console import Capture, screen_text
+from imagesync.boot.console import Capture, line, screen_text
 from imagesync.boot.evidence import Evidence, Happening, Sample, Screen
 from imagesync.boot.machine import Wires
 from imagesync.boot.picture import MOST_POINTS, Picture, read_ppm
@@ -279,14 +279,15 @@ async def _note(run: _Run, what: str, error: BaseException) -> None:
     with suppress(TimeoutError):
         await asyncio.wait_for(run.ended.wait(), 0.2)
     if not run.ended.is_set():
-        run.trouble = f"{what}: {error}" if str(error) else what
+        said = line(str(error))
+        run.trouble = f"{what}: {said}" if said else what
         return
     status, killed = meaning(run.child.wait(), "")
     if killed == signal.SIGXFSZ:
         run.trouble = "the guest wrote more than the check keeps, 2 GiB"
         return
     how = f"was killed by {signal.Signals(killed).name}" if killed else f"ended with status {status}"
-    said = "; ".join(filter(None, run.errors.text().split("\n")))[-500:]
+    said = line(run.errors.text()[-500:])
     run.trouble = f"QEMU {how}: {said}" if said else f"QEMU {how} without a word"
 
 
@@ -297,7 +298,7 @@ async def _look(run: _Run) -> None:
     try:
         await _take_events(run)
         status = await _ask(run, "query-status")
-        run.status = str(status["status"])
+        run.status = line(str(status["status"]))
         blocks = await _ask(run, "query-blockstats")
         await _take_screen(run)
         reads, size = _reads(blocks)
@@ -311,7 +312,7 @@ async def _take_events(run: _Run) -> None:
     while not run.listener.empty():
         event = await run.listener.get()
         data = cast("dict[str, Any]", event.get("data") or {})
-        run.events.append(Happening(_time(run, event), str(event["event"]), str(data.get("reason", ""))))
+        run.events.append(Happening(_time(run, event), str(event["event"]), line(str(data.get("reason", "")))))
 
 
 def _time(run: _Run, event: Mapping[str, Any]) -> float:

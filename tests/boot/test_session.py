@@ -164,6 +164,35 @@ def test_trouble_in_the_middle_is_told(played: Callable[..., Seen], what: str, w
     assert why in trouble(played(replaced, IMPATIENT))
 
 
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        ("query-blockstats", "send({'error': {'class': 'GenericError', 'desc': said}, 'id': command['id']})"),
+        ("query-status", "event('BLOCK_IO_ERROR', reason=said); send({'return': usual(command), 'id': command['id']})"),
+        ("query-status", "send({'return': {'status': said}, 'id': command['id']}); os._exit(1)"),
+    ],
+    ids=["error", "reason", "status"],
+)
+def test_what_comes_by_qmp_is_told_in_a_short_plain_line(played: Callable[..., Seen], command: str, what: str) -> None:
+    seen = played(
+        f"""
+        said = "\\x1b[2J\\x1b]0;owned\\x07\\u202e\\n" + "y" * 50000
+        def answer(command):
+            if command["execute"] == {command!r}:
+                {what}
+            else:
+                send({{"return": usual(command), "id": command.get("id")}})
+    """,
+        IMPATIENT,
+    )
+
+    reasons = [event.reason for event in seen.evidence.events]
+    for said in (seen.finding.why, seen.evidence.trouble, seen.evidence.status, *reasons):
+        assert said.isprintable()
+        assert len(said) < 600
+        assert "owned" not in said
+
+
 def test_what_was_seen_before_qemu_broke_down_counts(played: Callable[..., Seen]) -> None:
     seen = played("""
         def greet(inner=greet):
