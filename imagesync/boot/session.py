@@ -53,7 +53,7 @@ _TROUBLE = (
 class Patience:
     """How long to wait, in seconds: in all, with nothing happening, for an answer of QEMU's, between two looks.
 
-    An answer may end a few seconds after the whole.
+    A look, which asks several questions, may end a few seconds after the whole.
     """
 
     total: float = 120.0
@@ -63,7 +63,11 @@ class Patience:
 
     def step_at(self, seconds: float) -> float:
         """Return how long an answer may take that is asked for after so many seconds."""
-        return min(self.step, max(self.total - seconds, _LAST))
+        return min(self.step, self.look_at(seconds))
+
+    def look_at(self, seconds: float) -> float:
+        """Return how long all answers of a look together may take that begins after so many seconds."""
+        return max(self.total - seconds, _LAST)
 
     def scaled(self, *, translated: bool, load: float) -> Patience:
         """Return it for a machine whose processors have ``load`` tasks each to run, and translate the guest or not."""
@@ -296,14 +300,15 @@ async def _look(run: _Run) -> None:
     if run.trouble:
         return
     try:
-        await _take_events(run)
-        status = await _ask(run, "query-status")
-        run.status = line(str(status["status"]))
-        blocks = await _ask(run, "query-blockstats")
-        await _take_screen(run)
-        reads, size = _reads(blocks)
-        run.samples.append(Sample(run.seconds, reads, size, run.console.count + run.texts[0]))
-        await _take_events(run)
+        async with asyncio.timeout(run.patience.look_at(run.seconds)):
+            await _take_events(run)
+            status = await _ask(run, "query-status")
+            run.status = line(str(status["status"]))
+            blocks = await _ask(run, "query-blockstats")
+            await _take_screen(run)
+            reads, size = _reads(blocks)
+            run.samples.append(Sample(run.seconds, reads, size, run.console.count + run.texts[0]))
+            await _take_events(run)
     except _TROUBLE as error:
         await _note(run, "QEMU stopped answering", error)
 

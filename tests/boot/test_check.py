@@ -78,3 +78,4 @@ def test_an_answer_may_end_hardly_later_than_the_whole() -> None:
 
     assert [patience.step_at(seconds) for seconds in (0.0, 20.0, 57.0, 90.0)] == [50.0, 40.0, 5.0, 5.0]
     assert Patience(total=60.0, step=3.0).step_at(57.0) == 3.0
+    assert [patience.look_at(seconds) for seconds in (0.0, 57.0, 90.0)] == [60.0, 5.0, 5.0]

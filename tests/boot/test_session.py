@@ -427,6 +427,23 @@ def test_an_event_is_of_the_time_that_qemu_gives(played: Callable[..., Seen]) ->
     assert (round(second - first, 1), round(third - second, 1)) == (0.1, 0.9)
 
 
+def test_slow_answers_do_not_add_up_to_more_than_the_whole_and_some(played: Callable[..., Seen]) -> None:
+    seen = played(
+        """
+        def answer(command, inner=answer):
+            time.sleep(2.5)
+            if command["execute"] == "screendump":
+                with open("screen.ppm", "wb") as file:
+                    file.write(b"P6\\n720 400\\n255\\n" + bytes(720 * 400 * 3))
+            inner(command)
+    """,
+        replace(QUICK, total=1.0),
+    )
+
+    assert trouble(seen) == "QEMU stopped answering"
+    assert seen.evidence.seconds < 10.5
+
+
 def _name(process: psutil.Process) -> str:
     with suppress(psutil.NoSuchProcess):
         return process.name()
