@@ -14,7 +14,7 @@ from imagesync.boot.evidence import Evidence
 from imagesync.boot.verdict import Finding, Verdict
 
 _MIB = 1 << 20
-EDITION = 5
+EDITION = 6
 """Raise it with every change of what the rules say, or see: what was said of an image before counts no more then."""
 _ONE_RESET = 1.0  # seconds
 RESETS = 3
@@ -49,11 +49,13 @@ _PANIC = re.compile(
     r"(?m)(?<![A-Za-z,] )\bKernel panic - not syncing.*|\bpanic: .{0,200}\n.{0,200}(?:cpuid|KDB)"
     r"|You are in emergency mode.*"
 )
-# An initial file system that does not find the real one: Debian's, dracut's, Arch's; and FreeBSD's kernel.
+# An initial file system that does not find the real one: Debian's, dracut's, Alpine's, Arch's; and FreeBSD's kernel.
 _NO_ROOT = re.compile(
     r"^\(initramfs\) *$|Gave up waiting for (?:the )?root.*|ALERT! .{0,200}does not exist.*"
     r"|^dracut:/# *$|Warning: /dev/\S{1,200} does not exist.*|Entering emergency mode.*"
-    r"|Cannot open access to console, the root account is locked.*|ERROR: device .{0,200} not found.*|^mountroot> *$",
+    r"|Cannot open access to console, the root account is locked.*|^mountroot> *$"
+    r"|initramfs emergency recovery shell launched.*|ERROR: Unable to find root device.*"
+    r"|You are (?:now )?being dropped (?:in)?to an? (?:emergency|recovery) shell.*",
     re.MULTILINE,
 )
 _LOGIN = re.compile(r"(?m)^(?:\S{1,80} ){0,2}login: *$|^SAC> *$")
