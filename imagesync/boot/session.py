@@ -374,7 +374,8 @@ async def _text(run: _Run, picture: Picture) -> str:
 def _content(path: Path, most: int) -> bytes:
     """Return what QEMU wrote, and remove it; nothing if there is nothing. A link is not followed: QEMU makes none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        # For writing as well, which no directory can be opened for.
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return b""
     with os.fdopen(descriptor, "rb") as file:

@@ -333,6 +333,20 @@ def test_a_link_in_place_of_the_screen_is_not_followed(played: Callable[..., See
     assert (seen.picture, seen.evidence.screen, seen.finding.verdict) == (None, None, Verdict.READING)
 
 
+def test_a_directory_in_place_of_the_screen_leaves_nothing_open(played: Callable[..., Seen]) -> None:
+    before = psutil.Process().num_fds()
+
+    seen = played("""
+        def answer(command, inner=answer):
+            if command["execute"] == "screendump" and not os.path.lexists("screen.ppm"):
+                os.mkdir("screen.ppm")
+            inner(command)
+    """)
+
+    assert (seen.picture, seen.evidence.screen, seen.finding.verdict) == (None, None, Verdict.READING)
+    assert psutil.Process().num_fds() == before
+
+
 def test_the_last_screen_with_something_on_it_is_kept(played: Callable[..., Seen]) -> None:
     seen = played(
         """
