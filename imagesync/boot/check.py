@@ -134,8 +134,13 @@ def check(wish: Wish, work: Path, tick: Callable[[float], None] = lambda _second
 
 
 def _failed(seen: list[Seen]) -> str:
-    """Return why KVM is of no use, if translation had to say what KVM could not."""
-    return seen[0].finding.why if len(seen) > 1 and seen[-1].finding.verdict not in _UNCERTAIN else ""
+    """Return why KVM is of no use, if it failed before any guest ran and translation said what KVM could not.
+
+    What happens once the disk was read is the guest's doing, and no guest is to decide how the others are started.
+    """
+    first, last = seen[0], seen[-1]
+    ran = first.finding.verdict is not Verdict.INCONCLUSIVE or first.evidence.last.reads > 0
+    return "" if len(seen) < 2 or ran or last.finding.verdict in _UNCERTAIN else first.finding.why
 
 
 def _accelerators(wish: Wish, machine: Machine) -> tuple[Accelerator, ...]:

@@ -1,4 +1,4 @@
-"""Text that a guest writes, bounded and made harmless. Pure."""
+"""Text that a guest or QEMU writes, bounded and made harmless. Pure."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def plain(data: bytes) -> str:
     text = _BACKSPACE.sub("", _OVERWRITTEN.sub("\n", text))
     text = "".join(c if c.isprintable() or c == "\n" else " " if c == "\t" else "?" for c in text)
     return _EMPTY_LINES.sub("\n\n", "\n".join(line.rstrip(" ") if line.strip() else "" for line in text.split("\n")))
+
+
+def line(text: str, most: int = 500) -> str:
+    """Return the beginning of ``text`` as one plain line."""
+    return "; ".join(filter(None, plain(text[:most].encode("utf-8", "replace")).split("\n")))
 
 
 class Capture:

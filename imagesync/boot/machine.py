@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import quote
 
 from imagesync.model import Format
 
@@ -128,7 +129,9 @@ def settings(properties: Mapping[str, str], ram: int, form: str) -> str:
 
     ``ram`` is in MiB, 0 for unknown; ``form`` is the format of the file. A long line is given by its SHA-256.
     """
-    line = " ".join((*(f"{key}={value}" for key, value in asked(properties).items()), f"ram={ram}", f"format={form}"))
+    # Quoted, so that no value looks like two.
+    words = [f"{key}={quote(value, errors='replace')}" for key, value in asked(properties).items()]
+    line = " ".join((*words, f"ram={ram}", f"format={form}"))
     return line if len(line) <= _LONGEST else hashlib.sha256(line.encode()).hexdigest()
 
 

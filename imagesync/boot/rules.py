@@ -14,7 +14,7 @@ from imagesync.boot.evidence import Evidence
 from imagesync.boot.verdict import Finding, Verdict
 
 _MIB = 1 << 20
-EDITION = 4
+EDITION = 6
 """Raise it with every change of what the rules say, or see: what was said of an image before counts no more then."""
 _ONE_RESET = 1.0  # seconds
 RESETS = 3
@@ -49,17 +49,19 @@ _PANIC = re.compile(
     r"(?m)(?<![A-Za-z,] )\bKernel panic - not syncing.*|\bpanic: .{0,200}\n.{0,200}(?:cpuid|KDB)"
     r"|You are in emergency mode.*"
 )
-# An initial file system that does not find the real one: Debian's, dracut's, Arch's; and FreeBSD's kernel.
+# An initial file system that does not find the real one: Debian's, dracut's, Alpine's, Arch's; and FreeBSD's kernel.
 _NO_ROOT = re.compile(
     r"^\(initramfs\) *$|Gave up waiting for (?:the )?root.*|ALERT! .{0,200}does not exist.*"
     r"|^dracut:/# *$|Warning: /dev/\S{1,200} does not exist.*|Entering emergency mode.*"
-    r"|Cannot open access to console, the root account is locked.*|ERROR: device .{0,200} not found.*|^mountroot> *$",
+    r"|Cannot open access to console, the root account is locked.*|^mountroot> *$"
+    r"|initramfs emergency recovery shell launched.*|ERROR: Unable to find root device.*"
+    r"|You are (?:now )?being dropped (?:in)?to an? (?:emergency|recovery) shell.*",
     re.MULTILINE,
 )
 _LOGIN = re.compile(r"(?m)^(?:\S{1,80} ){0,2}login: *$|^SAC> *$")
 _KERNEL = re.compile(
-    r"(?m)Linux version \d.*|^\[ *\d+\.\d{6}\] .*|Booting Linux on physical CPU.*|^Run /init.*|^\[  OK  \] .*"
-    r"|^Copyright \(c\) 1992-\d{4} The FreeBSD Project.*|^OpenBSD \d.*|^NetBSD \d.*"
+    r"(?m)(?:^|\] )Linux version \d+\.\d.*|^\[ *\d+\.\d{6}\] .*|Booting Linux on physical CPU.*|^Run /init.*"
+    r"|^\[  OK  \] .*|^Copyright \(c\) 1992-\d{4} The FreeBSD Project.*|^OpenBSD \d.*|^NetBSD \d.*"
 )
 _NOTHING_TO_START = re.compile(
     r"No bootable device.*|BdsDxe: No bootable option or device was found.*|No boot option.{0,80}was found"

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
 
-from imagesync.boot.console import Capture, screen_text
+from imagesync.boot.console import Capture, line, screen_text
 from imagesync.boot.evidence import Evidence, Happening, Sample, Screen
 from imagesync.boot.machine import Wires
 from imagesync.boot.picture import MOST_POINTS, Picture, read_ppm
@@ -53,7 +53,7 @@ _TROUBLE = (
 class Patience:
     """How long to wait, in seconds: in all, with nothing happening, for an answer of QEMU's, between two looks.
 
-    An answer may end a few seconds after the whole.
+    A look, which asks several questions, may end a few seconds after the whole.
     """
 
     total: float = 120.0
@@ -63,7 +63,11 @@ class Patience:
 
     def step_at(self, seconds: float) -> float:
         """Return how long an answer may take that is asked for after so many seconds."""
-        return min(self.step, max(self.total - seconds, _LAST))
+        return min(self.step, self.look_at(seconds))
+
+    def look_at(self, seconds: float) -> float:
+        """Return how long all answers of a look together may take that begins after so many seconds."""
+        return max(self.total - seconds, _LAST)
 
     def scaled(self, *, translated: bool, load: float) -> Patience:
         """Return it for a machine whose processors have ``load`` tasks each to run, and translate the guest or not."""
@@ -99,6 +103,20 @@ class Seen:
     picture: Picture | None
 
 
+def _client() -> QMPClient:
+    """Return a client whose own listener, which nobody asks, hears nothing: it would keep all that a guest causes."""
+    client = QMPClient("boot")
+    client.events.event_filter = lambda _event: False
+    return client
+
+
+def _listener() -> EventListener:
+    """Return a listener for the first events that count: it keeps what it accepts, read or not."""
+    listener = EventListener(names=_EVENTS)
+    listener.event_filter = lambda _event: len(listener.history) < _MOST_EVENTS
+    return listener
+
+
 @dataclass(slots=True)
 class _Run:
     """A running machine and all that was seen of it."""
@@ -107,8 +125,8 @@ class _Run:
     patience: Patience
     child: subprocess.Popen[bytes]
     started: float
-    client: QMPClient = field(default_factory=lambda: QMPClient("boot"))
-    listener: EventListener = field(default_factory=lambda: EventListener(names=_EVENTS))
+    client: QMPClient = field(default_factory=_client)
+    listener: EventListener = field(default_factory=_listener)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     console: Capture = field(default_factory=Capture)
     firmware: Capture = field(default_factory=Capture)
@@ -265,14 +283,15 @@ async def _note(run: _Run, what: str, error: BaseException) -> None:
     with suppress(TimeoutError):
         await asyncio.wait_for(run.ended.wait(), 0.2)
     if not run.ended.is_set():
-        run.trouble = f"{what}: {error}" if str(error) else what
+        said = line(str(error))
+        run.trouble = f"{what}: {said}" if said else what
         return
     status, killed = meaning(run.child.wait(), "")
     if killed == signal.SIGXFSZ:
         run.trouble = "the guest wrote more than the check keeps, 2 GiB"
         return
     how = f"was killed by {signal.Signals(killed).name}" if killed else f"ended with status {status}"
-    said = "; ".join(filter(None, run.errors.text().split("\n")))[-500:]
+    said = line(run.errors.text()[-500:])
     run.trouble = f"QEMU {how}: {said}" if said else f"QEMU {how} without a word"
 
 
@@ -281,14 +300,15 @@ async def _look(run: _Run) -> None:
     if run.trouble:
         return
     try:
-        await _take_events(run)
-        status = await _ask(run, "query-status")
-        run.status = str(status["status"])
-        blocks = await _ask(run, "query-blockstats")
-        await _take_screen(run)
-        reads, size = _reads(blocks)
-        run.samples.append(Sample(run.seconds, reads, size, run.console.count + run.texts[0]))
-        await _take_events(run)
+        async with asyncio.timeout(run.patience.look_at(run.seconds)):
+            await _take_events(run)
+            status = await _ask(run, "query-status")
+            run.status = line(str(status["status"]))
+            blocks = await _ask(run, "query-blockstats")
+            await _take_screen(run)
+            reads, size = _reads(blocks)
+            run.samples.append(Sample(run.seconds, reads, size, run.console.count + run.texts[0]))
+            await _take_events(run)
     except _TROUBLE as error:
         await _note(run, "QEMU stopped answering", error)
 
@@ -297,8 +317,7 @@ async def _take_events(run: _Run) -> None:
     while not run.listener.empty():
         event = await run.listener.get()
         data = cast("dict[str, Any]", event.get("data") or {})
-        if len(run.events) < _MOST_EVENTS:
-            run.events.append(Happening(_time(run, event), str(event["event"]), str(data.get("reason", ""))))
+        run.events.append(Happening(_time(run, event), str(event["event"]), line(str(data.get("reason", "")))))
 
 
 def _time(run: _Run, event: Mapping[str, Any]) -> float:
@@ -355,7 +374,8 @@ async def _text(run: _Run, picture: Picture) -> str:
 def _content(path: Path, most: int) -> bytes:
     """Return what QEMU wrote, and remove it; nothing if there is nothing. A link is not followed: QEMU makes none."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        # For writing as well, which no directory can be opened for.
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return b""
     with os.fdopen(descriptor, "rb") as file:

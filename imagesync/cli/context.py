@@ -100,7 +100,8 @@ def whoami() -> str:
 
 def write_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Write ``value`` to standard output as indented JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=not _is_utf8()))
+    text = json.dumps(value, indent=2, ensure_ascii=not _is_utf8())
+    click.echo(text.encode("utf-8", "backslashreplace").decode())  # a file's name may have bytes that are no UTF-8
 
 
 def _is_utf8() -> bool:

@@ -43,7 +43,7 @@ _ROOM = 2 << 30
 class Bench:
     """What starting takes: room in the cache, the notebook, one turn after another, patience in seconds, a PATH.
 
-    ``check`` starts an image.
+    ``check`` starts an image; ``alone`` gives the turn of one file in one machine.
     """
 
     store: Store
@@ -52,6 +52,7 @@ class Bench:
     patience: float
     path: str
     check: Callable[[Wish, Path, Callable[[float], None]], Result] = check
+    alone: Callable[[str], BoundedSemaphore] = lambda _file: BoundedSemaphore(1)
 
 
 def start(bench: Bench, wanted: Wanted, artifact: Artifact, mode: BootMode, tick: Callable[[], None]) -> BootCheck:
@@ -64,7 +65,8 @@ def start(bench: Bench, wanted: Wanted, artifact: Artifact, mode: BootMode, tick
         ImagesyncError: it has to pass, and could not be started: no room, a program is missing, the cache is broken.
     """
     machine = circumstances(bench, wanted, artifact.format)
-    with _turn(bench, tick):
+    alone = bench.alone(f"{artifact.digest} {machine}")  # who is second waits for the verdict, not in a turn of its own
+    with _held(alone, tick), _held(bench.turn, tick):
         known = bench.notebook.state.boots.one(artifact.digest, machine)
         if known is not None and _counts(known, bench):
             return _judged(wanted, known, mode, 0.0)
@@ -97,13 +99,13 @@ def hold_back(bench: Bench, wanted: Wanted, forms: tuple[Format, ...]) -> None:
 
 
 @contextmanager
-def _turn(bench: Bench, tick: Callable[[], None]) -> Iterator[None]:
-    while not bench.turn.acquire(timeout=_TICK):
+def _held(turn: BoundedSemaphore, tick: Callable[[], None]) -> Iterator[None]:
+    while not turn.acquire(timeout=_TICK):
         tick()
     try:
         yield
     finally:
-        bench.turn.release()
+        turn.release()
 
 
 def circumstances(bench: Bench, wanted: Wanted, form: Format) -> str:

@@ -18,6 +18,7 @@ class Pace:
         self.boot = BoundedSemaphore(boots)
         self._per_host = per_host
         self._hosts: dict[str, BoundedSemaphore] = {}
+        self._files: dict[str, BoundedSemaphore] = {}
         self._bandwidth = bandwidth
         self._due = 0.0
         self._lock = Lock()
@@ -31,6 +32,11 @@ class Pace:
         host = origin_of(uri).host
         with self._lock:
             return self._hosts.setdefault(host, BoundedSemaphore(self._per_host))
+
+    def alone(self, file: str) -> BoundedSemaphore:
+        """Return what is held while a file, in one machine, is started: targets want one verdict, not many starts."""
+        with self._lock:
+            return self._files.setdefault(file, BoundedSemaphore(1))
 
     def throttle(self, count: int) -> float:
         """Return how many seconds a download has to wait after ``count`` more bytes, to keep to the bandwidth."""

@@ -92,7 +92,8 @@ def _boot_checks(
         # QEMU's client is loaded with the first image that is started.
         from imagesync.run.booting import Bench, hold_back, start
 
-        bench = Bench(store, notebook, pace.boot, config.limits.boot_timeout.total_seconds(), path)
+        patience = config.limits.boot_timeout.total_seconds()
+        bench = Bench(store, notebook, pace.boot, patience, path, alone=pace.alone)
         if mode is BootMode.REQUIRE:
             hold_back(bench, wanted, target.formats)
         return lambda artifact, tick: start(bench, wanted, artifact, mode, tick)

@@ -167,6 +167,15 @@ def test_where_kvm_does_not_work_an_image_is_started_without_it(tmp_path: Path) 
     assert result.seconds >= result.evidence.seconds
 
 
+def test_a_timeout_is_for_all_attempts_together(tmp_path: Path, start: Callable[..., Result]) -> None:
+    disk = write_disk(tmp_path / "disk.img", Kind.RAW, Disk("no more than this"))
+
+    result = start(disk, accelerators=(Accelerator.TCG, Accelerator.TCG), timeout=4.0)
+
+    assert result.finding.rule == "time-over"
+    assert result.seconds == result.evidence.seconds  # the one attempt took all of it
+
+
 @pytest.mark.parametrize("model", _CONTROLLERS if FULL else ["virtio-scsi"])
 def test_a_disk_on_any_scsi_controller_is_started_from(
     model: str, tmp_path: Path, start: Callable[..., Result]

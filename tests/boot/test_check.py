@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from imagesync.boot.check import _failed, _limits, missing
-from imagesync.boot.evidence import Evidence
+from imagesync.boot.evidence import Evidence, Sample
 from imagesync.boot.machine import Accelerator, Machine
 from imagesync.boot.session import Patience, Seen
 from imagesync.boot.verdict import Finding, Verdict
@@ -26,13 +27,22 @@ def seen(verdict: Verdict, rule: str) -> Seen:
         ([(Verdict.INCONCLUSIVE, "never-read"), (Verdict.LOGIN, "login-prompt")], "by never-read"),
         ([(Verdict.INCONCLUSIVE, "qemu-trouble"), (Verdict.INCONCLUSIVE, "qemu-trouble")], ""),
         ([(Verdict.INCONCLUSIVE, "qemu-trouble"), (Verdict.PANIC, "panic-text")], "by qemu-trouble"),
-        ([(Verdict.BLANK, "nothing-seen"), (Verdict.LOGIN, "login-prompt")], "by nothing-seen"),
-        ([(Verdict.BLANK, "nothing-seen"), (Verdict.BLANK, "nothing-seen")], ""),
+        ([(Verdict.INCONCLUSIVE, "machine-stopped"), (Verdict.LOGIN, "login-prompt")], "by machine-stopped"),
+        ([(Verdict.BLANK, "nothing-seen"), (Verdict.LOGIN, "login-prompt")], ""),
+        ([(Verdict.BOOTLOADER_STUCK, "loader-waits"), (Verdict.LOGIN, "login-prompt")], ""),
     ],
     ids=lambda one: None if isinstance(one, str) else " then ".join(rule for _, rule in one),
 )
 def test_kvm_failed_where_translation_knew_better(attempts: list[tuple[Verdict, str]], why: str) -> None:
     assert _failed([seen(*one) for one in attempts]) == why
+
+
+def test_what_a_guest_did_is_not_kvm_s_fault() -> None:
+    first, last = seen(Verdict.INCONCLUSIVE, "qemu-trouble"), seen(Verdict.LOGIN, "login-prompt")
+    ran = replace(first.evidence, samples=(Sample(1.0, 1, 512, 0),))
+
+    assert _failed([first, last]) == "by qemu-trouble"
+    assert _failed([replace(first, evidence=ran), last]) == ""
 
 
 def test_what_is_missing_is_named_with_its_package(tmp_path: Path) -> None:
@@ -78,3 +88,4 @@ def test_an_answer_may_end_hardly_later_than_the_whole() -> None:
 
     assert [patience.step_at(seconds) for seconds in (0.0, 20.0, 57.0, 90.0)] == [50.0, 40.0, 5.0, 5.0]
     assert Patience(total=60.0, step=3.0).step_at(57.0) == 3.0
+    assert [patience.look_at(seconds) for seconds in (0.0, 57.0, 90.0)] == [60.0, 5.0, 5.0]

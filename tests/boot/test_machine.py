@@ -192,6 +192,13 @@ def test_what_is_asked_of_a_machine_is_one_short_line() -> None:
     assert max(map(len, long)) == 64
 
 
+def test_no_value_looks_like_two_properties() -> None:
+    one = {"architecture": "x86_64", "hw_machine_type": "q35 hw_disk_bus=sata"}
+    two = {"architecture": "x86_64", "hw_machine_type": "q35", "hw_disk_bus": "sata"}
+
+    assert settings(one, 0, Format.RAW) != settings(two, 0, Format.RAW)
+
+
 @pytest.mark.parametrize(
     "properties",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from qemu.qmp import EventListener
 
 from imagesync.boot.session import Launch, Patience, Seen, watch
 from imagesync.boot.verdict import Verdict
@@ -162,6 +164,35 @@ def test_trouble_in_the_middle_is_told(played: Callable[..., Seen], what: str, w
     assert why in trouble(played(replaced, IMPATIENT))
 
 
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        ("query-blockstats", "send({'error': {'class': 'GenericError', 'desc': said}, 'id': command['id']})"),
+        ("query-status", "event('BLOCK_IO_ERROR', reason=said); send({'return': usual(command), 'id': command['id']})"),
+        ("query-status", "send({'return': {'status': said}, 'id': command['id']}); os._exit(1)"),
+    ],
+    ids=["error", "reason", "status"],
+)
+def test_what_comes_by_qmp_is_told_in_a_short_plain_line(played: Callable[..., Seen], command: str, what: str) -> None:
+    seen = played(
+        f"""
+        said = "\\x1b[2J\\x1b]0;owned\\x07\\u202e\\n" + "y" * 50000
+        def answer(command):
+            if command["execute"] == {command!r}:
+                {what}
+            else:
+                send({{"return": usual(command), "id": command.get("id")}})
+    """,
+        IMPATIENT,
+    )
+
+    reasons = [event.reason for event in seen.evidence.events]
+    for said in (seen.finding.why, seen.evidence.trouble, seen.evidence.status, *reasons):
+        assert said.isprintable()
+        assert len(said) < 600
+        assert "owned" not in said
+
+
 def test_what_was_seen_before_qemu_broke_down_counts(played: Callable[..., Seen]) -> None:
     seen = played("""
         def greet(inner=greet):
@@ -251,6 +282,30 @@ def test_a_flood_of_events_is_bounded(played: Callable[..., Seen]) -> None:
     assert [event.name for event in seen.evidence.events] == ["WATCHDOG"] * 100
 
 
+@pytest.mark.parametrize("name", ["GUEST_CRASHLOADED", "RESET"])
+def test_events_that_nobody_takes_are_not_kept(played: Callable[..., Seen], name: str) -> None:
+    kept: list[int] = []
+
+    def tick(_seconds: float) -> None:
+        listeners = [one for one in gc.get_objects() if isinstance(one, EventListener)]
+        kept.extend(len(one.history) for one in listeners)
+        kept.extend(len(one.clear()) for one in listeners)
+
+    played(
+        f"""
+        def answer(command, inner=answer):
+            if command["execute"] == "query-status":
+                while True:
+                    event({name!r}, action="run")
+            inner(command)
+    """,
+        IMPATIENT,
+        tick=tick,
+    )
+
+    assert max(kept) <= 100
+
+
 def test_the_firmware_s_words_and_events_are_kept(played: Callable[..., Seen]) -> None:
     seen = played("""
         def greet(inner=greet):
@@ -276,6 +331,20 @@ def test_a_link_in_place_of_the_screen_is_not_followed(played: Callable[..., See
     """)
 
     assert (seen.picture, seen.evidence.screen, seen.finding.verdict) == (None, None, Verdict.READING)
+
+
+def test_a_directory_in_place_of_the_screen_leaves_nothing_open(played: Callable[..., Seen]) -> None:
+    before = psutil.Process().num_fds()
+
+    seen = played("""
+        def answer(command, inner=answer):
+            if command["execute"] == "screendump" and not os.path.lexists("screen.ppm"):
+                os.mkdir("screen.ppm")
+            inner(command)
+    """)
+
+    assert (seen.picture, seen.evidence.screen, seen.finding.verdict) == (None, None, Verdict.READING)
+    assert psutil.Process().num_fds() == before
 
 
 def test_the_last_screen_with_something_on_it_is_kept(played: Callable[..., Seen]) -> None:
@@ -370,6 +439,23 @@ def test_an_event_is_of_the_time_that_qemu_gives(played: Callable[..., Seen]) ->
 
     first, second, third = (event.at for event in seen.evidence.events[-3:])
     assert (round(second - first, 1), round(third - second, 1)) == (0.1, 0.9)
+
+
+def test_slow_answers_do_not_add_up_to_more_than_the_whole_and_some(played: Callable[..., Seen]) -> None:
+    seen = played(
+        """
+        def answer(command, inner=answer):
+            time.sleep(2.5)
+            if command["execute"] == "screendump":
+                with open("screen.ppm", "wb") as file:
+                    file.write(b"P6\\n720 400\\n255\\n" + bytes(720 * 400 * 3))
+            inner(command)
+    """,
+        replace(QUICK, total=1.0),
+    )
+
+    assert trouble(seen) == "QEMU stopped answering"
+    assert seen.evidence.seconds < 10.5
 
 
 def _name(process: psutil.Process) -> str:

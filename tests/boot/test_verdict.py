@@ -99,6 +99,32 @@ def test_a_boot_loader_that_waits_is_stuck_once_nothing_happens(console: str) ->
 
 
 @pytest.mark.parametrize(
+    "console",
+    [
+        "GNU GRUB  version 2.06\n\n *Example Linux version 9 (rescue)\n  UEFI Firmware Settings",
+        "ISOLINUX 6.04\nWelcome to Example Linux version 12.1\nboot:",
+        "Loading GRUB for Example Linux version 5.2\ngrub rescue>",
+    ],
+)
+def test_a_name_in_a_boot_loader_s_menu_is_no_kernel(console: str) -> None:
+    assert verdict(replace(STILL, console=console)) == "bootloader-stuck loader-waits"
+    assert "kernel" not in verdict(replace(BEGUN, console=console, over=True))
+
+
+@pytest.mark.parametrize(
+    "console",
+    [
+        "Linux version 6.1.0-18-amd64 (debian-kernel@lists.debian.org)",
+        "[    0.000000] Linux version 4.18.0-553.el8_10.x86_64",
+        "[    0.000000][    T0] Linux version 6.6.8-arch1-1",
+        "<5>[    0.000000] Linux version 2.6.32-754.el6.x86_64",
+    ],
+)
+def test_a_kernel_s_first_line_is_one(console: str) -> None:
+    assert verdict(replace(STILL, console=f"GNU GRUB  version 2.06\n{console}")) == "kernel kernel-settled"
+
+
+@pytest.mark.parametrize(
     ("console", "mib"),
     [
         ("GNU GRUB  version 2.06\n\n  Booting `Debian GNU/Linux'\n", 600),
@@ -139,7 +165,10 @@ def test_a_boot_loader_s_words_do_not_count_once_a_kernel_spoke() -> None:
         "Entering emergency mode. Exit the shell to continue.",
         "Generating /run/initramfs/rdsosreport.txt\n\ndracut:/#",
         "Cannot open access to console, the root account is locked.",
-        "ERROR: device 'UUID=4f68bce3-0b19' not found. Skipping fsck.",
+        "Mounting root: failed.\ninitramfs emergency recovery shell launched. Type 'exit' to continue boot",
+        "ERROR: Unable to find root device 'UUID=4f68bce3-0b19'.",
+        "You are being dropped to a recovery shell",
+        "You are now being dropped into an emergency shell.",
         "Loader variables:\n\nmountroot>",
     ],
 )
@@ -147,6 +176,12 @@ def test_a_kernel_that_does_not_find_its_root_did_not_start(words: str) -> None:
     console = f"[    0.000000] Linux version 6.1\n[   33.000000] a driver\n{words}\n"
     assert verdict(replace(BEGUN, console=console)) == "panic no-root"
     assert verdict(replace(STILL, console=console, over=True)) == "panic no-root"
+
+
+def test_a_file_system_that_is_not_checked_is_no_failure() -> None:
+    console = "[    2.000000] a driver\nERROR: device 'zfs:rpool' not found. Skipping fsck.\n:: mounting on real root"
+    assert verdict(replace(BEGUN, console=console)) == ""
+    assert verdict(replace(BEGUN, console=console, over=True)) == "kernel kernel-text"
 
 
 def test_what_comes_up_after_all_is_a_success() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import shake_128
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Event, Thread
 
 import pytest
 
@@ -28,6 +28,7 @@ from imagesync.plan.spec import Wanted
 from imagesync.run import booting
 from imagesync.run.booting import FAILED_AGAIN, Bench, circumstances, hold_back, start
 from imagesync.run.notebook import Notebook
+from imagesync.run.pace import Pace
 from imagesync.run.preparation import _pace
 from imagesync.run.settings import BootMode
 from imagesync.state import BootRecord, ImageRecord, MetadataRecord, open_state
@@ -425,6 +426,34 @@ def test_waiting_for_a_turn_can_be_interrupted(
         start(bench, wanted, artifact(PROMPT), BootMode.REPORT, stop)
 
     assert bench.turn.acquire(blocking=False)
+
+
+def test_of_two_that_ask_for_one_file_at_once_the_second_waits_for_the_verdict(
+    bench: Bench, wanted: Wanted, artifact: Callable[[str], Artifact]
+) -> None:
+    asked_twice, ready, played = Event(), artifact(PROMPT), Played()
+    told: list[str] = []
+
+    def slow(wish: Wish, work: Path, tick: Callable[[float], None]) -> Result:
+        result = played(wish, work, tick)
+        if len(played.wishes) > 1:
+            asked_twice.set()
+        asked_twice.wait(20.0)
+        return result
+
+    pace = Pace(conversions=1, per_host=1, bandwidth=None, boots=2)
+    both = replace(bench, check=slow, turn=pace.boot, alone=pace.alone)
+
+    def ask() -> None:
+        told.append(start(both, wanted, ready, BootMode.REPORT, asked_twice.set).verdict)
+
+    threads = [Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert (told, len(played.wishes)) == (["login", "login"], 1)
 
 
 @pytest.mark.parametrize(("said", "tried"), [("now", False), ("before the machine was started", True), ("", True)])

@@ -1,11 +1,14 @@
 import hashlib
+import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import yaml
 
-from imagesync.testing.disks import Kind
+from imagesync.testing.disks import Disk, Kind, write_disk
 from imagesync.testing.faults import Held
 
 
@@ -197,3 +200,13 @@ def test_a_url_is_asked_for_as_an_image_of_a_subscription(provider):
     unknown = provider.given("image", "inspect", url, "--subscription", "stedy")
     assert unknown.code == 2
     assert "stedy: there is no such subscription" in unknown.err
+
+
+def test_a_file_s_name_that_is_no_utf_8_leaves_the_json_utf_8(tmp_path):
+    file = os.fsencode(write_disk(tmp_path / "disk.img", Kind.RAW, Disk("small")))
+    os.rename(file, name := file + b"\xff")
+
+    command = (sys.executable, "-m", "imagesync", "-c", tmp_path / "none.yaml", "image", "inspect", name, "--json")
+    done = subprocess.run(command, env=os.environ | {"LC_ALL": "C.UTF-8"}, stdout=subprocess.PIPE, check=True)
+
+    assert os.fsencode(json.loads(done.stdout.decode("utf-8"))["source"]) == name
