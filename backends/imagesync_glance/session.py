@@ -131,11 +131,11 @@ class Cloud:
     def _region(self, cloud: str | None) -> CloudRegion:
         """Return an entry of clouds.yaml or of the environment, or the inline one, completed by openstacksdk."""
         from openstack.config import OpenStackConfig
-        from openstack.warnings import RemovedInSDK60Warning
 
         settings = self._settings
         with warnings.catch_warnings(), _no_file_skipped():
-            warnings.simplefilter("ignore", RemovedInSDK60Warning)  # of an option that nobody gave
+            for kind in (DeprecationWarning, PendingDeprecationWarning):
+                warnings.simplefilter("ignore", kind)  # of an option that nobody gave
             if cloud is None and settings.auth is not None:
                 config = OpenStackConfig(load_yaml_config=False, load_envvars=False)
                 login: dict[str, Any] = {"auth_type": settings.auth_type or "password", "auth": revealed(settings.auth)}
